@@ -1,0 +1,55 @@
+"""Everything that can go wrong for a reason a user can act on. Each prints as one line: file, cause, way out."""
+
+from os import PathLike, fspath
+
+
+class MlavlError(Exception):
+    """The base of all errors this package raises on purpose.
+
+    `message` is the cause, `hint` the way out, `path` the file concerned; `str()` joins them on one line.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, path: str | PathLike[str] | None = None, hint: str | None = None):
+        self.message = message
+        self.path = None if path is None else fspath(path)
+        self.hint = hint
+        super().__init__(message)
+
+    def __str__(self) -> str:
+        text = self.message if self.path is None else f"{self.path}: {self.message}"
+        if self.hint:
+            text = f"{text.rstrip('.')}. {self.hint}"
+        return one_line(text)
+
+
+class UsageError(MlavlError):
+    """The command line asks for something that can't be; nothing was started."""
+
+    exit_code = 2
+
+
+class MediaError(MlavlError):
+    """A video can't be read."""
+
+
+class FeatureError(MlavlError):
+    """Features, a feature file or a feature store don't fit."""
+
+
+class WeightsError(MlavlError):
+    """A bundle, a head or a backbone is missing, broken or doesn't fit."""
+
+
+class DataError(MlavlError):
+    """Labels or a dataset on disk don't fit."""
+
+
+class DeviceError(MlavlError):
+    """The wished device or precision isn't there."""
+
+
+def one_line(text: str) -> str:
+    """`text` with every control character (a file name may hold a line break) shown as its escape."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -1,0 +1,1 @@
+"""Raw video -> clips with their sound."""

@@ -1,0 +1,126 @@
+"""Picture and sound -> clips: 32 consecutive frames, and the samples of the same span of time (paper, section 3.1)."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from mlavl_cli.media.decode import TimedFrame, VideoInfo, VideoReader
+from mlavl_cli.media.picture import PictureMaker, PictureSpec
+from mlavl_cli.media.sound import SoundReader
+
+FRAMES_PER_CLIP = 32
+# A clip lasts about a second. Where broken timestamps claim an hour, only this much of it is listened to.
+MAX_SOUND_S = 60.0
+
+Tail = Literal["drop", "pad"]
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Frames uint8 (F, height, width, 3) RGB, those a backbone samples; sound float32 (samples,) at 16 kHz or None."""
+
+    index: int
+    start_s: float
+    end_s: float
+    frames: np.ndarray
+    sound: np.ndarray | None
+
+
+def sampled_positions(count: int) -> list[int]:
+    """Which of a clip's 32 frames a backbone that takes `count` looks at: the middles of `count` equal parts."""
+    return [int((i + 0.5) * FRAMES_PER_CLIP / count) for i in range(count)]
+
+
+class ClipReader:
+    """Iterates over a video's clips in constant memory.
+
+    Args:
+        path: the video.
+        picture: what the visual backbone wants to see.
+        frames: how many frames of a clip it takes.
+        tail: what becomes of fewer than 32 frames at the end: "drop" them (the paper) or "pad" by repeating the last.
+            Where they are all there is, they are always padded.
+        video_stream, audio_stream: which stream to take; None: the best.
+
+    Attributes:
+        info: the video; its duration is the decoded one after the last clip.
+        warnings: complete after the last clip.
+
+    Raises:
+        MediaError: on construction or on the way: the file can't be read or holds no picture.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        picture: PictureSpec,
+        frames: int,
+        tail: Tail = "drop",
+        video_stream: int | None = None,
+        audio_stream: int | None = None,
+    ):
+        self._positions = sampled_positions(frames)
+        self._tail = tail
+        self._make_picture = PictureMaker(picture)
+        self._warnings: list[str] = []
+        with ExitStack() as stack:
+            self._video = stack.enter_context(VideoReader(path, video_stream))
+            self._sound: SoundReader | None = None
+            if self._video.info.has_audio:
+                self._sound = stack.enter_context(SoundReader(path, audio_stream))
+            self._open = stack.pop_all()
+
+    def __enter__(self) -> "ClipReader":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._open.close()
+
+    @property
+    def info(self) -> VideoInfo:
+        return self._video.info
+
+    @property
+    def warnings(self) -> list[str]:
+        of_sound = self._sound.warnings if self._sound else []
+        return [*self._video.warnings, *of_sound, *self._warnings]
+
+    def __iter__(self) -> Iterator[Clip]:
+        pictures: list[np.ndarray] = []  # the sampled frames of the clip under way
+        start_s, last, index = 0.0, None, 0
+        position = 0  # of the next frame within its clip
+        for frame in self._video.frames():
+            if position == FRAMES_PER_CLIP:
+                yield self._clip(index, start_s, frame.time_s, pictures)
+                pictures, position, index = [], 0, index + 1
+            if position == 0:
+                start_s = frame.time_s
+            pictures += [self._picture(frame)] * self._positions.count(position)
+            position, last = position + 1, frame
+        assert last is not None  # frames() raises rather than give none
+        end_s = last.time_s + last.duration_s
+        if position < FRAMES_PER_CLIP and not self._keep_tail(index, position):
+            return
+        pictures += [self._picture(last)] * (len(self._positions) - len(pictures))
+        yield self._clip(index, start_s, end_s, pictures)
+
+    def _keep_tail(self, index: int, frames: int) -> bool:
+        alone = index == 0
+        if alone:
+            self._warnings.append(f"only {frames} frames, fewer than a clip's {FRAMES_PER_CLIP}: the last was repeated")
+        return alone or self._tail == "pad"
+
+    def _picture(self, frame: TimedFrame) -> np.ndarray:
+        return self._make_picture(frame.picture, self._video.pixel_aspect, self._video.quarter_turns)
+
+    def _clip(self, index: int, start_s: float, end_s: float, pictures: list[np.ndarray]) -> Clip:
+        sound = None
+        if self._sound is not None:
+            if end_s - start_s > MAX_SOUND_S:
+                self._warnings.append(f"clip {index} lasts {end_s - start_s:.0f} s: a gap in the timestamps")
+            sound = self._sound.read(start_s, min(end_s, start_s + MAX_SOUND_S))
+        return Clip(index, start_s, end_s, np.stack(pictures), sound)

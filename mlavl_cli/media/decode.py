@@ -1,0 +1,216 @@
+"""A video file's picture: what it says of itself, and its frames with their times, one by one.
+
+Times are seconds on the file's own clock, from presentation timestamps; 0 is where a player starts.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+from av.container import InputContainer
+from av.format import Flags
+from av.stream import Disposition
+
+from mlavl_cli.errors import MediaError
+
+# A media file must never make us read another file or a network address: only self-contained formats, only files.
+_FORMATS = "mov,matroska,avi,mpegts,mpeg,asf,flv,mxf,ogg,mpegvideo,h264,hevc,m4v,wav,mp3,aac,flac,gif,dv,ivf,nut,swf,rm"
+_OPEN_OPTIONS = {"protocol_whitelist": "file", "format_whitelist": _FORMATS}
+_FALLBACK_FPS = 25.0  # only for files that state no rate at all and miss timestamps
+_EARLY_END_S = 0.5  # a file may end this much before its stated duration without a warning
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """A video as a user sees it: width and height are after rotation and with square pixels."""
+
+    path: str
+    duration_s: float
+    fps: float
+    width_px: int
+    height_px: int
+    has_audio: bool
+
+
+@dataclass(frozen=True)
+class TimedFrame:
+    """A decoded picture, still in the decoder's own pixel format, shown from `time_s` for `duration_s`."""
+
+    time_s: float
+    duration_s: float
+    picture: av.VideoFrame
+
+
+def open_media(path: Path) -> InputContainer:
+    """Opens a media file, and nothing that it points to.
+
+    Raises:
+        MediaError: missing, unreadable, empty, or not a media file.
+    """
+    hint = "Give a video file."
+    try:
+        if not path.is_file():  # never opens a FIFO or a device: reading one may not end
+            cause = "is not a regular file" if path.exists() else "no such file"
+            raise MediaError(cause, path=path, hint=hint)
+        if path.stat().st_size == 0:
+            raise MediaError("the file is empty", path=path, hint=hint)
+        # The prefix keeps a name like "concat:b.mp4" from being read as a protocol.
+        return av.open(f"file:{path}", options=dict(_OPEN_OPTIONS), metadata_errors="replace")
+    except PermissionError as error:
+        raise MediaError("no permission to read it", path=path, hint="Check the file's permissions.") from error
+    except av.FFmpegError as error:
+        hint = "The file may be damaged, cut short, or no video at all."
+        raise MediaError(f"can't be read as a video ({error.strerror})", path=path, hint=hint) from error
+    except OSError as error:
+        raise MediaError(f"can't be opened ({error.strerror})", path=path, hint=hint) from error
+
+
+def origin_s(container: InputContainer) -> float:
+    """Where the container's clock stands when playing starts: formats of broadcasting start anywhere."""
+    if container.format.flags & Flags.ts_discont.value and container.start_time:
+        return container.start_time / av.time_base
+    return 0.0
+
+
+class VideoReader:
+    """Reads one video stream, frame by frame, in constant memory.
+
+    Args:
+        path: the file.
+        stream: index among the file's video streams (cover art doesn't count); None: the best one.
+
+    Attributes:
+        info: filled from the header, and corrected by `frames()` once the end was seen.
+        warnings: what a user should know; complete once `frames()` is exhausted.
+
+    Raises:
+        MediaError: can't be opened, or has no such picture.
+    """
+
+    def __init__(self, path: Path, stream: int | None = None):
+        self.path = path
+        self.warnings: list[str] = []
+        self._container = open_media(path)
+        try:
+            self._stream = self._pick(stream)
+            self._stream.thread_type = "AUTO"
+            self._origin_s = origin_s(self._container)
+            self.info = self._describe()
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> "VideoReader":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._container.close()
+
+    @property
+    def rotation_is_sideways(self) -> bool:
+        return self.quarter_turns % 2 == 1
+
+    def _pick(self, index: int | None) -> av.VideoStream:
+        pictures = [s for s in self._container.streams.video if not s.disposition & Disposition.attached_pic]
+        if not pictures:
+            raise MediaError("has no picture, only sound", path=self.path, hint="Give a file with a video stream.")
+        if index is not None:
+            if not 0 <= index < len(pictures):
+                hint = f"Choose 0 to {len(pictures) - 1}."
+                raise MediaError(f"has no video stream {index}", path=self.path, hint=hint)
+            return pictures[index]
+        return max(pictures, key=lambda s: s.width * s.height)  # the first of the largest
+
+    def _describe(self) -> VideoInfo:
+        stream = self._stream
+        if stream.codec_context is None:
+            raise MediaError("uses a codec that can't be decoded here", path=self.path, hint="Convert it to H.264.")
+        self.pixel_aspect = float(stream.sample_aspect_ratio or 1)
+        self.quarter_turns = 0
+        self._declared_s = self._declared_duration_s()
+        return VideoInfo(
+            path=str(self.path),
+            duration_s=self._declared_s or 0.0,
+            fps=float(stream.average_rate or stream.guessed_rate or 0) or _FALLBACK_FPS,
+            width_px=round(stream.width * self.pixel_aspect),
+            height_px=stream.height,
+            has_audio=self._container.streams.best("audio") is not None,
+        )
+
+    def _declared_duration_s(self) -> float | None:
+        """How long the header says the picture lasts; None when it only speaks of the file as a whole."""
+        stream = self._stream
+        if stream.duration and stream.time_base:
+            return float(stream.duration * stream.time_base)
+        try:  # Matroska tells each track's duration in a tag, as 00:01:02.345000000
+            hours, minutes, seconds = stream.metadata["DURATION"].split(":")
+            return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
+        except (KeyError, ValueError):
+            whole = self._container.duration
+            alone = len(self._container.streams) == 1
+            return whole / av.time_base if whole and alone else None
+
+    def frames(self) -> Iterator[TimedFrame]:
+        """All frames in the order of their times, which strictly increase.
+
+        Damaged packets are skipped and counted; a file that breaks off ends the frames and leaves a warning.
+
+        Raises:
+            MediaError: not one frame could be decoded.
+        """
+        interval_s = 1.0 / self.info.fps
+        count, repaired, last_s, end_s = 0, 0, float("-inf"), 0.0
+        for picture in self._pictures():
+            time_s = None if picture.pts is None else float(picture.pts * picture.time_base) - self._origin_s
+            if time_s is None or time_s <= last_s:
+                time_s = last_s + interval_s if count else 0.0
+                repaired += 1
+            duration_s = float(picture.duration * picture.time_base) if picture.duration else interval_s
+            if count == 0:
+                self._describe_first(picture)
+            count, last_s, end_s = count + 1, time_s, time_s + duration_s
+            yield TimedFrame(time_s, duration_s, picture)
+        if count == 0:
+            hint = "The file may be damaged or cut short."
+            raise MediaError("no frame could be decoded", path=self.path, hint=hint)
+        if repaired:
+            self.warnings.append(f"{repaired} frames had no usable timestamp; filled in from the frame rate")
+        self._describe_end(count, end_s)
+
+    def _pictures(self) -> Iterator[av.VideoFrame]:
+        damaged = 0
+        packets = self._container.demux(self._stream)
+        while True:
+            try:
+                packet = next(packets)
+            except StopIteration:
+                break
+            except av.FFmpegError as error:
+                self.warnings.append(f"reading stopped early ({error.strerror})")
+                break
+            try:
+                pictures = packet.decode()
+            except av.FFmpegError:
+                damaged += 1
+                continue
+            damaged += sum(picture.is_corrupt for picture in pictures)
+            yield from pictures
+        if damaged:
+            self.warnings.append(f"{damaged} damaged pieces of the picture were skipped or patched")
+
+    def _describe_first(self, picture: av.VideoFrame) -> None:
+        """Rotation is known with the first frame: the angle by which a player turns it counter-clockwise."""
+        self.quarter_turns = round(picture.rotation / 90) % 4
+        if self.rotation_is_sideways:
+            width, height = self.info.height_px, self.info.width_px
+            self.info = VideoInfo(**{**vars(self.info), "width_px": width, "height_px": height})
+
+    def _describe_end(self, count: int, end_s: float) -> None:
+        declared = self._declared_s
+        self.info = VideoInfo(**{**vars(self.info), "duration_s": end_s})
+        if declared and declared - end_s > max(_EARLY_END_S, 3 / self.info.fps):
+            self.warnings.append(f"the file ends early: {end_s:.2f} s of the stated {declared:.2f} s could be decoded")

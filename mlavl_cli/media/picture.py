@@ -1,0 +1,72 @@
+"""A decoded frame -> the small upright RGB picture that a backbone looks at, in one pass of libswscale."""
+
+from dataclasses import dataclass
+
+import av
+import numpy as np
+from av.video.reformatter import Interpolation, VideoReformatter
+
+from mlavl_cli.errors import MediaError
+
+
+@dataclass(frozen=True)
+class PictureSpec:
+    """How a backbone wants its pictures.
+
+    The upright picture is scaled so that its short side is `short_side` pixels, the middle `crop` (height, width) of it
+    is kept, and that is squeezed to `size` (height, width). `short_side` None squeezes the whole picture to `size`.
+    """
+
+    size: tuple[int, int]
+    short_side: int | None = None
+    crop: tuple[int, int] | None = None
+
+    def plan(self, height: float, width: float) -> tuple[tuple[int, int], tuple[int, int]]:
+        """For an upright picture: (height, width) to scale it to, and (top, left) where `size` is then cut from it.
+
+        Rounds down where the processors of the hub do: the long side, and half of what is cut off.
+        """
+        if self.short_side is None:
+            return self.size, (0, 0)
+        short = min(height, width)
+        whole = [self.short_side if side == short else int(side * self.short_side / short) for side in (height, width)]
+        scaled, corner = [], []
+        for side, crop, size in zip(whole, self.crop or self.size, self.size, strict=True):
+            scaled.append(max(round(side * size / crop), size))
+            corner.append(min(round(max(side - crop, 0) // 2 * size / crop), scaled[-1] - size))
+        return (scaled[0], scaled[1]), (corner[0], corner[1])
+
+
+class PictureMaker:
+    """Turns frames into arrays by one spec; keeps the scaler between frames, so use one for each thread."""
+
+    def __init__(self, spec: PictureSpec):
+        self.spec = spec
+        self._scaler = VideoReformatter()
+
+    def __call__(self, frame: av.VideoFrame, pixel_aspect: float = 1.0, quarter_turns: int = 0) -> np.ndarray:
+        """One frame -> uint8 (height, width, 3), RGB, upright.
+
+        Args:
+            frame: in any pixel format and range.
+            pixel_aspect: width of a pixel by its height.
+            quarter_turns: by how many quarters the frame is to be turned counter-clockwise.
+
+        Raises:
+            MediaError: libswscale doesn't take this pixel format or size.
+        """
+        height, width = frame.height, frame.width * pixel_aspect
+        # Scale first, on the decoder's own axes; turning the small picture is then cheap.
+        sideways = quarter_turns % 2
+        (high, wide), (top, left) = self.spec.plan(*((width, height) if sideways else (height, width)))
+        if sideways:
+            high, wide = wide, high
+        try:
+            scaled = self._scaler.reformat(
+                frame, width=wide, height=high, format="rgb24", interpolation=Interpolation.BILINEAR, threads=1
+            )
+        except (av.FFmpegError, ValueError) as error:
+            kind = f"{frame.format.name}, {frame.width} x {frame.height}"
+            raise MediaError(f"pictures of this kind can't be scaled ({kind})") from error
+        picture = np.rot90(scaled.to_ndarray(), quarter_turns)
+        return np.ascontiguousarray(picture[top : top + self.spec.size[0], left : left + self.spec.size[1]])

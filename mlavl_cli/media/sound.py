@@ -1,0 +1,130 @@
+"""A video's sound as mono 16 kHz samples on the video's clock, in constant memory."""
+
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+
+import av
+import numpy as np
+
+from mlavl_cli.errors import MediaError
+from mlavl_cli.media.decode import open_media, origin_s
+
+SAMPLE_RATE_HZ = 16_000
+# Timestamps of sound are rounded to the container's ticks; only a larger step is a real gap or overlap.
+_GAP_S = 0.04
+
+
+class SoundReader:
+    """The sound between any two increasing times of one audio stream; where there is none, silence.
+
+    Args:
+        path: the file.
+        stream: index among its audio streams; None: the best one.
+
+    Raises:
+        MediaError: no such stream.
+    """
+
+    def __init__(self, path: Path, stream: int | None = None):
+        self.warnings: list[str] = []
+        self._container = open_media(path)
+        try:
+            self._stream = self._pick(path, stream)
+            self._stream.thread_type = "AUTO"
+            self._origin_s = origin_s(self._container)
+        except BaseException:
+            self.close()
+            raise
+        self._decoded = self._timed_chunks()
+        self._ahead: deque[tuple[int, np.ndarray]] = deque()  # (sample number, samples), apart and in order
+        self._end = 0  # sample number after the last decoded sample
+
+    def __enter__(self) -> "SoundReader":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._container.close()
+
+    def _pick(self, path: Path, index: int | None) -> av.AudioStream:
+        streams = self._container.streams.audio
+        if index is None:
+            return self._container.streams.best("audio")
+        if not 0 <= index < len(streams):
+            raise MediaError(f"has no audio stream {index}", path=path, hint=f"It has {len(streams)}, from 0.")
+        return streams[index]
+
+    def read(self, start_s: float, end_s: float) -> np.ndarray:
+        """Samples of [start_s, end_s): float32 (round(end * 16000) - round(start * 16000),), in [-1, 1].
+
+        Neighbouring spans share no sample and miss none. `start_s` must not go back.
+        """
+        first, last = round(start_s * SAMPLE_RATE_HZ), round(end_s * SAMPLE_RATE_HZ)
+        while self._end < last and (chunk := next(self._decoded, None)):
+            position, samples = chunk
+            if position < self._end:  # heard already: an overlap, or timestamps that went back
+                samples, position = samples[self._end - position :], self._end
+            if len(samples):
+                self._ahead.append((position, samples))
+                self._end = position + len(samples)
+        while self._ahead and self._ahead[0][0] + len(self._ahead[0][1]) <= first:
+            self._ahead.popleft()
+        out = np.zeros(last - first, np.float32)
+        for position, samples in self._ahead:
+            begin, end = max(position, first), min(position + len(samples), last)
+            if begin < end:
+                out[begin - first : end - first] = samples[begin - position : end - position]
+        return out
+
+    def _timed_chunks(self) -> Iterator[tuple[int, np.ndarray]]:
+        """(sample number, samples) of each stretch of sound, as decoded and resampled."""
+        resampler, kind, damaged = None, None, 0
+        source_s, position = 0.0, 0  # where the next decoded frame and the next resampled sample belong
+        for frame in self._frames():
+            if frame is None:
+                damaged += 1
+                continue
+            time_s = source_s if frame.pts is None else float(frame.pts * frame.time_base) - self._origin_s
+            its_kind = (frame.format.name, frame.layout.name, frame.sample_rate)
+            if resampler is None or its_kind != kind or abs(time_s - source_s) > _GAP_S:
+                for samples in self._resample(resampler, None):
+                    yield position, samples
+                    position += len(samples)
+                resampler = av.AudioResampler(format="fltp", layout=frame.layout, rate=SAMPLE_RATE_HZ)
+                kind, source_s, position = its_kind, time_s, round(time_s * SAMPLE_RATE_HZ)
+            source_s += frame.samples / frame.sample_rate
+            frame.pts = None  # the clock is ours; the resampler only changes the rate
+            for samples in self._resample(resampler, frame):
+                yield position, samples
+                position += len(samples)
+        for samples in self._resample(resampler, None):
+            yield position, samples
+            position += len(samples)
+        if damaged:
+            self.warnings.append(f"{damaged} damaged pieces of the sound were replaced by silence")
+
+    @staticmethod
+    def _resample(resampler: av.AudioResampler | None, frame: av.AudioFrame | None) -> Iterator[np.ndarray]:
+        """Mono float32 samples; the channels' mean, so that a sound in all channels keeps its level. None: the rest."""
+        for out in resampler.resample(frame) if resampler else ():
+            mono = out.to_ndarray().mean(axis=0, dtype=np.float32)
+            # Damaged sound can decode to NaN or to absurd peaks; neither may reach a backbone.
+            yield np.clip(np.nan_to_num(mono, nan=0.0, posinf=1.0, neginf=-1.0), -1.0, 1.0)
+
+    def _frames(self) -> Iterator[av.AudioFrame | None]:
+        packets = self._container.demux(self._stream)
+        while True:
+            try:
+                packet = next(packets)
+            except StopIteration:
+                return
+            except av.FFmpegError as error:
+                self.warnings.append(f"reading the sound stopped early ({error.strerror})")
+                return
+            try:
+                yield from packet.decode()
+            except av.FFmpegError:
+                yield None

@@ -1,0 +1,134 @@
+"""Routines made with PyAV, tiny backbones of the real classes, and the command line run for real."""
+
+import os
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # before anything imports the hub's library: tests never touch a network
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+RATE = 44_100
+
+
+def tone(seconds: float, hz: float = 440.0, rate: int = RATE, level: float = 0.5) -> np.ndarray:
+    return (level * np.sin(2 * np.pi * hz * np.arange(round(seconds * rate)) / rate)).astype(np.float32)
+
+
+def moving_square(index: int, width: int, height: int) -> np.ndarray:
+    """A picture whose top left corner is white and in which a square moves; each frame differs."""
+    picture = np.full((height, width, 3), 40, np.uint8)
+    picture[: height // 4, : width // 4] = 255
+    left = (index * 5) % max(width - 8, 1)
+    picture[height // 2 : height // 2 + 8, left : left + 8] = (200, 30, 90)
+    return picture
+
+
+def make_video(
+    path: Path,
+    frames: int | Sequence[np.ndarray] = 80,
+    fps: Fraction | int = 25,
+    size: tuple[int, int] = (96, 64),
+    sound: np.ndarray | str | None = "tone",
+    rate: int = RATE,
+    layout: str = "mono",
+    codec: str = "libx264",
+    audio_codec: str = "aac",
+    pixels: str = "yuv420p",
+    times_s: Sequence[float] | None = None,
+    sound_start_s: float = 0.0,
+    rotation: float = 0.0,
+    options: dict[str, str] | None = None,
+    container_options: dict[str, str] | None = None,
+) -> Path:
+    """A real file: frames (how many, or pictures), at `fps` or at given times, with sound (samples (C, n) or (n,))."""
+    pictures = [moving_square(i, *size) for i in range(frames)] if isinstance(frames, int) else list(frames)
+    if isinstance(sound, str):
+        sound = tone(len(pictures) / float(fps), rate=rate)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w", options=container_options or {}) as container:
+        video = container.add_stream(codec, rate=Fraction(fps), options=options or {})
+        video.width, video.height, video.pix_fmt = pictures[0].shape[1], pictures[0].shape[0], pixels
+        if times_s is not None:
+            video.codec_context.time_base = Fraction(1, 90_000)
+        if rotation:
+            video.set_display_rotation(rotation)
+        audio = container.add_stream(audio_codec, rate=rate, layout=layout) if sound is not None else None
+        for i, picture in enumerate(pictures):
+            frame = av.VideoFrame.from_ndarray(picture, "rgb24")
+            if times_s is not None:
+                frame.pts, frame.time_base = round(times_s[i] * 90_000), Fraction(1, 90_000)
+            container.mux(video.encode(frame))
+        container.mux(video.encode())
+        if audio is not None:
+            channels = np.atleast_2d(sound)
+            step = 1024
+            for start in range(0, channels.shape[1], step):
+                chunk = np.ascontiguousarray(channels[:, start : start + step])
+                frame = av.AudioFrame.from_ndarray(chunk, "fltp", layout)
+                frame.sample_rate, frame.time_base = rate, Fraction(1, rate)
+                frame.pts = start + round(sound_start_s * rate)
+                container.mux(audio.encode(frame))
+            container.mux(audio.encode())
+    return path
+
+
+@dataclass(frozen=True)
+class Run:
+    exit_code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def errors(self) -> list[str]:
+        return [line for line in self.stderr.splitlines() if line.startswith("error: ")]
+
+    def json(self) -> dict | list:
+        return json.loads(self.stdout)
+
+
+@pytest.fixture
+def run() -> Callable[..., Run]:
+    """The command line in this process; a crash that escapes it fails the test."""
+    from mlavl_cli.cli.app import app
+
+    def call(*args: object, stdin: str | bytes | None = None) -> Run:
+        result = CliRunner().invoke(app, [str(arg) for arg in args], input=stdin)
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return Run(result.exit_code, result.stdout, result.stderr)
+
+    return call
+
+
+def shell(*args: object, stdin: bytes | None = None, cwd: Path | None = None, **environment: str) -> Run:
+    """The command line in a process of its own, as a script would run it."""
+    done = subprocess.run(
+        [sys.executable, "-m", "mlavl_cli", *map(str, args)],
+        input=stdin,
+        capture_output=True,
+        cwd=cwd,
+        env={**os.environ, **environment},
+        timeout=300,
+    )
+    return Run(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+@pytest.fixture(scope="session")
+def routine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """3.2 s at 25 fps with sound: 80 frames, so two clips and a tail of 16."""
+    return make_video(tmp_path_factory.mktemp("routine") / "routine.mp4")
+
+
+@pytest.fixture(scope="session")
+def silent_routine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_video(tmp_path_factory.mktemp("silent") / "silent.mp4", sound=None)
