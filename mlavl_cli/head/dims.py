@@ -1,0 +1,92 @@
+"""The sizes and switches of a head: all that is needed to build it again. Travels inside the checkpoint."""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from mlavl_cli.errors import WeightsError
+
+
+@dataclass(frozen=True)
+class HeadDims:
+    """Defaults are the official code's; a figure of the paper that differs is named.
+
+    Raises:
+        WeightsError: sizes that can't be.
+    """
+
+    visual_dim: int  # D_v: 768 TimeSformer, 1024 Video Swin-B
+    actions: int  # M
+    audio_dim: int = 768  # D_a; 0: a head that only sees
+    text_dim: int = 512  # D_t
+    grades: int = 6  # N
+    width: int = 256  # d
+    heads: int = 8
+    encoder_layers: int = 1  # S2CE
+    fusion_layers: int = 2  # AVCF
+    grading_layers: int = 3  # PGT
+    dropout: float = 0.3
+    graph: Literal["sage", "gcn"] = "sage"  # the official code's layer, or the paper's eq. 9
+    regressor: Literal["linear", "mlp"] = "linear"  # the official code's, or the paper's eq. 14
+    # The rows of the paper's table 5. Without language, grade queries are learned and MAG2 has no actions to use.
+    language: bool = True
+    s2ce: bool = True
+    mag2: bool = True
+    avcf: bool = True
+    dpg: bool = True
+
+    def __post_init__(self) -> None:
+        sizes = {name: value for name, value in asdict(self).items() if type(value) is int}
+        for name, value in sizes.items():
+            least = 0 if name == "audio_dim" else 1
+            if not least <= value <= 1 << 16:
+                raise WeightsError(f"{name} = {value} is no possible size of a head")
+        if self.width % (2 * self.heads) or self.visual_dim < 2 or self.text_dim < 2 or self.audio_dim == 1:
+            raise WeightsError(f"width {self.width} must divide by twice the {self.heads} heads; inputs need width 2")
+        if max(self.encoder_layers, self.fusion_layers, self.grading_layers) > 64:
+            raise WeightsError("more than 64 layers are no possible size of a head")
+        if not 0 <= self.dropout < 1 or self.graph not in ("sage", "gcn") or self.regressor not in ("linear", "mlp"):
+            raise WeightsError("dropout, graph or regressor is none that a head can have")
+        if self.mag2 and not self.language:
+            raise WeightsError("MAG2 needs the action prompts: switch it off where language is off")
+
+    @property
+    def hears(self) -> bool:
+        return self.audio_dim > 0
+
+    @property
+    def feed_forward(self) -> int:
+        return 3 * self.width
+
+    @property
+    def prompt_rows(self) -> dict[str, slice]:
+        """Where each group of prompts stands among the P rows (spec: section 2)."""
+        counts = {"visual_actions": self.actions}
+        if self.hears:
+            counts |= {"audio_actions": self.actions, "av_grades": 2 * self.grades}
+        counts["v_grades"] = self.grades
+        rows, start = {}, 0
+        for name, count in counts.items():
+            rows[name] = slice(start, start + count)
+            start += count
+        return rows
+
+    @property
+    def prompts(self) -> int:
+        """P: 2M + 3N with sound, M + N without."""
+        return self.prompt_rows["v_grades"].stop
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "HeadDims":
+        """From a checkpoint's metadata.
+
+        Raises:
+            WeightsError: unknown or missing fields, or values of the wrong kind.
+        """
+        kinds = {name: field.type for name, field in cls.__dataclass_fields__.items()}
+        wrong = [n for n, v in values.items() if kinds.get(n) in (int, bool) and type(v) is not kinds[n]]
+        if wrong:
+            raise WeightsError(f"its dimensions hold values of the wrong kind: {', '.join(wrong)}")
+        try:
+            return cls(**values)
+        except TypeError as error:
+            raise WeightsError(f"its dimensions can't be read ({error})") from error

@@ -1,0 +1,93 @@
+"""MAG2, Multidimensional Action Graph Guidance (paper, eq. 8-9), in closed form.
+
+T clip nodes and M action nodes; clips are joined with all clips, actions with all actions, and every action points to
+every clip; no node to itself. On such complete graphs the mean over a node's neighbours is a difference of sums, so no
+edge list is needed and the cost is linear in T + M.
+"""
+
+from typing import Literal
+
+import torch
+from torch import nn
+
+Nodes = tuple[torch.Tensor, torch.Tensor]  # clips (B, T, d), actions (M, d)
+
+
+class SageLayer(nn.Module):
+    """GraphSAGE with mean aggregation, as the official code has it: lin_l(mean of neighbours) + lin_r(itself)."""
+
+    def __init__(self, inputs: int, outputs: int):
+        super().__init__()
+        self.lin_l = nn.Linear(inputs, outputs)
+        self.lin_r = nn.Linear(inputs, outputs, bias=False)
+
+    def forward(self, clips: torch.Tensor, actions: torch.Tensor, real: torch.Tensor) -> Nodes:
+        others, count = _other_clips(clips, real)  # (B, T, inputs), (B, 1, 1)
+        neighbours = (others + actions.sum(0)) / (count + len(actions))
+        return (
+            self.lin_l(neighbours) + self.lin_r(clips),
+            self.lin_l(_other_actions(actions)) + self.lin_r(actions),
+        )
+
+
+class GcnLayer(nn.Module):
+    """The paper's eq. 9: one weight for the neighbours in a node's own graph, one for those in the other graph.
+
+    Each term is a mean, which is what the degree normalisation comes to on a complete graph. As the equation has no
+    self loops, a clip's own token reaches its output only by being missing from the mean.
+    """
+
+    def __init__(self, inputs: int, outputs: int):
+        super().__init__()
+        self.within = nn.Linear(inputs, outputs)
+        self.cross = nn.Linear(inputs, outputs, bias=False)
+
+    def forward(self, clips: torch.Tensor, actions: torch.Tensor, real: torch.Tensor) -> Nodes:
+        others, count = _other_clips(clips, real)
+        return (
+            self.within(others / count.clamp(min=1)) + self.cross(actions.mean(0)),
+            self.within(_other_actions(actions)),
+        )
+
+
+_LAYERS = {"sage": SageLayer, "gcn": GcnLayer}
+
+
+class MAG2(nn.Module):
+    """Two graph layers d -> d/2 -> d that let clips gather from each other and from the actions.
+
+    Plugs into any model with clip tokens (paper, table 4):
+
+    >>> guide = MAG2(width=256)
+    >>> guide(torch.randn(2, 60, 256), torch.randn(42, 256)).shape
+    torch.Size([2, 60, 256])
+
+    Args:
+        width: d, of clip and action tokens.
+        graph: "sage" (the official code's layer) or "gcn" (the paper's eq. 9).
+        dropout: between the layers.
+    """
+
+    def __init__(self, width: int = 256, graph: Literal["sage", "gcn"] = "sage", dropout: float = 0.3):
+        super().__init__()
+        layer = _LAYERS[graph]
+        self.conv1, self.conv2 = layer(width, width // 2), layer(width // 2, width)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, clips: torch.Tensor, actions: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+        """Clips (B, T, d), actions (M, d), mask (B, T) -> clips (B, T, d)."""
+        real = clips.new_ones(*clips.shape[:2], 1) if mask is None else mask.unsqueeze(-1).to(clips.dtype)
+        clips, actions = self.conv1(clips, actions, real)
+        clips, actions = self.dropout(clips.relu()), self.dropout(actions.relu())
+        return self.conv2(clips, actions, real)[0]  # only the clip nodes go on
+
+
+def _other_clips(clips: torch.Tensor, real: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """For each clip the sum of the other real clips (B, T, d), and how many they are (B, 1, 1)."""
+    kept = clips * real
+    return kept.sum(1, keepdim=True) - kept, real.sum(1, keepdim=True) - 1
+
+
+def _other_actions(actions: torch.Tensor) -> torch.Tensor:
+    """For each action the mean of the others, (M, d); zeros for a lone one."""
+    return (actions.sum(0) - actions) / max(len(actions) - 1, 1)

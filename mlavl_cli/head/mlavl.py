@@ -1,0 +1,125 @@
+"""MLAVL: the paper's figure 2, from left to right."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from mlavl_cli.errors import WeightsError
+from mlavl_cli.head.avcf import AVCF
+from mlavl_cli.head.dims import HeadDims
+from mlavl_cli.head.dpg import DPG
+from mlavl_cli.head.layers import TokenProjection
+from mlavl_cli.head.mag2 import MAG2
+from mlavl_cli.head.s2ce import S2CE
+
+
+@dataclass(frozen=True)
+class HeadOutput:
+    """What a head says about B routines. Audio-visual parts are None for routines without sound.
+
+    Attributes:
+        score, score_v, score_av: (B,) normalised; both branches and what they come to.
+        p_v, p_av: (B, N) and (B, 2N) grades, each row summing to 1.
+        patterns_v, patterns_av: (B, N, d) and (B, 2N, d), for the losses.
+        visual, fused: (B, T, d) what the branches looked at.
+        text: the projected prompts by group, (rows, d), for the losses; empty without language.
+    """
+
+    score: torch.Tensor
+    score_v: torch.Tensor
+    score_av: torch.Tensor | None
+    p_v: torch.Tensor
+    p_av: torch.Tensor | None
+    patterns_v: torch.Tensor
+    patterns_av: torch.Tensor | None
+    visual: torch.Tensor
+    fused: torch.Tensor | None
+    text: dict[str, torch.Tensor]
+
+
+class MLAVL(nn.Module):
+    """The head of one target (TES, PCS, ...).
+
+    Args:
+        dims: its sizes.
+        text_features: (P, D_t), the prompts as the text tower encodes them; None leaves them to a state dict.
+
+    Raises:
+        WeightsError: text features of another shape.
+    """
+
+    def __init__(self, dims: HeadDims, text_features: torch.Tensor | None = None):
+        super().__init__()
+        self.dims = dims
+        self.proj_visual = TokenProjection(dims.visual_dim, dims.width)
+        if dims.language:
+            shape = (dims.prompts, dims.text_dim)
+            if text_features is None:
+                text_features = torch.zeros(shape)
+            if text_features.shape != shape:
+                raise WeightsError(f"text features have shape {tuple(text_features.shape)}; this head needs {shape}")
+            self.register_buffer("text_features", text_features.float())
+            self.proj_text = TokenProjection(dims.text_dim, dims.width)
+        if dims.hears:
+            self.proj_audio = TokenProjection(dims.audio_dim, dims.width)
+            if dims.avcf:
+                self.avcf = AVCF(dims)
+        if dims.s2ce:
+            self.s2ce = S2CE(dims)
+        if dims.mag2:
+            self.mag2_visual = MAG2(dims.width, dims.graph, dims.dropout)
+            if dims.hears:
+                self.mag2_audio = MAG2(dims.width, dims.graph, dims.dropout)
+        self.dpg = DPG(dims)
+
+    def forward(
+        self, visual: torch.Tensor, audio: torch.Tensor | None = None, mask: torch.Tensor | None = None
+    ) -> HeadOutput:
+        """Visual (B, T, D_v) and audio (B, T, D_a) features -> HeadOutput; without audio by the visual branch."""
+        text = self.project_text()
+        visual = self.encode_visual(visual, text, mask)
+        fused = None
+        if audio is not None and self.dims.hears:
+            fused = self.fuse(visual, self.encode_audio(audio, text, mask), mask)
+        return self.grade(visual, fused, text, mask)
+
+    def project_text(self) -> dict[str, torch.Tensor]:
+        """The prompts as tokens (rows, d), by group: visual_actions, audio_actions, av_grades, v_grades."""
+        tokens = self.proj_text(self.text_features[None])[0]
+        return {group: tokens[rows] for group, rows in self.dims.prompt_rows.items()}
+
+    def encode_visual(
+        self, features: torch.Tensor, text: dict[str, torch.Tensor], mask: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """(B, T, D_v) -> visual clips (B, T, d), in their context and guided by the visual actions."""
+        tokens = self.s2ce(self.proj_visual(features, mask), mask)
+        return self.mag2_visual(tokens, text["visual_actions"], mask)
+
+    def encode_audio(
+        self, features: torch.Tensor, text: dict[str, torch.Tensor], mask: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """(B, T, D_a) -> audio clips (B, T, d), in their context and guided by the audio actions."""
+        tokens = self.s2ce(self.proj_audio(features, mask), mask)
+        return self.mag2_audio(tokens, text["audio_actions"], mask)
+
+    def fuse(self, visual: torch.Tensor, audio: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+        """Visual and audio clips (B, T, d) -> fused clips (B, T, d)."""
+        return self.avcf(visual, audio, mask)
+
+    def grade(
+        self,
+        visual: torch.Tensor,
+        fused: torch.Tensor | None,
+        text: dict[str, torch.Tensor],
+        mask: torch.Tensor | None = None,
+    ) -> HeadOutput:
+        """Clips of both branches -> their grades and the score."""
+        patterns_v = self.dpg.patterns(text["v_grades"], visual, mask)
+        p_v, score_v = self.dpg.regressor_v(patterns_v)
+        patterns_av = p_av = score_av = None
+        if fused is not None:
+            patterns_av = self.dpg.patterns(text["av_grades"], fused, mask)
+            p_av, score_av = self.dpg.regressor_av(patterns_av)
+        score = self.dpg.combine(score_av, score_v)
+        return HeadOutput(score, score_v, score_av, p_v, p_av, patterns_v, patterns_av, visual, fused, text)

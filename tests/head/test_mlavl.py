@@ -1,0 +1,152 @@
+"""The head against torch's own layers, put together by hand; and padding that no score may notice."""
+
+import pytest
+import torch
+from head import graphs
+from torch import nn
+
+from mlavl_cli.errors import WeightsError
+from mlavl_cli.head.dims import HeadDims
+from mlavl_cli.head.mlavl import MLAVL
+
+DIMS = HeadDims(visual_dim=24, audio_dim=20, text_dim=12, actions=5, grades=6, width=32, heads=4)
+
+
+def randomise(module: nn.Module) -> None:
+    """Random tensors everywhere, running statistics of batch norms included."""
+    for name, tensor in module.state_dict().items():
+        if "running_var" in name:
+            tensor.uniform_(0.5, 2)
+        elif tensor.is_floating_point() and "worth" not in name:
+            tensor.normal_(0, 0.3)
+
+
+def head(**changes) -> MLAVL:
+    torch.manual_seed(7)
+    dims = HeadDims(**{**vars(DIMS), **changes})
+    model = MLAVL(dims, torch.randn(dims.prompts, dims.text_dim))
+    randomise(model)
+    return model.eval()
+
+
+def linear_bn(x, state, prefix):
+    """Pointwise convolution, batch norm, ReLU, pointwise convolution, batch norm, written out. x: (rows, features)."""
+    for conv, norm in ((0, 1), (3, 4)):
+        x = x @ state[f"{prefix}.{conv}.weight"][..., 0].T + state[f"{prefix}.{conv}.bias"]
+        mean, var = state[f"{prefix}.{norm}.running_mean"], state[f"{prefix}.{norm}.running_var"]
+        x = (x - mean) / (var + 1e-5).sqrt() * state[f"{prefix}.{norm}.weight"] + state[f"{prefix}.{norm}.bias"]
+        if conv == 0:
+            x = x.relu()
+    return x
+
+
+def tensors_below(state, prefix):
+    return {name.removeprefix(f"{prefix}."): t for name, t in state.items() if name.startswith(f"{prefix}.")}
+
+
+def torch_decoder(state, prefix, layers, width=32, heads=4):
+    layer = nn.TransformerDecoderLayer(width, heads, 3 * width, batch_first=True)
+    decoder = nn.TransformerDecoder(layer, layers, nn.LayerNorm(width)).eval()
+    decoder.load_state_dict(tensors_below(state, prefix))
+    return decoder
+
+
+def reference(model: MLAVL, visual: torch.Tensor, audio: torch.Tensor):
+    """One routine, (T, D_v) and (T, D_a), step by step as sections 3 to 7 of the method say."""
+    state, n = model.state_dict(), 6
+    text = linear_bn(state["text_features"], state, "proj_text.layers")
+    v_actions, a_actions, av_grades, v_grades = text.split([5, 5, 12, 6])
+    encoder = nn.Transformer(32, 4, 1, 3, 96, batch_first=True).encoder.eval()
+    encoder.load_state_dict(tensors_below(state, "s2ce.encoder"))
+    tokens = {}
+    for name, features, actions in (("visual", visual, v_actions), ("audio", audio, a_actions)):
+        x = linear_bn(features, state, f"proj_{name}.layers")
+        x = x + encoder(x[None])[0]
+        tokens[name] = graphs.mag2(x, actions, tensors_below(state, f"mag2_{name}"), "sage")
+    whole = torch_decoder(state, "avcf.decoder", 2)(tokens["visual"][None], tokens["audio"][None])[0]
+    both = torch.cat([tokens["visual"], tokens["audio"]], 1)
+    fused = whole + linear_bn(both, state, "avcf.clip_fusion")
+    pgt = torch_decoder(state, "dpg.pgt", 3)
+    scores = []
+    for queries, clips, name, count in ((av_grades, fused, "av", 2 * n), (v_grades, tokens["visual"], "v", n)):
+        patterns = pgt(queries[None], clips[None])[0]
+        everything = patterns @ state[f"dpg.regressor_{name}.rows.weight"].T + state[f"dpg.regressor_{name}.rows.bias"]
+        p = everything.diagonal().sigmoid()
+        p = p / p.sum()
+        scores.append((p, p @ torch.linspace(0, 1, count)))
+    (p_av, s_av), (p_v, s_v) = scores
+    return state["dpg.w"] * s_av + (1 - state["dpg.w"]) * s_v, p_av, p_v
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("clips", [1, 2, 9])
+def test_equals_the_method_step_by_step(clips):
+    model = head()
+    visual, audio = torch.randn(3, clips, 24), torch.randn(3, clips, 20)
+    output = model(visual, audio)
+    for i in range(3):
+        score, p_av, p_v = reference(model, visual[i], audio[i])
+        torch.testing.assert_close(output.score[i : i + 1], score, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(output.p_av[i], p_av, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(output.p_v[i], p_v, atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("graph", ["sage", "gcn"])
+@pytest.mark.parametrize("regressor", ["linear", "mlp"])
+def test_padding_changes_no_score(graph, regressor):
+    model = head(graph=graph, regressor=regressor)
+    lengths = [7, 1, 4]
+    visual, audio = torch.randn(3, 7, 24), torch.randn(3, 7, 20)
+    mask = torch.arange(7) < torch.tensor(lengths)[:, None]
+    together = model(visual, audio, mask)
+    for i, length in enumerate(lengths):
+        alone = model(visual[i : i + 1, :length], audio[i : i + 1, :length])
+        torch.testing.assert_close(together.score[i : i + 1], alone.score, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(together.p_av[i : i + 1], alone.p_av, atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_grades_are_distributions_and_scores_lie_between_branches():
+    output = head()(torch.randn(8, 5, 24), torch.randn(8, 5, 20))
+    for p in (output.p_av, output.p_v):
+        assert (p >= 0).all()
+        torch.testing.assert_close(p.sum(-1), torch.ones(8))
+    assert ((output.score_v >= 0) & (output.score_v <= 1) & (output.score_av >= 0) & (output.score_av <= 1)).all()
+
+
+@torch.no_grad()
+def test_without_sound_the_visual_branch_scores_alone():
+    model, visual = head(), torch.randn(2, 5, 24)
+    output = model(visual)
+    assert output.p_av is None
+    assert output.fused is None
+    torch.testing.assert_close(output.score, output.score_v)
+    torch.testing.assert_close(output.score_v, model(visual, torch.randn(2, 5, 20)).score_v)
+
+
+def test_batch_norm_in_training_does_not_see_padding():
+    """The statistics of a padded batch are those of its real clips."""
+    model = head().train()
+    visual, mask = torch.randn(2, 6, 24), torch.arange(6) < torch.tensor([6, 2])[:, None]
+    first = model.proj_visual(visual, mask)[mask]
+    noisy = torch.where(mask[..., None], visual, torch.full_like(visual, 99.0))
+    torch.testing.assert_close(model.proj_visual(noisy, mask)[mask], first)
+
+
+def test_the_official_default_has_its_number_of_parameters():
+    model = MLAVL(HeadDims(visual_dim=768, actions=42))
+    assert sum(p.numel() for p in model.parameters()) == 6_724_627
+
+
+@pytest.mark.parametrize(
+    "change", [{"width": 30}, {"grades": 0}, {"actions": 1 << 20}, {"graph": "gat"}, {"dropout": 1.0}]
+)
+def test_impossible_sizes_are_refused(change):
+    with pytest.raises(WeightsError):
+        HeadDims(**{**vars(DIMS), **change})
+
+
+def test_text_features_of_another_shape_are_refused():
+    with pytest.raises(WeightsError, match=r"text features have shape \(3, 12\)"):
+        MLAVL(DIMS, torch.zeros(3, 12))
