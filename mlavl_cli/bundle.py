@@ -1,0 +1,193 @@
+"""Weight bundles: a folder with `bundle.json`, backbones (or their hub ids) and one head a target. No torch here."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from mlavl_cli.errors import WeightsError
+from mlavl_cli.files import atomic_write, sha256
+
+BUNDLE_VERSION = 1
+MANIFEST = "bundle.json"
+MANIFEST_MAX_BYTES = 4 << 20
+_PACKAGE = Path(__file__).resolve().parent
+WEIGHTS_FOLDERS = (_PACKAGE / "weights", _PACKAGE.parent / "weights")  # installed wheel, source checkout
+
+
+@dataclass(frozen=True)
+class BackboneSpec:
+    """One frozen backbone.
+
+    `source` is a hub id, a folder or a weights file; `revision` pins a hub id; `options` differ from what the model's
+    own processor says (pictures: `short_side`, `crop`, `size`; sound: `mean`, `std`).
+    """
+
+    source: str
+    revision: str | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def folder(self) -> Path | None:
+        path = Path(self.source)
+        return path if path.exists() else None
+
+    def identity(self) -> dict[str, Any]:
+        """What features made with this backbone depend on: hub id and revision, or the content of local files."""
+        options = {"options": self.options} if self.options else {}
+        if self.folder is None:
+            return {"id": self.source, "revision": self.revision or "main", **options}
+        files = [self.folder] if self.folder.is_file() else sorted(p for p in self.folder.iterdir() if p.is_file())
+        hashes = {p.name: sha256(p) for p in files if p.suffix in {".json", ".safetensors", ".bin", ".pth", ".pt"}}
+        return {"id": self.folder.name, "sha256": hashes, **options}
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """`bundle.json`, read and checked. `heads` maps each target to its file; a bundle without heads only extracts."""
+
+    folder: Path
+    name: str
+    sport: str
+    trained_on: str
+    licence: str
+    clip_frames: int
+    visual: BackboneSpec
+    audio: BackboneSpec
+    text: BackboneSpec | None = None
+    heads: dict[str, Path] = field(default_factory=dict)
+    metrics: dict[str, Any] = field(default_factory=dict)
+    consistency: dict[str, Any] | None = None  # measured AUCs; None: nobody checked (spec: section 14)
+    files: dict[str, str] = field(default_factory=dict)  # relative path -> sha256
+
+
+def parse_backbone(text: str) -> BackboneSpec:
+    """What `--visual` and `--audio` take: a folder or file, `ID`, or `ID@REVISION`."""
+    if Path(text).exists() or "@" not in text:
+        return BackboneSpec(text)
+    return BackboneSpec(*text.rsplit("@", 1))
+
+
+def bundled_names() -> list[str]:
+    """The names `--weights` takes besides folders."""
+    folders = next((folder for folder in WEIGHTS_FOLDERS if folder.is_dir()), None)
+    return sorted(p.parent.name for p in folders.glob(f"*/{MANIFEST}")) if folders else []
+
+
+def find_bundle(name_or_folder: str | Path) -> Bundle:
+    """A bundled name or a folder -> its bundle.
+
+    Raises:
+        WeightsError: there is no such bundle, or its `bundle.json` is broken.
+    """
+    folder = Path(name_or_folder)
+    if folder.is_dir():
+        return read_bundle(folder)
+    for weights in WEIGHTS_FOLDERS:
+        if len(folder.parts) == 1 and (weights / folder / MANIFEST).is_file():
+            return read_bundle(weights / folder)
+    hint = f"Give a folder with {MANIFEST}, or one of: {', '.join(bundled_names())}."
+    raise WeightsError("no such weights", path=folder, hint=hint)
+
+
+def read_bundle(folder: Path) -> Bundle:
+    """Reads and checks `folder/bundle.json`; every file it names must lie inside the folder.
+
+    Raises:
+        WeightsError: missing, not JSON, a field missing or of the wrong kind, a path that leads out of the folder.
+    """
+    manifest = folder / MANIFEST
+    try:
+        if manifest.stat().st_size > MANIFEST_MAX_BYTES:
+            raise WeightsError("far too large for a bundle's description", path=manifest)
+        data = json.loads(manifest.read_text(encoding="utf-8"))
+        if data["version"] != BUNDLE_VERSION:
+            hint = f"This mlavl reads version {BUNDLE_VERSION}."
+            raise WeightsError(f"bundle version {data['version']!r}", path=manifest, hint=hint)
+        return Bundle(
+            folder=folder,
+            name=_typed(data, "name", str),
+            sport=_typed(data, "sport", str),
+            trained_on=_typed(data, "trained_on", str),
+            licence=_typed(data, "licence", str),
+            clip_frames=_typed(data, "clip_frames", int),
+            visual=_backbone(folder, data["visual"]),
+            audio=_backbone(folder, data["audio"]),
+            text=_backbone(folder, data["text"]) if data.get("text") else None,
+            heads={str(target): _inside(folder, name) for target, name in data.get("heads", {}).items()},
+            metrics=dict(data.get("metrics") or {}),
+            consistency=data.get("consistency"),
+            files={str(name): str(digest) for name, digest in data.get("files", {}).items()},
+        )
+    except OSError as error:
+        hint = f"A bundle is a folder with {MANIFEST}."
+        raise WeightsError(f"can't be read ({error.strerror})", path=manifest, hint=hint) from error
+    except (ValueError, RecursionError) as error:
+        raise WeightsError(f"isn't valid JSON ({error})", path=manifest) from error
+    except KeyError as error:
+        raise WeightsError(f"lacks {error}", path=manifest) from error
+    except (TypeError, AttributeError) as error:
+        raise WeightsError(f"has a field of the wrong kind ({error})", path=manifest) from error
+
+
+def write_bundle(bundle: Bundle) -> None:
+    """Writes `bundle.json` atomically, with the SHA-256 of every file the bundle holds."""
+
+    def relative(path: Path) -> str:
+        return path.relative_to(bundle.folder).as_posix()
+
+    def backbone(spec: BackboneSpec) -> dict[str, Any]:
+        inside = spec.folder is not None and spec.folder.is_relative_to(bundle.folder)
+        source = {"folder": relative(spec.folder)} if inside else {"id": spec.source, "revision": spec.revision}
+        return {**source, "options": spec.options}
+
+    held = sorted(p for p in bundle.folder.rglob("*") if p.is_file() and not p.name.startswith("."))
+    data = {
+        "version": BUNDLE_VERSION,
+        "name": bundle.name,
+        "sport": bundle.sport,
+        "trained_on": bundle.trained_on,
+        "licence": bundle.licence,
+        "clip_frames": bundle.clip_frames,
+        "visual": backbone(bundle.visual),
+        "audio": backbone(bundle.audio),
+        "text": backbone(bundle.text) if bundle.text else None,
+        "heads": {target: relative(path) for target, path in bundle.heads.items()},
+        "metrics": bundle.metrics,
+        "consistency": bundle.consistency,
+        "files": {relative(path): sha256(path) for path in held if path.name != MANIFEST},
+    }
+    with atomic_write(bundle.folder / MANIFEST, "w") as file:
+        json.dump(data, file, indent=2, ensure_ascii=False)
+        file.write("\n")
+
+
+def verify_bundle(bundle: Bundle) -> list[str]:
+    """What differs between the bundle's files and their recorded SHA-256; empty when all is as written."""
+    problems = [f"{target}: {path.name} is missing" for target, path in bundle.heads.items() if not path.is_file()]
+    for name, digest in bundle.files.items():
+        path = _inside(bundle.folder, name)
+        if not path.is_file():
+            problems.append(f"{name} is missing")
+        elif sha256(path) != digest:
+            problems.append(f"{name} has changed since the bundle was written")
+    return problems
+
+
+def _backbone(folder: Path, data: dict[str, Any]) -> BackboneSpec:
+    source = str(_inside(folder, data["folder"])) if "folder" in data else _typed(data, "id", str)
+    return BackboneSpec(source, data.get("revision"), dict(data.get("options") or {}))
+
+
+def _inside(folder: Path, name: str) -> Path:
+    relative = PurePosixPath(name)
+    path = folder / relative
+    if relative.is_absolute() or ".." in relative.parts or not path.resolve().is_relative_to(folder.resolve()):
+        raise WeightsError(f"names {name!r}, which lies outside the bundle", path=folder / MANIFEST)
+    return path
+
+
+def _typed(data: dict[str, Any], key: str, kind: type) -> Any:
+    if not isinstance(data[key], kind):
+        raise TypeError(f"{key} must be {kind.__name__}, is {data[key]!r:.60}")
+    return data[key]

@@ -1,0 +1,65 @@
+"""`auto` -> device and dtype. The only file that asks torch what machine this is."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mlavl_cli.errors import DeviceError
+
+if TYPE_CHECKING:
+    import torch
+
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where backbones run and in which number format. Heads always run in fp32: they cost nothing."""
+
+    device: "torch.device"
+    dtype: "torch.dtype"
+
+    @property
+    def precision(self) -> str:
+        import torch
+
+        return {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}[self.dtype]
+
+
+def place(device: str = "auto", precision: str = "auto") -> Placement:
+    """The named device (`auto`: CUDA, else MPS, else CPU) and precision (`auto`: the fastest that is safe there).
+
+    Raises:
+        DeviceError: an unknown name, or hardware that isn't there.
+    """
+    import torch
+
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        where = torch.device(device)
+    except RuntimeError as error:
+        raise DeviceError(f"no such device: {device!r}", hint="Use auto, cpu, cuda, cuda:N or mps.") from error
+    count = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
+    if (where.index or 0) >= count.get(where.type, 0):
+        raise DeviceError(f"device {device!r} isn't there", hint="Use --device auto, or cpu.")
+
+    if precision not in PRECISIONS:
+        raise DeviceError(f"no such precision: {precision!r}", hint=f"Use one of {', '.join(PRECISIONS)}.")
+    if precision == "auto":
+        precision = _fastest_safe(where)
+    if precision == "fp16" and where.type == "cpu":
+        raise DeviceError("fp16 isn't supported on the CPU", hint="Use --precision auto, bf16 or fp32.")
+    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+    return Placement(where, dtype)
+
+
+def _fastest_safe(device: "torch.device") -> str:
+    import torch
+
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.get_device_capability(device) >= (8, 0) else "fp16"  # Ampere and newer
+    if device.type == "cpu":
+        capabilities = torch.cpu.get_capabilities()
+        if capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"):
+            return "bf16"
+    return "fp32"

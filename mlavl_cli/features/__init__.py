@@ -1,0 +1,1 @@
+"""Clips -> features, with frozen backbones only."""

@@ -1,0 +1,70 @@
+"""Hugging Face models by hub id or local folder: one place for how they load and for what can go wrong."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from mlavl_cli.bundle import BackboneSpec
+from mlavl_cli.errors import WeightsError
+
+
+def load_pretrained(load: Callable[..., Any], spec: BackboneSpec, **options: Any) -> Any:
+    """`load` (a `from_pretrained`) from the spec's folder or hub id, quietly, never running code of the repository.
+
+    Raises:
+        WeightsError: naming the id, where it was looked for, and the way without a network.
+    """
+    if spec.folder is None:
+        options["revision"] = spec.revision
+    with _quiet():
+        try:
+            return load(spec.source, trust_remote_code=False, **options)
+        except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
+            raise _explain(spec, error) from error
+
+
+def load_model(load: Callable[..., Any], spec: BackboneSpec, ignore: tuple[str, ...] = (), **options: Any) -> Any:
+    """As `load_pretrained`, for a model: frozen, in eval mode, and refused when tensors are missing from its file.
+
+    `ignore` lists prefixes of tensors that the features don't depend on.
+    """
+    model, report = load_pretrained(load, spec, output_loading_info=True, **options)
+    missing = sorted(name for name in report["missing_keys"] if not name.startswith(ignore))
+    if missing:
+        kind, names = type(model).__name__, ", ".join(missing[:3])
+        hint = f"Is it really the weights of a {kind}?"
+        raise WeightsError(f"{len(missing)} tensors are missing: {names}, ...", path=spec.source, hint=hint)
+    return model.eval().requires_grad_(False)
+
+
+def _explain(spec: BackboneSpec, error: Exception) -> WeightsError:
+    cause = str(error).strip().splitlines() or [type(error).__name__]
+    if spec.folder is not None:
+        return WeightsError(f"can't be loaded: {cause[0]}", path=spec.source, hint="Is it a saved Hugging Face model?")
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    offline = " (HF_HUB_OFFLINE is set)" if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "TRUE", "YES"} else ""
+    where = f"not in the cache at {HF_HUB_CACHE}, and not to be had from the hub{offline}"
+    revision = f" --revision {spec.revision}" if spec.revision else ""
+    hint = (
+        f"Where there is a network, run: hf download {spec.source}{revision}. Then copy the cache here and set HF_HOME,"
+        " or name a local folder with --visual and --audio."
+    )
+    return WeightsError(where, path=spec.source, hint=hint)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No bars and no load reports on stderr: what matters of them is checked and said by us."""
+    from transformers.utils import logging
+
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity(logging.CRITICAL)
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()

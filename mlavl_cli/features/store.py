@@ -1,0 +1,121 @@
+"""A feature store: a folder with one safetensors file a video, written atomically, reused as long as it is good.
+
+`OUT/<path below the input folder>.safetensors` holds `visual` (T, D_v), `audio` (T, D_a) where there is sound,
+`start_s` and `end_s` (T,); its metadata says how they were made and of which file. Any safetensors reader opens it.
+"""
+
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from mlavl_cli.errors import FeatureError
+from mlavl_cli.features.routine import RoutineFeatures
+from mlavl_cli.files import Input, atomic_write, sha256
+from mlavl_cli.media.decode import VideoInfo
+
+SUFFIX = ".safetensors"
+_METADATA = "mlavl"  # one key: safetensors writes several in random order, and stores should compare byte for byte
+_ARRAYS = ("visual", "audio", "start_s", "end_s")
+
+
+class FeatureStore:
+    """Features of many videos in one folder."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def path(self, source: Input) -> Path:
+        return self.folder / source.name.parent / (source.name.name + SUFFIX)
+
+    def get(self, source: Input, wanted: dict[str, Any]) -> RoutineFeatures | None:
+        """The stored features if they were made from this very file as `wanted` says, else None.
+
+        Precision "auto" is content with any. A damaged entry counts as none: it will be made again.
+        """
+        try:
+            features = read_features(self.path(source))
+        except (FeatureError, FileNotFoundError):
+            return None
+        made = dict(features.provenance)
+        origin = made.pop("source", {})
+        if wanted["precision"] == "auto":
+            wanted = {**wanted, "precision": made.get("precision")}
+        if made != json.loads(json.dumps(wanted)) or not _same_file(source.path, origin):
+            return None
+        return replace(features, video=replace(features.video, path=str(source.path)))
+
+    def put(self, source: Input, features: RoutineFeatures) -> Path:
+        """Stores features and returns their file.
+
+        Raises:
+            MlavlError: the folder can't be written.
+        """
+        path = self.path(source)
+        write_features(path, replace(features, provenance={**features.provenance, "source": _fingerprint(source.path)}))
+        return path
+
+
+def write_features(path: Path, features: RoutineFeatures) -> None:
+    """One safetensors file, whole or not at all; the same features give the same bytes."""
+    arrays = {name: np.ascontiguousarray(a) for name in _ARRAYS if (a := getattr(features, name)) is not None}
+    metadata = {
+        "video": {**vars(features.video), "path": Path(features.video.path).name},  # where it lay is nobody's business
+        "provenance": features.provenance,
+        "warnings": features.warnings,
+        "checksum": _checksum(arrays),
+    }
+    with atomic_write(path) as file:
+        file.write(save(arrays, metadata={_METADATA: json.dumps(metadata, sort_keys=True)}))
+
+
+def read_features(path: Path) -> RoutineFeatures:
+    """Reads one file of a store.
+
+    Raises:
+        FileNotFoundError: there is none.
+        FeatureError: it is damaged or not a feature file.
+    """
+    hint = "Delete it and extract again."
+    try:
+        with safe_open(path, framework="np") as file:
+            metadata = json.loads((file.metadata() or {})[_METADATA])
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+        if _checksum(arrays) != metadata["checksum"]:
+            raise FeatureError("is damaged: its checksum doesn't fit", path=path, hint=hint)
+        return RoutineFeatures(
+            **{name: arrays.get(name) for name in _ARRAYS},
+            video=VideoInfo(**metadata["video"]),
+            provenance=metadata["provenance"],
+            warnings=tuple(metadata["warnings"]),
+        )
+    except FileNotFoundError:
+        raise
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise FeatureError("is no feature file, or a damaged one", path=path, hint=hint) from error
+
+
+def _checksum(arrays: dict[str, np.ndarray]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        digest.update(f"{name} {arrays[name].dtype} {arrays[name].shape};".encode())
+        digest.update(np.ascontiguousarray(arrays[name]).tobytes())
+    return digest.hexdigest()
+
+
+def _fingerprint(path: Path) -> dict[str, Any]:
+    status = path.stat()
+    return {"size": status.st_size, "mtime_ns": status.st_mtime_ns, "sha256": sha256(path)}
+
+
+def _same_file(path: Path, origin: dict[str, Any]) -> bool:
+    """By size and time of change; where only the time differs (a copied folder), by content."""
+    status = path.stat()
+    if status.st_size != origin.get("size"):
+        return False
+    return status.st_mtime_ns == origin.get("mtime_ns") or sha256(path) == origin.get("sha256")

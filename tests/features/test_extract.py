@@ -1,0 +1,76 @@
+"""The pipeline gives what a plain loop over the clips gives, whatever the batch."""
+
+import threading
+
+import numpy as np
+import pytest
+import torch
+from conftest import make_video
+
+import mlavl_cli
+from mlavl_cli.bundle import find_bundle
+from mlavl_cli.device import place
+from mlavl_cli.errors import MediaError
+from mlavl_cli.features.extract import Cutting, extract, load_backbones
+from mlavl_cli.media.clips import ClipReader
+
+
+@pytest.fixture(scope="module")
+def backbones():
+    return load_backbones(find_bundle("mini"), place("cpu", "fp32"))
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 5, None])
+def test_equals_a_plain_loop(tmp_path, backbones, batch_size):
+    path = make_video(tmp_path / "a.mp4", 200)
+    features = extract(path, backbones, batch_size=batch_size)
+    with ClipReader(path, backbones.visual.picture, backbones.visual.frames) as clips:
+        for i, clip in enumerate(clips):
+            visual = backbones.visual.encode(torch.from_numpy(clip.frames)[None])[0]
+            audio = backbones.audio.encode([backbones.audio.spectrogram(clip.sound)])[0]
+            np.testing.assert_allclose(features.visual[i], visual, atol=1e-5)
+            np.testing.assert_allclose(features.audio[i], audio, atol=1e-5)
+            assert (features.start_s[i], features.end_s[i]) == (clip.start_s, clip.end_s)
+    assert features.clips == i + 1 == 6
+
+
+def test_it_repeats_to_the_bit(routine, backbones):
+    first, second = (extract(routine, backbones) for _ in range(2))
+    assert first.visual.tobytes() == second.visual.tobytes()
+    assert first.audio.tobytes() == second.audio.tobytes()
+
+
+def test_no_sound(silent_routine, backbones):
+    features = extract(silent_routine, backbones)
+    assert features.audio is None
+    assert any("no sound" in text for text in features.warnings)
+
+
+def test_provenance_says_all_it_depends_on(routine, backbones):
+    made = extract(routine, backbones, Cutting(tail="pad")).provenance
+    assert made["cutting"] == {"tail": "pad", "video_stream": None, "audio_stream": None}
+    assert made["precision"] == "fp32"
+    assert made["clip_frames"] == 32
+    assert len(made["backbones"]["visual"]["sha256"]["model.safetensors"]) == 64
+
+
+def test_errors_come_through_and_no_thread_is_left(tmp_path, backbones):
+    before = threading.active_count()
+    with pytest.raises(MediaError):
+        extract(tmp_path / "missing.mp4", backbones)
+    for _ in range(3):
+        with pytest.raises(ZeroDivisionError):
+            extract(make_video(tmp_path / "b.mp4", 200), backbones, batch_size=1, on_clips=lambda *_: 1 / 0)
+    assert threading.active_count() == before
+
+
+def test_progress_counts_every_clip(tmp_path, backbones):
+    seen = []
+    extract(make_video(tmp_path / "c.mp4", 200), backbones, batch_size=4, on_clips=lambda *told: seen.append(told))
+    assert [(count, time) for count, time, _ in seen] == [(4, 4 * 1.28), (2, 6 * 1.28)]
+
+
+def test_public_function(routine):
+    features = mlavl_cli.extract_features(routine, precision="fp32", device="cpu")
+    assert features.visual.shape == (2, 64)
+    assert features.audio.shape == (2, 64)
