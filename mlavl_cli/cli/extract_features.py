@@ -1,0 +1,87 @@
+"""mlavl extract-features: videos -> a feature store."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mlavl_cli.cli import console, options
+from mlavl_cli.cli.batch import expand, for_each
+from mlavl_cli.errors import UsageError
+from mlavl_cli.files import Input
+
+
+def extract_features(
+    inputs: options.Inputs,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The feature store: one file a video.")],
+    weights: Annotated[
+        str,
+        typer.Option(
+            "--backbones", "--weights", "-w", help="Whose backbones: mini, fs1000, fisv, rg, or a bundle's folder."
+        ),
+    ] = "mini",
+    visual: Annotated[
+        str | None,
+        typer.Option("--visual", help="Another visual backbone: a hub id (ID@REVISION pins it) or a folder."),
+    ] = None,
+    audio: Annotated[
+        str | None, typer.Option("--audio", help="Another audio backbone: a hub id (ID@REVISION pins it) or a folder.")
+    ] = None,
+    device: options.Device = "auto",
+    precision: options.PrecisionOption = options.Precision.auto,
+    batch_size: options.BatchSize = None,
+    tail: options.TailOption = options.Tail.drop,
+    video_stream: options.VideoStream = None,
+    audio_stream: options.AudioStream = None,
+    fail_fast: options.FailFast = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Extract features of videos, for training and for scoring again. Prints each feature file's path.
+
+    What is done is skipped, what is stale is done again; stop and start it as you like.
+    """
+    found, failed = expand(inputs)
+    _refuse_clashes(found)
+    if not found:
+        raise typer.Exit(1)
+
+    from mlavl_cli.bundle import find_bundle, parse_backbone
+    from mlavl_cli.device import place
+    from mlavl_cli.features.extract import Cutting
+    from mlavl_cli.features.extractor import Extractor
+    from mlavl_cli.features.store import FeatureStore
+
+    store = FeatureStore(output)
+    extractor = Extractor(
+        find_bundle(weights),
+        place(device, precision.value),
+        precision.value,
+        parse_backbone(visual) if visual else None,
+        parse_backbone(audio) if audio else None,
+        store,
+        Cutting(tail.value, video_stream, audio_stream),
+        batch_size,
+    )
+
+    def work(source: Input, on_clips) -> None:
+        features = extractor.stored(source)
+        if features is None:
+            features = extractor.extract(source, on_clips)
+            for text in features.warnings:
+                console.warning(f"{source.path}: {text}")
+        else:
+            console.note(f"{source.path}: already there")
+        typer.echo(store.path(source))
+
+    for_each(found, work, failed, fail_fast)
+
+
+def _refuse_clashes(inputs: list[Input]) -> None:
+    """Two videos of one name, from two folders given: one would overwrite the other's features."""
+    seen: dict[Path, Path] = {}
+    for source in inputs:
+        if source.name in seen:
+            cause = f"would share a feature file with {seen[source.name]}"
+            raise UsageError(cause, path=source.path, hint="Give their common folder, or use two stores.")
+        seen[source.name] = source.path

@@ -1,0 +1,52 @@
+"""Options that several commands share, each in one place."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mlavl_cli.cli import console
+
+
+class Precision(StrEnum):
+    auto = "auto"
+    fp32 = "fp32"
+    bf16 = "bf16"
+    fp16 = "fp16"
+
+
+class Tail(StrEnum):
+    drop = "drop"
+    pad = "pad"
+
+
+Inputs = Annotated[
+    list[str],
+    typer.Argument(metavar="INPUT...", help="Videos, folders of videos, or - for a list of paths on stdin."),
+]
+Weights = Annotated[
+    str, typer.Option("--weights", "-w", help="A bundled name (see `mlavl weights list`) or a bundle's folder.")
+]
+Device = Annotated[str, typer.Option("--device", "-d", help="auto, cpu, cuda, cuda:N or mps.")]
+PrecisionOption = Annotated[Precision, typer.Option("--precision", help="Number format of the backbones.")]
+BatchSize = Annotated[
+    int | None, typer.Option("--batch-size", min=1, help="Clips a forward pass.  [default: by device]")
+]
+TailOption = Annotated[
+    Tail, typer.Option("--tail", help="Fewer than 32 frames at the end: drop them (as the paper) or pad.")
+]
+VideoStream = Annotated[
+    int | None, typer.Option("--video-stream", min=0, help="Which video stream of a file.  [default: the best]")
+]
+AudioStream = Annotated[
+    int | None, typer.Option("--audio-stream", min=0, help="Which audio stream of a file.  [default: the best]")
+]
+FailFast = Annotated[bool, typer.Option("--fail-fast", help="Stop at the first input that fails.")]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", callback=console.set_quiet, help="No progress and no warnings on stderr.")
+]
+Verbose = Annotated[
+    bool, typer.Option("--verbose", "-v", callback=console.set_verbose, help="Say more; show where errors come from.")
+]
+Output = Annotated[Path | None, typer.Option("--output", "-o", help="Write the results here instead of to stdout.")]

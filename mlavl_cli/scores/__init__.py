@@ -1,0 +1,1 @@
+"""Grades -> what a person or a program reads."""

@@ -1,0 +1,68 @@
+"""RoutineScore: what is said about one routine. `to_dict` is the JSON that users build on (schema.json, version 1)."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+SCHEMA_VERSION = 1
+UNVALIDATED = "consistency is not validated for these weights"
+
+
+@dataclass(frozen=True)
+class TargetScore:
+    """One target's score in points of its range; branches in points too (audio_visual None without sound)."""
+
+    score: float
+    range: tuple[float, float]
+    visual: float
+    audio_visual: float | None
+    visual_weight: float
+    grades: dict[str, dict[str, float] | None]  # branch -> grade word -> share
+
+
+@dataclass(frozen=True)
+class ClipScore:
+    """One clip: consistency and quality in [0, 1], attention as a share of the whole routine's."""
+
+    index: int
+    start_s: float
+    end_s: float
+    consistency: float | None
+    quality: float
+    attention: float
+
+
+@dataclass(frozen=True)
+class RoutineScore:
+    """The score of one routine: the fields of the JSON schema."""
+
+    video: dict[str, Any]
+    weights: dict[str, Any]
+    backbones: dict[str, Any]
+    device: str
+    precision: str
+    scores: dict[str, TargetScore]
+    consistency: dict[str, Any] | None
+    clips: list[ClipScore]
+    warnings: list[str]
+    timing: dict[str, float]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON."""
+        return {"schema": SCHEMA_VERSION, **asdict(self)}
+
+    def weakest(self, count: int = 3) -> list[ClipScore]:
+        """The clips of least quality, or of least consistency where there is sound, in the order of time."""
+
+        def strength(clip: ClipScore) -> float:
+            return clip.quality if clip.consistency is None else clip.consistency
+
+        return sorted(sorted(self.clips, key=strength)[:count], key=lambda clip: clip.start_s)
+
+
+def clock(seconds: float) -> str:
+    """12.3 -> "0:12.3"; 3723.04 -> "1:02:03.0"."""
+    tenths = round(seconds * 10)
+    minutes, rest = divmod(tenths, 600)
+    hours, minutes = divmod(minutes, 60)
+    lead = f"{hours}:{minutes:02d}" if hours else f"{minutes}"
+    return f"{lead}:{rest // 10:02d}.{rest % 10}"

@@ -1,0 +1,187 @@
+"""Scorer: a video, or features that are there already -> RoutineScore. The one place where features meet a head."""
+
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from mlavl_cli.bundle import Bundle, find_bundle
+from mlavl_cli.device import place
+from mlavl_cli.errors import FeatureError, MlavlError, WeightsError
+from mlavl_cli.features.extract import PAPER_CUTTING, Cutting, Progress
+from mlavl_cli.features.extractor import Extractor
+from mlavl_cli.features.routine import RoutineFeatures
+from mlavl_cli.features.store import FeatureStore
+from mlavl_cli.files import Input
+from mlavl_cli.head.checkpoint import Head, load_head
+from mlavl_cli.head.consistency import ClipReading, per_clip
+from mlavl_cli.head.mlavl import HeadOutput
+from mlavl_cli.scores.result import UNVALIDATED, ClipScore, RoutineScore, TargetScore
+
+
+class Scorer:
+    """All heads of a bundle on one extraction.
+
+    >>> scorer = load_scorer("mini")                      # doctest: +SKIP
+    >>> scorer.score("routine.mp4").to_dict()["scores"]    # doctest: +SKIP
+    """
+
+    def __init__(self, bundle: Bundle, heads: dict[str, Head], extractor: Extractor):
+        self.bundle, self.heads, self.extractor = bundle, heads, extractor
+
+    def score(self, routine: str | Path | Input | RoutineFeatures, on_clips: Progress | None = None) -> RoutineScore:
+        """A video file, or its features -> its score.
+
+        Raises:
+            MlavlError: one of its children, with the cause and the way out.
+        """
+        begin = time.perf_counter()
+        if isinstance(routine, RoutineFeatures):
+            features = routine
+        else:
+            source = routine if isinstance(routine, Input) else Input(Path(routine), Path(Path(routine).name))
+            features = self.extractor.stored(source)
+            if features is None:
+                self._check_backbones()
+                features = self.extractor.extract(source, on_clips)
+        extracted = time.perf_counter()
+        result = self._grade(features)
+        graded = time.perf_counter()
+        timing = {
+            "features_s": extracted - begin,
+            "head_s": graded - extracted,
+            "total_s": graded - begin,
+            "real_time_factor": features.video.duration_s / max(graded - begin, 1e-9),
+        }
+        result.timing.update({name: round(value, 4) for name, value in timing.items()})
+        return result
+
+    @torch.inference_mode()
+    def _grade(self, features: RoutineFeatures) -> RoutineScore:
+        audio_width = None if features.audio is None else features.audio.shape[1]
+        self._check_widths(features.visual.shape[1], audio_width, FeatureError, features.video.path)
+        device = self.extractor.placement.device
+        visual = torch.from_numpy(features.visual)[None].to(device)
+        audio = None if features.audio is None else torch.from_numpy(features.audio)[None].to(device)
+        scores, readings = {}, []
+        for target, head in self.heads.items():
+            output = head.model(visual, audio)
+            scores[target] = _target_score(head, output)
+            readings.append(per_clip(head.model, output))
+        clips = _clip_scores(features, readings)
+        heard = [clip for clip in clips if clip.consistency is not None]
+        validated = self.bundle.consistency is not None
+        consistency = heard and {
+            "mean": sum(clip.consistency for clip in heard) / len(heard),
+            "min_clip": min(heard, key=lambda clip: clip.consistency).index,
+            "validated": validated,
+        }
+        warnings = list(features.warnings)
+        if heard and not validated:
+            warnings.append(UNVALIDATED)
+        made = features.provenance
+        return RoutineScore(
+            video=asdict(features.video),
+            weights={"name": self.bundle.name, "trained_on": self.bundle.trained_on},
+            backbones=made.get("backbones", {}),
+            device=str(device),
+            precision=made.get("precision", "fp32"),
+            scores=scores,
+            consistency=consistency or None,
+            clips=clips,
+            warnings=warnings,
+            timing={},
+        )
+
+    def _check_backbones(self) -> None:
+        """Before an hour of extraction, not after: do these backbones give what the heads take?"""
+        have = self.extractor.backbones
+        self._check_widths(have.visual.dim, have.audio.dim, WeightsError, self.bundle.folder)
+
+    def _check_widths(self, visual: int, audio: int | None, error: type[MlavlError], path: str | Path) -> None:
+        for target, head in self.heads.items():
+            dims = head.model.dims
+            wrong = [("visual", visual, dims.visual_dim)] if visual != dims.visual_dim else []
+            if dims.hears and audio not in (None, dims.audio_dim):
+                wrong.append(("audio", audio, dims.audio_dim))
+            for name, has, takes in wrong:
+                cause = f"{name} features are {has} wide, but the {target} head of {self.bundle.name} takes {takes}"
+                raise error(cause, path=path, hint="Use the backbones that the head was trained on.")
+
+
+def load_scorer(
+    weights: str | Path = "mini",
+    device: str = "auto",
+    precision: str = "auto",
+    batch_size: int | None = None,
+    features: str | Path | None = None,
+    cutting: Cutting = PAPER_CUTTING,
+) -> Scorer:
+    """A bundle's heads, ready to score. Backbones load with the first video that needs them.
+
+    Args:
+        weights: a bundled name or a bundle's folder.
+        device: auto, cpu, cuda, cuda:N or mps.
+        precision: of the backbones: auto, fp32, bf16 or fp16.
+        batch_size: clips a forward pass; None: by device.
+        features: a feature store to reuse and to fill.
+        cutting: tail rule and streams.
+
+    Raises:
+        WeightsError: no such bundle, no head in it, or a broken one.
+        DeviceError: no such device or precision.
+    """
+    bundle = find_bundle(weights)
+    if not bundle.heads:
+        hint = "It can extract features; train a head on them with `mlavl train`, or score with --weights mini."
+        raise WeightsError("these weights have backbones but no head to score with", path=bundle.folder, hint=hint)
+    placement = place(device, precision)
+    heads = {}
+    for target, path in bundle.heads.items():
+        heads[target] = head = load_head(path)
+        head.model.to(placement.device)
+    store = FeatureStore(Path(features)) if features else None
+    extractor = Extractor(bundle, placement, precision, store=store, cutting=cutting, batch_size=batch_size)
+    return Scorer(bundle, heads, extractor)
+
+
+def _target_score(head: Head, output: HeadOutput) -> TargetScore:
+    def shares(p: torch.Tensor | None) -> list[float]:
+        return [] if p is None else p[0].tolist()
+
+    heard = output.p_av is not None
+    av, count = shares(output.p_av), len(head.grades)
+    named_av = {
+        **{f"{grade} without fitting music": share for grade, share in zip(head.grades, av[:count], strict=True)},
+        **{f"{grade} with fitting music": share for grade, share in zip(head.grades, av[count:], strict=True)},
+    } if heard else None  # fmt: skip
+    return TargetScore(
+        score=head.points(output.score.item()),
+        range=head.score_range,
+        visual=head.points(output.score_v.item()),
+        audio_visual=head.points(output.score_av.item()) if heard else None,
+        visual_weight=1 - head.model.dpg.w.item() if heard else 1.0,
+        grades={"visual": dict(zip(head.grades, shares(output.p_v), strict=True)), "audio_visual": named_av},
+    )
+
+
+def _clip_scores(features: RoutineFeatures, readings: list[ClipReading]) -> list[ClipScore]:
+    """Clips as all heads together see them: the mean of their readings."""
+
+    def mean(name: str) -> list[float] | None:
+        values = [getattr(reading, name) for reading in readings]
+        return None if values[0] is None else torch.stack(values).mean(0)[0].tolist()
+
+    consistency, quality, attention = mean("consistency"), mean("quality"), mean("attention")
+    return [
+        ClipScore(
+            index=i,
+            start_s=round(float(features.start_s[i]), 6),
+            end_s=round(float(features.end_s[i]), 6),
+            consistency=consistency[i] if consistency else None,
+            quality=quality[i],
+            attention=attention[i],
+        )
+        for i in range(features.clips)
+    ]

@@ -1,0 +1,161 @@
+"""mlavl score, through the real command line."""
+
+import csv
+import io
+import json
+from importlib.resources import files
+from pathlib import Path
+
+import jsonschema
+import pytest
+from conftest import make_video, shell
+
+import mlavl_cli
+from mlavl_cli.bundle import find_bundle
+
+SCHEMA = json.loads(files("mlavl_cli.scores").joinpath("schema.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def season(tmp_path_factory):
+    """A folder: two good videos in subfolders, one that isn't, one hidden, one that is no video."""
+    folder = tmp_path_factory.mktemp("season")
+    make_video(folder / "short" / "b.mp4", 70)
+    make_video(folder / "free" / "a.MKV", 40, sound=None)
+    (folder / "short" / "broken.mp4").write_text("no video")
+    make_video(folder / "short" / ".hidden.mp4", 40)
+    (folder / "notes.txt").write_text("notes")
+    return folder
+
+
+def test_json_is_the_schema(run, routine):
+    result = run("score", routine, "--format", "json")
+    assert result.exit_code == 0
+    score = result.json()
+    jsonschema.validate(score, SCHEMA)
+    assert list(score["scores"]) == list(find_bundle("mini").heads)
+    assert [(clip["start_s"], clip["end_s"]) for clip in score["clips"]] == [(0.0, 1.28), (1.28, 2.56)]
+    assert score["weights"]["trained_on"] == find_bundle("mini").trained_on
+    for one in score["scores"].values():
+        low, high = one["range"]
+        assert low <= one["score"] <= high
+        expected = one["visual_weight"] * one["visual"] + (1 - one["visual_weight"]) * one["audio_visual"]
+        assert one["score"] == pytest.approx(expected, rel=1e-4)
+    assert score["consistency"]["mean"] == pytest.approx(sum(c["consistency"] for c in score["clips"]) / 2)
+    assert sum(c["attention"] for c in score["clips"]) == pytest.approx(1, abs=1e-5)
+
+
+def test_silent_video_is_scored_on_its_picture_alone(run, silent_routine):
+    result = run("score", silent_routine, "--format", "json")
+    score = result.json()
+    jsonschema.validate(score, SCHEMA)
+    assert all(one["audio_visual"] is None for one in score["scores"].values())
+    assert all(clip["consistency"] is None for clip in score["clips"])
+    assert score["consistency"] is None
+    assert any("no sound" in text for text in score["warnings"])
+    assert "no sound" in result.stderr
+
+
+def test_the_same_numbers_twice_and_from_python(run, routine):
+    first, second = (run("score", routine, "-f", "json").json() for _ in range(2))
+    for score in (first, second):
+        score.pop("timing")
+    assert first == second
+    api = mlavl_cli.load_scorer("mini").score(routine).to_dict()
+    assert json.loads(json.dumps(api["scores"])) == first["scores"]
+
+
+def test_a_folder_goes_on_past_what_fails(run, season):
+    result = run("score", season, "-f", "jsonl")
+    assert result.exit_code == 1
+    scores = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [Path(score["video"]["path"]).name for score in scores] == ["a.MKV", "b.mp4"]
+    for score in scores:
+        jsonschema.validate(score, SCHEMA)
+    assert len(result.errors) == 1
+    assert "broken.mp4" in result.errors[0]
+    assert "Traceback" not in result.stderr
+
+
+def test_fail_fast_stops(run, season):
+    result = run("score", season / "short", season / "free", "-f", "jsonl", "--fail-fast")
+    names = [Path(json.loads(line)["video"]["path"]).name for line in result.stdout.splitlines()]
+    assert (result.exit_code, names) == (1, ["b.mp4"])
+
+
+def test_json_of_several_is_an_array(run, season, routine):
+    scores = run("score", routine, season / "free", "-f", "json").json()
+    assert len(scores) == 2
+    assert len(run("score", season / "free", "-f", "json").json()) == 1
+
+
+def test_csv_has_a_row_a_video(run, season):
+    rows = list(csv.DictReader(io.StringIO(run("score", season, "-f", "csv", "-q").stdout)))
+    targets = list(find_bundle("mini").heads)
+    assert list(rows[0]) == ["path", *targets, "consistency_mean", "clips", "duration_s", "warnings"]
+    assert [row["clips"] for row in rows] == ["1", "2"]
+    assert rows[0]["consistency_mean"] == ""
+    assert "no sound" in rows[0]["warnings"]
+    assert all(float(row[target]) > 0 for row in rows for target in targets)
+
+
+def test_files_instead_of_stdout(run, routine, tmp_path):
+    result = run("score", routine, "-f", "csv", "-o", tmp_path / "out" / "s.csv", "--clips-csv", tmp_path / "c.csv")
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert len((tmp_path / "out" / "s.csv").read_text().splitlines()) == 2
+    clips = list(csv.DictReader(io.StringIO((tmp_path / "c.csv").read_text())))
+    assert [(clip["clip"], clip["start_s"]) for clip in clips] == [("0", "0.000"), ("1", "1.280")]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["c.csv", "out"]
+
+
+def test_list_on_stdin(run, season, routine):
+    listed = f"{routine}\n{season / 'short' / 'b.mp4'}\n"
+    assert len(run("score", "-", "-f", "jsonl", stdin=listed).stdout.splitlines()) == 2
+    nul = f"{season / 'short' / '.hidden.mp4'}\0{routine}\0"  # as find -print0 writes them
+    assert len(run("score", "-", "-f", "jsonl", stdin=nul).stdout.splitlines()) == 2
+
+
+def test_table_shows_what_matters(run, routine, monkeypatch):
+    for columns in ("80", "120", "50"):
+        monkeypatch.setenv("COLUMNS", columns)
+        shown = run("score", routine).stdout
+        assert all(target in shown for target in find_bundle("mini").heads)
+        for part in ("weakest", "fit", "quality", "0:00.0", "random tensors" if columns != "50" else "mini"):
+            assert part in shown
+        assert max(map(len, shown.splitlines())) <= int(columns)
+
+
+def test_features_are_kept_and_used_again(run, routine, tmp_path, monkeypatch):
+    fresh = run("score", routine, "-f", "json", "--features", tmp_path / "store").json()
+    assert [p.name for p in (tmp_path / "store").iterdir()] == ["routine.mp4.safetensors"]
+    import mlavl_cli.features.extractor as extractor
+
+    monkeypatch.setattr(extractor, "extract", lambda *_: pytest.fail("extracted again"))
+    again = run("score", routine, "-f", "json", "--features", tmp_path / "store").json()
+    assert again["scores"] == fresh["scores"]
+    assert again["video"] == fresh["video"]
+
+
+def test_stream_choice_reaches_the_reader(run, routine):
+    result = run("score", routine, "--audio-stream", "3")
+    assert result.exit_code == 1
+    assert "has no audio stream 3" in result.errors[0]
+
+
+def test_in_a_process_of_its_own(routine, tmp_path):
+    """As a script sees it: results on stdout, errors on stderr, the exit code."""
+    result = shell("score", routine, tmp_path / "missing.mp4", "-f", "jsonl", cwd=tmp_path)
+    assert result.exit_code == 1
+    assert len(result.stdout.splitlines()) == 1
+    assert result.stderr.splitlines() == [f"error: {tmp_path}/missing.mp4: no such file or folder. Check the path."]
+
+
+@pytest.mark.parametrize("name", ["ball_bouncing", "real_two_people"])
+def test_clip_counts_follow_the_frames(run, tmp_path, name):
+    """60 and 19.62 frames a second, as real files have them."""
+    fps, frames = {"ball_bouncing": (60, 330), "real_two_people": ("981/50", 100)}[name]
+    from fractions import Fraction
+
+    score = run("score", make_video(tmp_path / "v.mp4", frames, fps=Fraction(fps)), "-f", "json").json()
+    assert len(score["clips"]) == frames // 32
+    assert score["clips"][1]["start_s"] == pytest.approx(32 / float(Fraction(fps)), abs=1e-3)

@@ -1,0 +1,75 @@
+"""Imports run one way: errors, files, bundle, device -> media -> features and head -> scores -> training -> cli."""
+
+import ast
+from pathlib import Path
+
+import mlavl_cli
+
+PACKAGE = Path(mlavl_cli.__file__).parent
+GROUND = ["errors", "files", "bundle", "device"]
+RANK = {"media": 1, "features": 2, "head": 2, "scores": 3, "training": 4, "cli": 5}
+ORDER = {
+    "media": ["decode", "picture", "sound", "clips"],
+    "features": ["routine", "hub", "prompts", "visual", "audio", "text", "extract", "store", "extractor"],
+    "head": ["dims", "layers", "s2ce", "mag2", "avcf", "dpg", "mlavl", "consistency", "checkpoint", "official"],
+    "scores": ["result", "scorer", "render"],
+}
+
+
+def imports(path: Path):
+    """(line, module) of every import of the package, inside functions too."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("mlavl_cli"):
+            names = [node.module] if node.module != "mlavl_cli" else [f"mlavl_cli.{alias.name}" for alias in node.names]
+            yield from ((node.lineno, name) for name in names)
+        elif isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names if alias.name.startswith("mlavl_cli"))
+
+
+def place(parts: list[str]) -> tuple[int, int]:
+    """(rank of the folder, place within it) of a module, the root of the package left out."""
+    folder = parts[0]
+    if folder in RANK:
+        order = ORDER.get(folder)
+        return RANK[folder], order.index(parts[1]) if order and len(parts) > 1 and parts[1] in order else -1
+    return 0, GROUND.index(folder) if folder in GROUND else -1
+
+
+def violations():
+    for path in sorted(PACKAGE.rglob("*.py")):
+        own = list(path.relative_to(PACKAGE).with_suffix("").parts)
+        if own[0] in ("__init__", "__main__") or own[-1] == "__init__":
+            continue
+        for line, module in imports(path):
+            other = module.split(".")[1:]
+            if not other or other == ["__version__"]:
+                continue
+            (rank, step), (its_rank, its_step) = place(own), place(other)
+            if its_rank > rank or (its_rank == rank and other[0] != own[0] and rank):
+                yield f"{'/'.join(own)}.py:{line} imports {module}, which is above it"
+            elif own[0] == other[0] and -1 not in (step, its_step) and its_step >= step:
+                yield f"{'/'.join(own)}.py:{line} imports {module}, a later step"
+            elif rank == its_rank == 0 and -1 not in (step, its_step) and its_step >= step:
+                yield f"{'/'.join(own)}.py:{line} imports {module}, a later one"
+
+
+def test_imports_run_one_way():
+    assert list(violations()) == []
+
+
+def test_every_file_has_its_place():
+    for folder, order in ORDER.items():
+        files = {path.stem for path in (PACKAGE / folder).glob("*.py")} - {"__init__"}
+        assert files <= set(order), f"{folder}: {files - set(order)} has no place in the order"
+
+
+def test_the_head_knows_no_video_and_no_hub():
+    for path in (PACKAGE / "head").glob("*.py"):
+        text = path.read_text()
+        assert "import av" not in text
+        assert "transformers" not in text
+
+
+def test_files_fit_on_three_screens():
+    for path in PACKAGE.rglob("*.py"):
+        assert len(path.read_text().splitlines()) <= 300, path
