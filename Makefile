@@ -1,0 +1,35 @@
+# Everything starts here: `make demo` scores the bundled video, `make test` runs the tests. Both set up .venv themselves.
+PYTHON ?= python3.11
+BIN := .venv/bin
+
+.PHONY: demo test slow lint clean
+
+demo: .venv/installed
+	HF_HUB_OFFLINE=1 $(BIN)/mlavl score weights/demo.mp4
+
+test: .venv/installed-test
+	$(BIN)/python -m pytest -m "not slow"
+
+slow: .venv/installed-test
+	$(BIN)/python -m pytest -m slow -s
+
+lint: .venv/installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+# The package is installed as a user gets it, weights and all; a changed source installs it again.
+SOURCES := pyproject.toml $(shell find mlavl_cli weights -type f -not -name '*.pyc' 2>/dev/null)
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv || python3 -m venv .venv
+
+.venv/installed: .venv/bin/python $(SOURCES)
+	$(BIN)/python -m pip install --quiet .
+	@touch $@
+
+.venv/installed-test: .venv/installed
+	$(BIN)/python -m pip install --quiet '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf .venv build dist
