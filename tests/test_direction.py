@@ -11,7 +11,20 @@ RANK = {"media": 1, "features": 2, "head": 2, "scores": 3, "training": 4, "cli":
 ORDER = {
     "media": ["decode", "picture", "sound", "clips"],
     "features": ["routine", "hub", "prompts", "visual", "audio", "text", "extract", "store", "extractor"],
-    "head": ["dims", "layers", "s2ce", "mag2", "avcf", "dpg", "mlavl", "consistency", "checkpoint", "official"],
+    "head": [
+        "dims",
+        "layers",
+        "s2ce",
+        "mag2",
+        "avcf",
+        "dpg",
+        "mlavl",
+        "consistency",
+        "window",
+        "checkpoint",
+        "official",
+        "baselines",
+    ],
     "scores": ["result", "scorer", "render"],
 }
 

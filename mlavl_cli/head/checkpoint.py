@@ -19,13 +19,17 @@ _METADATA = "mlavl"
 
 @dataclass(frozen=True)
 class Head:
-    """A head and what its numbers mean: `score_range` in points, from a normalised 0 to 1."""
+    """A head and what its numbers mean.
+
+    `score_range` is in points, from a normalised 0 to 1; `window` is the number of clips it was trained on, None for any.
+    """
 
     model: MLAVL
     target: str
     score_range: tuple[float, float]
     grades: tuple[str, ...]
     prompts: tuple[str, ...] = ()
+    window: int | None = None
 
     def points(self, normalised: float) -> float:
         low, high = self.score_range
@@ -41,6 +45,7 @@ def save_head(path: Path, head: Head) -> None:
         "score_range": head.score_range,
         "grades": head.grades,
         "prompts": head.prompts,
+        "window": head.window,
     }
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in head.model.state_dict().items()}
     with atomic_write(path) as file:
@@ -69,6 +74,7 @@ def load_head(path: Path) -> Head:
             _range(metadata["score_range"]),
             tuple(map(str, metadata["grades"])),
             tuple(map(str, metadata["prompts"])),
+            metadata["window"] and int(metadata["window"]),
         )
     except FileNotFoundError as error:
         raise WeightsError("no such head", path=path, hint="Is the bundle whole?") from error

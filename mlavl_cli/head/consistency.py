@@ -8,12 +8,16 @@ from dataclasses import dataclass
 
 import torch
 
+from mlavl_cli.head.dpg import Branch, BranchName
 from mlavl_cli.head.mlavl import MLAVL, HeadOutput
 
 
 @dataclass(frozen=True)
 class ClipReading:
-    """Of each clip, (B, T): consistency in [0, 1] (None without sound), quality in [0, 1], and attention."""
+    """Of each clip, (B, T): quality and consistency in [0, 1], and attention, which sums to 1.
+
+    Consistency is None without sound or without DPG; without DPG every clip gets the same attention.
+    """
 
     consistency: torch.Tensor | None
     quality: torch.Tensor
@@ -21,26 +25,26 @@ class ClipReading:
 
 
 def per_clip(head: MLAVL, output: HeadOutput, mask: torch.Tensor | None = None) -> ClipReading:
-    """Reads a head's output clip by clip; values of padded clips mean nothing."""
-    _, quality = _alone(head, output.visual, output.text["v_grades"], head.dpg.regressor_v)
-    attention = head.dpg.attention(output.text["v_grades"], output.visual, output.p_v, mask)
-    consistency = None
-    if output.fused is not None:
-        consistency = clip_consistency(head, output)
-        heard = head.dpg.attention(output.text["av_grades"], output.fused, output.p_av, mask)
-        w = head.dpg.w.clamp(0, 1)
-        attention = w * heard + (1 - w) * attention
-    return ClipReading(consistency, quality, attention)
+    """Reads a head's output clip by clip; values of padded clips mean nothing (attention: 0)."""
+    text, visual = output.text, output.visual
+    quality = _alone(head, "v", text["v_grades"], visual).score.view(visual.shape[:2])
+    if output.p_v is None:
+        real = torch.ones_like(quality) if mask is None else mask.to(quality.dtype)
+        return ClipReading(None, quality, real / real.sum(1, keepdim=True))
+    attention = head.dpg.attention(text["v_grades"], visual, output.p_v, mask)
+    if output.fused is None:
+        return ClipReading(None, quality, attention)
+    heard = head.dpg.attention(text["av_grades"], output.fused, output.p_av, mask)
+    w = head.dpg.w.clamp(0, 1)
+    return ClipReading(clip_consistency(head, output.fused, text), quality, w * heard + (1 - w) * attention)
 
 
-def clip_consistency(head: MLAVL, output: HeadOutput) -> torch.Tensor:
-    """(B, T): how much of each clip's audio-visual grades says "with fitting music"."""
-    p, _ = _alone(head, output.fused, output.text["av_grades"], head.dpg.regressor_av)
-    return p[..., head.dims.grades :].sum(-1)
+def clip_consistency(head: MLAVL, fused: torch.Tensor, text: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Fused clips (B, T, d) -> (B, T): how much of each clip's audio-visual grades says "with fitting music"."""
+    p = _alone(head, "av", text["av_grades"], fused).p
+    return p[:, head.dims.grades :].sum(-1).view(fused.shape[:2])
 
 
-def _alone(head: MLAVL, clips: torch.Tensor, queries: torch.Tensor, regressor: torch.nn.Module):
-    """Grades every clip (B, T, d) by itself -> p (B, T, grades), score (B, T)."""
-    patterns = head.dpg.patterns(queries, clips.flatten(0, 1).unsqueeze(1))
-    p, score = regressor(patterns)
-    return p.unflatten(0, clips.shape[:2]), score.unflatten(0, clips.shape[:2])
+def _alone(head: MLAVL, name: BranchName, queries: torch.Tensor, clips: torch.Tensor) -> Branch:
+    """Grades every clip of (B, T, d) by itself, as B * T routines of one clip."""
+    return head.dpg.branch(name, queries, clips.flatten(0, 1).unsqueeze(1))

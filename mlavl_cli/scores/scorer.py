@@ -1,6 +1,7 @@
 """Scorer: a video, or features that are there already -> RoutineScore. The one place where features meet a head."""
 
 import time
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from mlavl_cli.files import Input
 from mlavl_cli.head.checkpoint import Head, load_head
 from mlavl_cli.head.consistency import ClipReading, per_clip
 from mlavl_cli.head.mlavl import HeadOutput
+from mlavl_cli.head.window import fit_window
 from mlavl_cli.scores.result import UNVALIDATED, ClipScore, RoutineScore, TargetScore
 
 
@@ -66,8 +68,10 @@ class Scorer:
         audio = None if features.audio is None else torch.from_numpy(features.audio)[None].to(device)
         scores, readings = {}, []
         for target, head in self.heads.items():
+            # The score from the window that the head was trained on, the timeline from all clips.
             output = head.model(visual, audio)
-            scores[target] = _target_score(head, output)
+            windowed = [None if rows is None else fit_window(rows[0], head.window)[None] for rows in (visual, audio)]
+            scores[target] = _target_score(head, head.model(*windowed) if head.window else output)
             readings.append(per_clip(head.model, output))
         clips = _clip_scores(features, readings)
         heard = [clip for clip in clips if clip.consistency is not None]
@@ -147,22 +151,18 @@ def load_scorer(
 
 
 def _target_score(head: Head, output: HeadOutput) -> TargetScore:
-    def shares(p: torch.Tensor | None) -> list[float]:
-        return [] if p is None else p[0].tolist()
+    def shares(names: Iterable[str], p: torch.Tensor | None) -> dict[str, float] | None:
+        return None if p is None else dict(zip(names, p[0].tolist(), strict=True))
 
-    heard = output.p_av is not None
-    av, count = shares(output.p_av), len(head.grades)
-    named_av = {
-        **{f"{grade} without fitting music": share for grade, share in zip(head.grades, av[:count], strict=True)},
-        **{f"{grade} with fitting music": share for grade, share in zip(head.grades, av[count:], strict=True)},
-    } if heard else None  # fmt: skip
+    heard = output.score_av is not None
+    with_music = [f"{grade} {fit} fitting music" for fit in ("without", "with") for grade in head.grades]
     return TargetScore(
         score=head.points(output.score.item()),
         range=head.score_range,
         visual=head.points(output.score_v.item()),
         audio_visual=head.points(output.score_av.item()) if heard else None,
         visual_weight=1 - head.model.dpg.w.item() if heard else 1.0,
-        grades={"visual": dict(zip(head.grades, shares(output.p_v), strict=True)), "audio_visual": named_av},
+        grades={"visual": shares(head.grades, output.p_v), "audio_visual": shares(with_music, output.p_av)},
     )
 
 
@@ -170,8 +170,8 @@ def _clip_scores(features: RoutineFeatures, readings: list[ClipReading]) -> list
     """Clips as all heads together see them: the mean of their readings."""
 
     def mean(name: str) -> list[float] | None:
-        values = [getattr(reading, name) for reading in readings]
-        return None if values[0] is None else torch.stack(values).mean(0)[0].tolist()
+        values = [value for reading in readings if (value := getattr(reading, name)) is not None]
+        return None if not values else torch.stack(values).mean(0)[0].tolist()
 
     consistency, quality, attention = mean("consistency"), mean("quality"), mean("attention")
     return [
