@@ -1,0 +1,1 @@
+"""Features and labels -> heads, and how good they are."""

@@ -1,0 +1,87 @@
+"""Routines -> batches of tensors: a window of clips each, or all of them behind a mask (spec: section 9)."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch.nn.utils.rnn import pad_sequence
+
+from mlavl_cli.head.window import fit_window
+from mlavl_cli.training.data.dataset import Routine
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Visual (B, T, D_v), audio (B, T, D_a) or None, mask (B, T) or None (all real), label (B,) in [0, 1]."""
+
+    visual: torch.Tensor
+    audio: torch.Tensor | None
+    mask: torch.Tensor | None
+    label: torch.Tensor
+
+    def real_clips(self) -> torch.Tensor:
+        """(B, T) bool."""
+        return self.visual.new_ones(self.visual.shape[:2], dtype=torch.bool) if self.mask is None else self.mask
+
+    def to(self, device: torch.device) -> "Batch":
+        moved = (None if t is None else t.to(device, non_blocking=True) for t in vars(self).values())
+        return Batch(*moved)
+
+
+class Batches:
+    """All routines of one split and target as tensors, read once.
+
+    Args:
+        routines: with a score of `target`.
+        target: whose score is the label.
+        score_range: lowest and highest possible score; labels are points on it, 0 to 1.
+        batch_size: routines a batch.
+        window: fixed number of clips (longer routines cut, shorter ones filled with zeros), or None: all clips, masked.
+    """
+
+    def __init__(
+        self,
+        routines: list[Routine],
+        target: str,
+        score_range: tuple[float, float],
+        batch_size: int,
+        window: int | None = None,
+    ):
+        low, high = score_range
+        self.routines, self.batch_size, self.window = routines, batch_size, window
+        self.visual = [torch.from_numpy(routine.visual) for routine in routines]
+        self.audio = [None if routine.audio is None else torch.from_numpy(routine.audio) for routine in routines]
+        self.labels = torch.tensor([(routine.scores[target] - low) / (high - low) for routine in routines])
+
+    def shuffled(self, generator: torch.Generator) -> Iterator[Batch]:
+        """Training: random order, and a random window of longer routines."""
+        order = torch.randperm(len(self.routines), generator=generator).tolist()
+        starts = {}
+        for i in order:
+            spare = len(self.visual[i]) - self.window if self.window else 0
+            starts[i] = int(torch.randint(spare + 1, (), generator=generator)) if spare > 0 else None
+        return self._batches(order, starts)
+
+    def in_order(self) -> Iterator[Batch]:
+        """Testing: as they come, the central window."""
+        return self._batches(list(range(len(self.routines))), {})
+
+    def _batches(self, order: list[int], starts: dict[int, int | None]) -> Iterator[Batch]:
+        for first in range(0, len(order), self.batch_size):
+            members = order[first : first + self.batch_size]
+            visual, audio = (self._windows(rows, members, starts) for rows in (self.visual, self.audio))
+            lengths = torch.tensor([len(rows) for rows in visual])
+            mask = torch.arange(int(lengths.max())) < lengths[:, None]
+            yield Batch(
+                pad_sequence(visual, batch_first=True),
+                None if audio is None else pad_sequence(audio, batch_first=True),
+                None if mask.all() else mask,
+                self.labels[members],
+            )
+
+    def _windows(
+        self, rows: list[torch.Tensor | None], members: list[int], starts: dict[int, int | None]
+    ) -> list[torch.Tensor] | None:
+        if any(rows[i] is None for i in members):  # a dataset is heard as a whole or not at all
+            return None
+        return [fit_window(rows[i], self.window, starts.get(i)) for i in members]

@@ -1,0 +1,61 @@
+"""The datasets by name."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from mlavl_cli.bundle import find_bundle
+from mlavl_cli.device import Placement
+from mlavl_cli.errors import DataError
+from mlavl_cli.features.extractor import Extractor
+from mlavl_cli.features.routine import RoutineFeatures
+from mlavl_cli.features.store import FeatureStore
+from mlavl_cli.files import Input
+from mlavl_cli.training.data.dataset import Dataset
+from mlavl_cli.training.data.fs1000 import load_fs1000
+from mlavl_cli.training.data.logo import load_logo
+from mlavl_cli.training.data.manifest import load_manifest
+from mlavl_cli.training.data.pickled import load_fisv, load_rg
+
+LOADERS: dict[str, Callable[[Path], Dataset]] = {
+    "fs1000": load_fs1000,
+    "fisv": load_fisv,
+    "rg": load_rg,
+    "logo": load_logo,
+}
+
+
+def load_dataset(
+    kind: str,
+    path: Path,
+    placement: Placement,
+    backbones: str = "mini",
+    sport: str = "skating",
+    ranges: dict[str, tuple[float, float]] | None = None,
+    features: Path | None = None,
+    precision: str = "auto",
+) -> Dataset:
+    """A public dataset's folder, or a manifest of the user's own.
+
+    Args:
+        kind: fs1000, fisv, rg, logo or manifest.
+        path: the folder, or the csv.
+        placement: where videos of a manifest are extracted.
+        backbones, sport, ranges: of a manifest; the public datasets know theirs.
+        features: where a manifest's features are kept; None: `features` beside the csv.
+        precision: of a manifest's features.
+
+    Raises:
+        DataError: anything in it is missing or doesn't fit.
+    """
+    if not path.exists():
+        raise DataError("no such dataset", path=path, hint="Give the dataset's folder, or the csv of a manifest.")
+    if kind != "manifest":
+        return LOADERS[kind](path)
+    extractor = Extractor(
+        find_bundle(backbones), placement, precision, store=FeatureStore(features or path.parent / "features")
+    )
+
+    def extract(source: Input) -> RoutineFeatures:
+        return extractor.stored(source) or extractor.extract(source)
+
+    return load_manifest(path, sport, backbones, ranges or {}, extract)

@@ -1,0 +1,115 @@
+"""Users' own data: a csv of videos or feature files, their scores and their split.
+
+    path,split,TES,PCS
+    videos/anna.mp4,train,41.3,32.8
+    features/berta.mp4.safetensors,test,,30.1
+
+`path` is relative to the csv. `split` is train, val or test. Every other column but `id` is a target; an empty cell is
+no score. Videos are extracted through a feature store, feature files are taken as they are.
+"""
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from mlavl_cli.errors import DataError, FeatureError
+from mlavl_cli.features.routine import RoutineFeatures
+from mlavl_cli.features.store import SUFFIX, read_features
+from mlavl_cli.files import Input
+from mlavl_cli.training.data.dataset import Dataset, Routine, routine
+
+SPLITS = ("train", "val", "test")
+# Ranges of targets by their usual names; others end at their highest training score unless the user says.
+USUAL_RANGES = {"TES": (0.0, 130.0), "PCS": (0.0, 60.0)} | dict.fromkeys(("SS", "TR", "PE", "CO", "IN"), (0.0, 10.0))
+
+
+def load_manifest(
+    path: Path,
+    sport: str,
+    backbones: str,
+    ranges: dict[str, tuple[float, float]],
+    extract: Callable[[Input], RoutineFeatures],
+) -> Dataset:
+    """Reads a manifest.
+
+    Args:
+        path: the csv.
+        sport: whose prompts are used.
+        backbones: the bundle whose backbones the features come from.
+        ranges: of targets, where they aren't the usual ones.
+        extract: how a video becomes features.
+
+    Raises:
+        DataError: the csv, a score or a feature file doesn't fit.
+        MediaError: a video can't be read.
+    """
+    rows = _read_csv(path)
+    targets = [name for name in rows[0] if name not in ("path", "split", "id")]
+    if not targets:
+        raise DataError("has no column with scores", path=path, hint="Add one column a target, like TES.")
+    splits: dict[str, list[Routine]] = {split: [] for split in SPLITS}
+    made: set[str] = set()
+    for number, row in enumerate(rows, 2):
+        if row["split"] not in splits:
+            hint = f"Use {', '.join(SPLITS)}."
+            raise DataError(f"line {number}: no such split: {row['split']!r}", path=path, hint=hint)
+        source = path.parent / row["path"]
+        features = _features(source, Path(row["path"]), extract)
+        made.add(json.dumps(features.provenance.get("backbones"), sort_keys=True))
+        scores = {target: _number(row[target], f"line {number}, {target}", path) for target in targets if row[target]}
+        id = row.get("id") or row["path"]
+        splits[row["split"]].append(routine(id, features.visual, features.audio, scores, source))
+    if len(made) > 1:
+        cause = "its feature files were made with different backbones"
+        raise DataError(cause, path=path, hint="Extract them all with the same --backbones.")
+    _refuse_mixed_sound(splits, path)
+    known = {t: ranges.get(t) or USUAL_RANGES.get(t) or _observed(splits["train"], t, path) for t in targets}
+    return Dataset(path.stem, sport, backbones, {name: found for name, found in splits.items() if found}, known)
+
+
+def _features(source: Path, name: Path, extract: Callable[[Input], RoutineFeatures]) -> RoutineFeatures:
+    if source.suffix != SUFFIX:
+        inside = Path(*(part for part in name.parts if part not in ("..", "/")))
+        return extract(Input(source, inside))
+    try:
+        return read_features(source)
+    except FileNotFoundError as error:
+        raise DataError("no such feature file", path=source) from error
+    except FeatureError as error:
+        raise DataError(error.message, path=source, hint=error.hint) from error
+
+
+def _read_csv(path: Path) -> list[dict[str, str]]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeError, csv.Error) as error:
+        raise DataError(f"can't be read as csv ({error})", path=path) from error
+    if not rows or not {"path", "split"} <= set(rows[0]):
+        raise DataError("needs the columns path and split, and rows below", path=path)
+    for number, row in enumerate(rows, 2):
+        if None in row or None in row.values():
+            raise DataError(f"line {number} has not as many cells as the first line", path=path)
+    return rows
+
+
+def _number(text: str, where: str, path: Path) -> float:
+    try:
+        return float(text)
+    except ValueError as error:
+        raise DataError(f"{where}: {text!r} is no number", path=path) from error
+
+
+def _refuse_mixed_sound(splits: dict[str, list[Routine]], path: Path) -> None:
+    silent = [routine.id for found in splits.values() for routine in found if routine.audio is None]
+    if silent and len(silent) < sum(map(len, splits.values())):
+        hint = "Leave silent videos out, or train on the picture alone with --modalities V+L."
+        raise DataError(f"{len(silent)} routines have no sound, {silent[0]} first; others have", path=path, hint=hint)
+
+
+def _observed(routines: list[Routine], target: str, path: Path) -> tuple[float, float]:
+    scores = [routine.scores[target] for routine in routines if target in routine.scores]
+    if not scores:
+        raise DataError(f"no {target} score in split 'train'", path=path)
+    return min(0.0, min(scores)), max(scores)
