@@ -1,0 +1,158 @@
+"""What a head learns from (paper, eq. 16-18), and this project's consistency objective (spec: section 14)."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import nn
+
+from mlavl_cli.head.consistency import clip_consistency
+from mlavl_cli.head.mlavl import MLAVL, HeadOutput
+from mlavl_cli.training.batches import Batch
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """The official code's weights; 0 leaves a term out.
+
+    `temperature` divides the cross-entropy's similarities: the official code has none (1), the paper one.
+    `triplets` says whether grade patterns alone are pulled apart, as eq. 16 is written over them, or the four groups of
+    prompts too, as the official code does.
+    """
+
+    mse: float = 10.0
+    triplet: float = 1.0
+    cross_entropy: float = 0.01
+    consistency: float = 0.0  # lambda_c; 0 is the paper
+    margin: float = 1.0
+    temperature: float = 1.0
+    smoothing: float = 0.1
+    triplets: Literal["all", "patterns"] = "all"
+
+
+def loss_terms(
+    head: MLAVL, output: HeadOutput, batch: Batch, weights: LossWeights, generator: torch.Generator | None = None
+) -> dict[str, torch.Tensor]:
+    """The weighted terms of the total loss (eq. 18), by name; terms with weight 0 are left out.
+
+    Args:
+        head: the model that gave `output`.
+        output: of `batch`.
+        batch: with labels in [0, 1].
+        weights: of the terms.
+        generator: draws the false music of the consistency objective.
+    """
+    terms = {"mse": weights.mse * nn.functional.mse_loss(output.score, batch.label)}
+    if output.p_v is not None and head.dims.language:
+        if weights.triplet:
+            terms["triplet"] = weights.triplet * triplet_loss(output, weights.margin, weights.triplets)
+        if weights.cross_entropy:
+            ce = grade_cross_entropy(output, weights.temperature, weights.smoothing)
+            terms["cross_entropy"] = weights.cross_entropy * ce
+    if weights.consistency and output.p_av is not None:
+        terms["consistency"] = weights.consistency * consistency_loss(head, output, batch, generator)
+    return terms
+
+
+def triplet_loss(output: HeadOutput, margin: float = 1.0, over: Literal["all", "patterns"] = "all") -> torch.Tensor:
+    """Hardest triplets (eq. 16), summed over the sets: patterns of both branches, and each group of prompts."""
+    sets = []
+    for patterns in (output.patterns_av, output.patterns_v):
+        if patterns is not None:
+            grades = torch.arange(patterns.shape[1], device=patterns.device).repeat(len(patterns))
+            sets.append((patterns.flatten(0, 1), grades))
+    if over == "all":
+        sets += [(rows, torch.arange(len(rows), device=rows.device)) for rows in output.text.values()]
+    return sum(hardest_triplet(rows, labels, margin) for rows, labels in sets)
+
+
+def hardest_triplet(rows: torch.Tensor, labels: torch.Tensor, margin: float) -> torch.Tensor:
+    """Rows (n, d) with labels (n,): mean of [furthest of its label - nearest of another + margin]+, by cosine distance.
+
+    A row whose label no other row has is its own positive, at distance 0.
+    """
+    unit = nn.functional.normalize(rows, dim=-1)
+    distance = 1 - unit @ unit.T
+    same = labels[:, None] == labels
+    positive = distance.masked_fill(~same, -torch.inf).amax(1)
+    negative = distance.masked_fill(same, torch.inf).amin(1)
+    return (positive - negative + margin).clamp(min=0).mean()
+
+
+def grade_cross_entropy(output: HeadOutput, temperature: float = 1.0, smoothing: float = 0.1) -> torch.Tensor:
+    """Each pattern must be most like the prompt of its own grade (eq. 17), summed over the branches."""
+    branches = [(output.patterns_v, output.text["v_grades"])]
+    if output.patterns_av is not None:
+        branches.append((output.patterns_av, output.text["av_grades"]))
+    total = output.score.new_zeros(())
+    for patterns, prompts in branches:
+        unit = nn.functional.normalize(patterns, dim=-1)
+        logits = unit @ nn.functional.normalize(prompts, dim=-1).T / temperature  # (B, grades, grades)
+        labels = torch.arange(len(prompts), device=logits.device).repeat(len(patterns))
+        total = total + nn.functional.cross_entropy(logits.flatten(0, 1), labels, label_smoothing=smoothing)
+    return total
+
+
+def consistency_loss(
+    head: MLAVL, output: HeadOutput, batch: Batch, generator: torch.Generator | None = None
+) -> torch.Tensor:
+    """Binary cross-entropy on the clips' consistency: the true music against another routine's and its own, shifted.
+
+    Batch norms use their running statistics here, as they will when scoring: by the statistics of a batch of true or of
+    false music alone a head could tell which it is, and learn nothing else.
+    """
+    real = batch.real_clips()
+    music = [(batch.audio, real), *(false_music(batch, kind, generator) for kind in ("swapped", "shifted"))]
+    with _settled_batch_norms(head):
+        tokens = [head.encode_audio(audio, output.text, batch.mask) for audio, _ in music]
+        fused = head.fuse(
+            output.visual.repeat(3, 1, 1), torch.cat(tokens), None if batch.mask is None else batch.mask.repeat(3, 1)
+        )
+        true, swapped, shifted = clip_consistency(head, fused, output.text).chunk(3)
+    false = _bce(1 - swapped, music[1][1]) + _bce(1 - shifted, music[2][1])
+    return _bce(true, real) + false / 2
+
+
+@contextmanager
+def _settled_batch_norms(head: MLAVL) -> Iterator[None]:
+    norms = [module for module in head.modules() if isinstance(module, nn.BatchNorm1d) and module.training]
+    for norm in norms:
+        norm.eval()
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.train()
+
+
+def false_music(
+    batch: Batch, kind: Literal["swapped", "shifted"], generator: torch.Generator | None = None, by: int | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Audio features (B, T, D_a) that don't belong to the pictures, and the mask of where they can be judged.
+
+    Swapped: of another routine of the batch, where both have clips. Shifted: the routine's own, moved in a circle by
+    `by` clips, or by as many as the generator draws; a routine of one clip can't be shifted and is masked.
+    """
+    batch_size, clips = batch.audio.shape[:2]
+    real = batch.real_clips()
+    if kind == "swapped":
+        step = by or int(torch.randint(1, max(batch_size, 2), (), generator=generator))
+        mask = real & real.roll(step, 0) if batch_size > 1 else torch.zeros_like(real)
+        return batch.audio.roll(step, 0), mask
+    lengths = real.sum(1, keepdim=True)
+    if by is None:
+        drawn = torch.rand(batch_size, 1, generator=generator).to(lengths.device)
+        steps = 1 + (drawn * (lengths - 1)).long().clamp(max=(lengths - 2).clamp(min=0))
+    else:
+        steps = torch.full_like(lengths, by)
+    positions = torch.arange(clips, device=lengths.device).expand(batch_size, -1)
+    moved = torch.where(real, (positions + steps) % lengths, positions)
+    mask = real & (steps % lengths != 0)
+    return batch.audio.gather(1, moved.unsqueeze(-1).expand_as(batch.audio)), mask
+
+
+def _bce(right: torch.Tensor, judged: torch.Tensor) -> torch.Tensor:
+    """Probabilities of the right answer (B, T) -> the cross-entropy's mean over the judged clips."""
+    return -(right.clamp(min=1e-6).log() * judged).sum() / judged.sum().clamp(min=1)

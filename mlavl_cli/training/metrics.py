@@ -1,0 +1,77 @@
+"""How good predictions are (spec: section 11), in points."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+BOOTSTRAPS = 1000
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """Of n routines. `intervals` are 95 % bootstrap intervals over routines, by metric."""
+
+    n: int
+    srcc: float
+    pearson: float
+    mse: float
+    relative_l2: float  # R-l2 x 100
+    intervals: dict[str, tuple[float, float]]
+
+
+def measure(predicted: np.ndarray, true: np.ndarray, bootstraps: int = 0, seed: int = 0) -> Metrics:
+    """Predicted and true scores (n,), in points -> metrics, with intervals from so many `bootstraps`."""
+    measures: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {"srcc": srcc, "mse": mse}
+    intervals = {}
+    if bootstraps:
+        rng = np.random.default_rng(seed)
+        draws = rng.integers(len(true), size=(bootstraps, len(true)))
+        for name, of in measures.items():
+            values = [of(predicted[draw], true[draw]) for draw in draws]
+            low, high = np.nanpercentile(values, [2.5, 97.5])
+            intervals[name] = (float(low), float(high))
+    return Metrics(
+        len(true), srcc(predicted, true), pearson(predicted, true), mse(predicted, true), relative_l2(predicted, true),
+        intervals,
+    )  # fmt: skip
+
+
+def srcc(predicted: np.ndarray, true: np.ndarray) -> float:
+    """Spearman's rank correlation; NaN where either side is constant."""
+    if np.ptp(predicted) == 0 or np.ptp(true) == 0:
+        return float("nan")
+    return float(stats.spearmanr(predicted, true).statistic)
+
+
+def pearson(predicted: np.ndarray, true: np.ndarray) -> float:
+    """Pearson's correlation; NaN where either side is constant."""
+    if np.ptp(predicted) == 0 or np.ptp(true) == 0:
+        return float("nan")
+    return float(stats.pearsonr(predicted, true).statistic)
+
+
+def mse(predicted: np.ndarray, true: np.ndarray) -> float:
+    """Mean squared error, in squared points."""
+    return float(np.mean((predicted - true) ** 2))
+
+
+def relative_l2(predicted: np.ndarray, true: np.ndarray) -> float:
+    """R-l2 x 100; the range is that of the true scores; NaN where they are constant."""
+    if np.ptp(true) == 0:
+        return float("nan")
+    return float(100 * np.mean(((predicted - true) / np.ptp(true)) ** 2))
+
+
+def fisher_mean(correlations: Iterable[float]) -> float:
+    """The mean of correlations by Fisher's z, as the field averages SRCC over targets."""
+    z = np.arctanh(np.clip(list(correlations), -1 + 1e-9, 1 - 1e-9))
+    return float(np.tanh(z.mean()))
+
+
+def auc(positive: np.ndarray, negative: np.ndarray) -> float:
+    """How often a positive value is above a negative one, ties counting half."""
+    if len(positive) == 0 or len(negative) == 0:
+        return float("nan")
+    return float(stats.mannwhitneyu(positive, negative).statistic / (len(positive) * len(negative)))

@@ -1,0 +1,208 @@
+"""What to train: targets, rows of table 5, baselines with and without MAG2 (table 4); and the bundle that comes out."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from mlavl_cli.bundle import BackboneSpec, Bundle, find_bundle, write_bundle
+from mlavl_cli.device import Placement
+from mlavl_cli.errors import DataError
+from mlavl_cli.features.prompts import GRADES, Prompts
+from mlavl_cli.head.baselines import BASELINES
+from mlavl_cli.head.checkpoint import Head, save_head
+from mlavl_cli.head.dims import HeadDims
+from mlavl_cli.head.mlavl import MLAVL
+from mlavl_cli.training.batches import Batches
+from mlavl_cli.training.data.dataset import Dataset
+from mlavl_cli.training.data.logo import TABLE_4
+from mlavl_cli.training.train import Epoch, TrainConfig, Trained, train_head
+
+_NO_LANGUAGE = {"language": False, "mag2": False}
+MODALITIES: dict[str, dict[str, Any]] = {
+    "V": {"audio_dim": 0, **_NO_LANGUAGE},
+    "V+A": _NO_LANGUAGE,
+    "V+L": {"audio_dim": 0},
+    "V+A+L": {},
+}
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A row of a table: what differs from the whole method, and the paper's SRCC where it has one."""
+
+    name: str
+    dims: dict[str, Any] = field(default_factory=dict)
+    loss: dict[str, Any] = field(default_factory=dict)
+    model: str = "mlavl"
+    published: float | None = None
+
+
+def _without(*boxes: str) -> dict[str, bool]:
+    return dict.fromkeys(boxes, False)
+
+
+# Table 5 (FS1000, TES): boxes added one by one, then losses and modalities taken away.
+ABLATION = [
+    Variant("baseline", _without("s2ce", "mag2", "avcf", "dpg"), published=0.835),
+    Variant("+ S2CE", _without("mag2", "avcf", "dpg"), published=0.848),
+    Variant("+ MAG2", _without("avcf", "dpg"), published=0.876),
+    Variant("+ AVCF", _without("dpg"), published=0.887),
+    Variant("+ DPG (all)", published=0.917),
+    Variant("without TL", loss={"triplet": 0.0}, published=0.886),
+    Variant("without CE", loss={"cross_entropy": 0.0}, published=0.894),
+    *(Variant(f"only {name}", MODALITIES[name]) for name in ("V", "V+A", "V+L")),
+]
+
+
+def native_and_mag2(models: list[str]) -> list[Variant]:
+    """Table 4: each visual-only baseline as it is, and with MAG2."""
+    published = {name.lower(): pair for name, pair in TABLE_4.items()}
+    return [
+        Variant(
+            f"{model} {'+ MAG2' if mag2 else 'native'}", {"mag2": mag2}, model=model, published=published[model][mag2]
+        )
+        for model in models
+        for mag2 in (False, True)
+    ]
+
+
+@dataclass(frozen=True)
+class Guide:
+    """The prompts' features (P, D_t) and, where known, their texts."""
+
+    features: torch.Tensor
+    prompts: Prompts | None = None
+
+    def rows(self, dims: HeadDims) -> torch.Tensor:
+        """The rows that these dims use: a head that only sees leaves out what is about music.
+
+        Raises:
+            DataError: another number of rows.
+        """
+        actions, grades = dims.actions, dims.grades
+        if not dims.hears and len(self.features) == 2 * actions + 3 * grades:
+            return torch.cat([self.features[:actions], self.features[2 * actions + 2 * grades :]])
+        if len(self.features) != dims.prompts:
+            cause = f"{len(self.features)} text features, where {dims.prompts} prompts are needed"
+            raise DataError(cause, hint="Make them with `mlavl prompts encode`.")
+        return self.features
+
+    def texts(self, dims: HeadDims) -> tuple[str, ...]:
+        if self.prompts is None:
+            return ()
+        texts, actions, grades = self.prompts.texts, dims.actions, dims.grades
+        return tuple(texts if dims.hears else texts[:actions] + texts[2 * actions + 2 * grades :])
+
+    def actions(self, hears: bool) -> int:
+        """M, from the prompts or from the number of rows."""
+        if self.prompts is not None:
+            return len(self.prompts.actions)
+        spare = len(self.features) - 3 * len(GRADES)
+        if spare > 1 and spare % 2 == 0:
+            return spare // 2
+        if not hears and len(self.features) > len(GRADES):
+            return len(self.features) - len(GRADES)
+        raise DataError(f"{len(self.features)} text features are no 2 M + 3 N", hint="Give the prompts' csv too.")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One head to be trained: a variant on a target."""
+
+    dataset: Dataset
+    guide: Guide
+    target: str
+    variant: Variant
+    config: TrainConfig
+    window: int | None
+    dims: dict[str, Any] = field(default_factory=dict)  # for all variants: graph, regressor, width, ...
+
+    def head_dims(self) -> HeadDims:
+        sample = self.dataset.of_target(self.target, "train")[0]
+        own = {
+            "visual_dim": sample.visual.shape[1],
+            "audio_dim": 0 if sample.audio is None else sample.audio.shape[1],
+            "text_dim": self.guide.features.shape[1],
+            "actions": self.guide.actions(sample.audio is not None),
+        }
+        changes = {**self.dims, **self.variant.dims}
+        if self.variant.model != "mlavl":
+            changes["audio_dim"] = 0
+        if sample.audio is None:
+            changes["audio_dim"] = 0
+        return HeadDims(**{**own, **changes})
+
+    def run(self, placement: Placement, folder: Path, on_epoch: Callable[[Epoch, list[Epoch]], None]) -> Trained:
+        """Trains it in `folder`, or goes on there.
+
+        Raises:
+            DataError: the dataset, or a run of other settings in that folder, doesn't fit.
+        """
+        dims, config = self.head_dims(), self.config
+        config = replace(config, loss=replace(config.loss, **self.variant.loss))
+        score_range = self.dataset.ranges[self.target]
+        train, judged = (self.dataset.of_target(self.target, split) for split in ("train", self.dataset.judged_split))
+        _same_widths(train + judged, self.dataset.name)
+        batches = [
+            Batches(routines, self.target, score_range, config.batch_size, self.window) for routines in (train, judged)
+        ]
+        text = self.guide.rows(dims) if dims.language else None
+        kind = MLAVL if self.variant.model == "mlavl" else BASELINES[self.variant.model]
+        true = np.array([routine.scores[self.target] for routine in judged])
+        return train_head(lambda: kind(dims, text), *batches, true, score_range, config, placement, folder, on_epoch)
+
+    def head(self, trained: Trained) -> Head:
+        """The trained model as a head of a bundle."""
+        model = trained.model.cpu()
+        texts = self.guide.texts(model.dims) if model.dims.language else ()
+        return Head(model, self.target, self.dataset.ranges[self.target], GRADES, texts, self.window)
+
+
+def _same_widths(routines: list[Any], name: str) -> None:
+    for kind in ("visual", "audio"):
+        widths = {None if (rows := getattr(r, kind)) is None else rows.shape[1] for r in routines}
+        if len(widths) > 1:
+            raise DataError(f"{name}: {kind} features have different widths: {sorted(map(str, widths))}")
+
+
+def write_heads(
+    folder: Path, base: Bundle, heads: dict[str, Head], metrics: dict[str, Any], trained_on: str, licence: str
+) -> Bundle:
+    """The heads and the backbones of `base` as a bundle that `mlavl score --weights` takes.
+
+    Local backbones are copied into it; those of the hub are named. Heads that are there already are kept.
+    """
+    specs = {role: _inside(getattr(base, role), folder, role) for role in ("visual", "audio", "text")}
+    before = find_bundle(folder) if (folder / "bundle.json").exists() else None
+    paths = dict(before.heads) if before else {}
+    for target, head in heads.items():
+        paths[target] = folder / "heads" / f"{target}.safetensors"
+        save_head(paths[target], head)
+    bundle = Bundle(
+        folder=folder,
+        name=folder.resolve().name,
+        sport=base.sport,
+        trained_on=trained_on,
+        licence=licence,
+        clip_frames=base.clip_frames,
+        heads=paths,
+        metrics={**(before.metrics if before else {}), **metrics},
+        consistency=None,  # new heads: what was measured before says nothing of them
+        **specs,
+    )
+    write_bundle(bundle)
+    return bundle
+
+
+def _inside(spec: BackboneSpec | None, folder: Path, role: str) -> BackboneSpec | None:
+    if spec is None or spec.folder is None:
+        return spec
+    target = folder / "backbones" / role
+    if target.resolve() != spec.folder.resolve():
+        shutil.copytree(spec.folder, target, dirs_exist_ok=True)
+    return replace(spec, source=str(target))

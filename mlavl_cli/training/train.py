@@ -1,0 +1,279 @@
+"""One head, one target: the loop. Batches, losses, the best epochs by SRCC and by MSE, and exact resume."""
+
+import csv
+import io
+import math
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import nn
+
+from mlavl_cli.device import Placement
+from mlavl_cli.errors import DataError
+from mlavl_cli.files import atomic_write
+from mlavl_cli.head.baselines import Baseline
+from mlavl_cli.training.batches import Batch, Batches
+from mlavl_cli.training.evaluate import predict
+from mlavl_cli.training.losses import LossWeights, loss_terms
+from mlavl_cli.training.metrics import Metrics, measure
+
+EXEMPLARS = 10  # training routines that a contrastive baseline compares with
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """The recipe of the official code (spec: section 9), as far as it is known; see the README for what isn't."""
+
+    epochs: int = 300
+    batch_size: int = 64
+    lr: float = 1e-3
+    weight_decay: float = 1e-4
+    optimizer: Literal["adam", "sgd"] = "adam"
+    seed: int = 0
+    clip_grad: float | None = None
+    patience: int | None = None  # epochs without a better SRCC before it stops; None: never
+    save_every: int = 10  # epochs between states to resume from
+    loss: LossWeights = field(default_factory=LossWeights)
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One epoch as the log has it: mean weighted loss terms, and metrics on the judged split."""
+
+    epoch: int
+    loss: float
+    terms: dict[str, float]
+    srcc: float
+    mse: float
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The model of the best epoch by SRCC, its metrics, and all epochs."""
+
+    model: nn.Module
+    metrics: Metrics
+    history: list[Epoch]
+
+
+def train_head(
+    build: Callable[[], nn.Module],
+    train: Batches,
+    judged: Batches,
+    true_scores: np.ndarray,
+    score_range: tuple[float, float],
+    config: TrainConfig,
+    placement: Placement,
+    folder: Path,
+    on_epoch: Callable[[Epoch, list[Epoch]], None] | None = None,
+) -> Trained:
+    """Trains one model, or goes on where a killed run stopped, with the same losses as if it had not stopped.
+
+    Args:
+        build: makes the model, after the seed was set.
+        train, judged: the training split, and the one on which the best epoch is chosen.
+        true_scores: (n,) of the judged split, in points.
+        score_range: of the target, in points.
+        config: the recipe.
+        placement: device, and the number format of the forward pass.
+        folder: gets `last.pt`, `best_srcc.pt`, `best_mse.pt` and `log.csv`.
+        on_epoch: told of each epoch, with all so far.
+
+    Raises:
+        DataError: the folder holds a run with other settings; or the loss is no number any more.
+    """
+    torch.manual_seed(config.seed)
+    model = build().to(placement.device)
+    run = _Run(model, train, config, placement, score_range, folder)
+    run.resume()
+    while not run.finished:
+        history = run.epoch(judged, true_scores)
+        if on_epoch:
+            on_epoch(history[-1], history)
+    run.save()
+    model.load_state_dict(_load(folder / "best_srcc.pt", placement.device))
+    predicted = _points(predict(model, judged, placement), score_range)
+    return Trained(model, measure(predicted, true_scores), run.history)
+
+
+class _Run:
+    """A training run's moving parts, all of which a saved state holds."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        train: Batches,
+        config: TrainConfig,
+        placement: Placement,
+        score_range: tuple[float, float],
+        folder: Path,
+    ):
+        self.model, self.train, self.config, self.placement = model, train, config, placement
+        self.score_range, self.folder = score_range, folder
+        optimizers = {"adam": torch.optim.Adam, "sgd": lambda p, **k: torch.optim.SGD(p, momentum=0.9, **k)}
+        self.optimizer = optimizers[config.optimizer](
+            model.parameters(), lr=config.lr, weight_decay=config.weight_decay
+        )
+        self.schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
+            self.optimizer, T_max=config.epochs, eta_min=config.lr / 100
+        )
+        self.scaler = torch.amp.GradScaler(enabled=placement.dtype == torch.float16)
+        self.history: list[Epoch] = []
+        self.best = {"srcc": -math.inf, "mse": math.inf}
+
+    @property
+    def finished(self) -> bool:
+        done, patience = len(self.history), self.config.patience
+        if patience and done:
+            best = max(range(done), key=lambda i: _rank(self.history[i].srcc))
+            if done - 1 - best >= patience:
+                return True
+        return done >= self.config.epochs
+
+    def epoch(self, judged: Batches, true_scores: np.ndarray) -> list[Epoch]:
+        """One pass over the training split and one look at the judged one."""
+        number = len(self.history)
+        generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + number)
+        self.model.train()
+        sums: dict[str, torch.Tensor] = {}
+        seen = 0
+        for batch in self.train.shuffled(generator):
+            terms = self._step(batch.to(self.placement.device), generator)
+            for name, value in terms.items():  # summed on the device: no synchronisation inside the epoch
+                sums[name] = sums.get(name, 0) + value.detach() * len(batch.label)
+            seen += len(batch.label)
+        means = {name: float(value) / seen for name, value in sums.items()}
+        loss = sum(means.values())
+        if not math.isfinite(loss):
+            raise DataError(f"the loss is {loss} after epoch {number + 1}", hint="Lower --lr, or set --clip-grad 1.")
+        self.schedule.step()
+        self._remember()
+        metrics = measure(_points(predict(self.model, judged, self.placement), self.score_range), true_scores)
+        self.history.append(Epoch(number + 1, loss, means, metrics.srcc, metrics.mse))
+        self._keep_best(metrics)
+        if len(self.history) % self.config.save_every == 0:
+            self.save()
+        return self.history
+
+    def _step(self, batch: Batch, generator: torch.Generator) -> dict[str, torch.Tensor]:
+        mixed = self.placement.dtype != torch.float32
+        with torch.autocast(self.placement.device.type, self.placement.dtype) if mixed else nullcontext():
+            output = self.model(batch.visual, batch.audio, batch.mask)
+            if isinstance(self.model, Baseline):
+                terms = {"loss": self.model.loss(output, batch.label)}
+            else:
+                terms = loss_terms(self.model, output, batch, self.config.loss, generator)
+        self.optimizer.zero_grad(set_to_none=True)
+        self.scaler.scale(sum(terms.values())).backward()
+        if self.config.clip_grad:
+            self.scaler.unscale_(self.optimizer)
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_grad)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        return terms
+
+    def _remember(self) -> None:
+        if hasattr(self.model, "remember"):
+            exemplars = next(self.train.in_order()).to(self.placement.device)
+            mask = None if exemplars.mask is None else exemplars.mask[:EXEMPLARS]
+            self.model.remember(exemplars.visual[:EXEMPLARS], mask, exemplars.label[:EXEMPLARS])
+
+    def _keep_best(self, metrics: Metrics) -> None:
+        if _rank(metrics.srcc) > self.best["srcc"] or len(self.history) == 1:
+            self.best["srcc"] = _rank(metrics.srcc)
+            _save(self.folder / "best_srcc.pt", self.model.state_dict())
+        if metrics.mse < self.best["mse"]:
+            self.best["mse"] = metrics.mse
+            _save(self.folder / "best_mse.pt", self.model.state_dict())
+
+    def _settings(self) -> dict[str, Any]:
+        """What must be the same for a run to go on; how often it is saved need not."""
+        dims = asdict(self.model.dims)
+        config = {name: value for name, value in asdict(self.config).items() if name not in ("save_every", "patience")}
+        kind = type(self.model).__name__
+        return {
+            "model": kind,
+            "dims": dims,
+            "config": config,
+            "routines": len(self.train.routines),
+            "window": self.train.window,
+        }
+
+    def save(self) -> None:
+        """The whole state, and the log."""
+        _save(
+            self.folder / "last.pt",
+            {
+                "settings": self._settings(),
+                "model": self.model.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "schedule": self.schedule.state_dict(),
+                "scaler": self.scaler.state_dict(),
+                "random": torch.get_rng_state(),
+                "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+                "history": [asdict(epoch) for epoch in self.history],
+                "best": self.best,
+            },
+        )
+        with atomic_write(self.folder / "log.csv", "w") as file:
+            file.write(log_csv(self.history))
+
+    def resume(self) -> None:
+        """Goes back to the last saved state, if there is one."""
+        path = self.folder / "last.pt"
+        if not path.exists():
+            return
+        state = _load(path, self.placement.device)
+        if state["settings"] != self._settings():
+            was, now = state["settings"], self._settings()
+            changed = ", ".join(key for key in now if was.get(key) != now[key])
+            hint = "Repeat its settings to go on, or choose another --output."
+            raise DataError(f"holds a run with other settings ({changed})", path=self.folder, hint=hint)
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.scaler.load_state_dict(state["scaler"])
+        torch.set_rng_state(state["random"].cpu())
+        if state["random_cuda"]:
+            torch.cuda.set_rng_state_all([one.cpu() for one in state["random_cuda"]])
+        self.history = [Epoch(**epoch) for epoch in state["history"]]
+        self.best = state["best"]
+
+
+def log_csv(history: list[Epoch]) -> str:
+    """One row an epoch."""
+    names = list(dict.fromkeys(name for epoch in history for name in epoch.terms))
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(["epoch", "loss", *names, "srcc", "mse"])
+    for epoch in history:
+        rows.writerow([epoch.epoch, epoch.loss, *(epoch.terms.get(name, "") for name in names), epoch.srcc, epoch.mse])
+    return text.getvalue()
+
+
+def _rank(srcc: float) -> float:
+    return -math.inf if math.isnan(srcc) else srcc
+
+
+def _points(normalised: np.ndarray, score_range: tuple[float, float]) -> np.ndarray:
+    low, high = score_range
+    return low + normalised.astype(np.float64) * (high - low)
+
+
+def _save(path: Path, state: dict[str, Any]) -> None:
+    with atomic_write(path) as file:
+        torch.save(state, file)
+
+
+def _load(path: Path, device: torch.device) -> dict[str, Any]:
+    try:
+        return torch.load(path, map_location=device, weights_only=True)
+    except Exception as error:  # torch raises many kinds for a damaged file
+        raise DataError(
+            "is no state of a training run, or a damaged one", path=path, hint="Delete its folder."
+        ) from error

@@ -1,0 +1,288 @@
+"""mlavl train and evaluate, through the command line."""
+
+import csv
+import io
+import json
+
+import numpy as np
+import pytest
+from conftest import make_video
+from training import layouts
+
+from mlavl_cli.bundle import find_bundle
+
+SMALL = ["--width", "32", "--batch-size", "8", "-f", "json", "-q"]
+
+
+@pytest.fixture
+def text(tmp_path):
+    return layouts.text_features(tmp_path / "text.npy")
+
+
+def train(run, kind, root, output, text, *options, epochs=2):
+    command = ["train", kind, root, "-o", output, "--text-features", text, "--epochs", epochs, *SMALL, *options]
+    return run(*command)
+
+
+@pytest.mark.parametrize("kind", list(layouts.MAKERS))
+def test_every_layout_trains_stops_goes_on_and_is_evaluated(run, tmp_path, text, kind):
+    root, output = layouts.MAKERS[kind](tmp_path / kind), tmp_path / "bundle"
+    result = train(run, kind, root, output, text)
+    assert result.exit_code == 0, result.stderr
+    rows = result.json()
+    targets = list(find_bundle(output).heads)
+    assert [row["target"] for row in rows][: len(targets)] == targets
+    assert ("average (z)" in [row["target"] for row in rows]) == (len(targets) > 1)
+    again = train(run, kind, root, output, text).json()  # it was finished: nothing is trained again
+    assert again == rows
+    judged = run("evaluate", kind, root, "-w", output, "--bootstrap", 20, "-f", "json").json()
+    for row in judged[: len(targets)]:
+        same = next(one for one in rows if one["target"] == row["target"])
+        assert row["SRCC"] == pytest.approx(same["SRCC"], abs=1e-6)
+        assert row["MSE"] == pytest.approx(same["MSE"], rel=1e-4)
+        assert ("AUC swapped, clip" in row) == (kind != "logo")
+    assert run("weights", "verify", output).exit_code == 0
+
+
+def test_it_learns(run, tmp_path, text):
+    root = layouts.fisv(tmp_path / "d")
+    rows = train(run, "fisv", root, tmp_path / "b", text, "-t", "TES", "--lr", "3e-3", epochs=40).json()
+    assert rows[0]["SRCC"] > 0.95
+    log = list(csv.DictReader(io.StringIO((tmp_path / "b" / "runs" / "TES" / "mlavl" / "log.csv").read_text())))
+    assert float(log[-1]["loss"]) < 0.5 * float(log[0]["loss"])
+    assert [int(row["epoch"]) for row in log] == list(range(1, 41))
+    assert rows[0]["paper's SRCC"] == 0.766
+
+
+@pytest.mark.parametrize("options", [[], ["--lambda-c", "0.5", "--window", "full"], ["--optimizer", "sgd"]])
+def test_a_killed_run_goes_on_with_the_same_losses(run, tmp_path, text, monkeypatch, options):
+    import mlavl_cli.training.train as module
+
+    root = layouts.fisv(tmp_path / "d")
+    train(run, "fisv", root, tmp_path / "whole", text, "-t", "TES", *options, epochs=25)
+    real, calls = module._Run.epoch, []
+
+    def killed(self, *args):
+        calls.append(1)
+        if len(calls) == 18:  # between two saved states
+            raise KeyboardInterrupt
+        return real(self, *args)
+
+    monkeypatch.setattr(module._Run, "epoch", killed)
+    assert train(run, "fisv", root, tmp_path / "cut", text, "-t", "TES", *options, epochs=25).exit_code == 130
+    monkeypatch.undo()
+    assert train(run, "fisv", root, tmp_path / "cut", text, "-t", "TES", *options, epochs=25).exit_code == 0
+    logs = [(tmp_path / name / "runs" / "TES" / "mlavl" / "log.csv").read_text() for name in ("whole", "cut")]
+    assert logs[0] == logs[1]
+    heads = [(tmp_path / name / "heads" / "TES.safetensors").read_bytes() for name in ("whole", "cut")]
+    assert heads[0] == heads[1]
+
+
+def test_another_setting_in_the_same_folder_is_refused(run, tmp_path, text):
+    root = layouts.fisv(tmp_path / "d")
+    train(run, "fisv", root, tmp_path / "b", text, "-t", "TES")
+    result = train(run, "fisv", root, tmp_path / "b", text, "-t", "TES", "--lr", "0.01")
+    assert result.exit_code == 1
+    assert "holds a run with other settings (config)" in result.errors[0]
+
+
+def test_a_damaged_state_is_one_line(run, tmp_path, text):
+    root = layouts.fisv(tmp_path / "d")
+    train(run, "fisv", root, tmp_path / "b", text, "-t", "TES")
+    (tmp_path / "b" / "runs" / "TES" / "mlavl" / "last.pt").write_bytes(b"PK\x03\x04 half a file")
+    result = train(run, "fisv", root, tmp_path / "b", text, "-t", "TES")
+    assert result.exit_code == 1
+    assert "damaged" in result.errors[0]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--without", "s2ce", "--without", "tl"],
+        ["--without", "mag2", "--without", "ce"],
+        ["--without", "avcf"],
+        ["--without", "dpg"],
+        ["--modalities", "V"],
+        ["--modalities", "V+A"],
+        ["--modalities", "V+L"],
+        ["--graph", "gcn", "--regressor", "mlp", "--triplets", "patterns", "--temperature", "0.1"],
+        ["--precision", "bf16", "--clip-grad", "1", "--patience", "1"],
+    ],
+)
+def test_every_option_trains_a_head_that_scores(run, tmp_path, text, routine, options):
+    """On a manifest, so that the bundle has backbones here and can score a video."""
+    for i in range(4):
+        make_video(tmp_path / f"{i}.mp4", 40 + 32 * (i % 2))
+    rows = [f"{i}.mp4,{split},{10 * i}" for i, split in enumerate(["train", "train", "test", "test"])]
+    (tmp_path / "m.csv").write_text("path,split,TES\n" + "\n".join(rows))
+    command = ["train", "manifest", tmp_path / "m.csv", "-o", tmp_path / "b", "--epochs", 2, *SMALL, *options]
+    result = run(*command)
+    assert result.exit_code == 0, result.stderr
+    score = run("score", routine, "-w", tmp_path / "b", "-f", "json").json()
+    assert 0 <= score["scores"]["TES"]["score"] <= 130
+    assert sum(clip["attention"] for clip in score["clips"]) == pytest.approx(1, abs=1e-5)
+    assert "m (2 train, 2 test)" in score["weights"]["trained_on"]
+    sees_only = options[:1] == ["--modalities"] and "A" not in options[1]
+    assert (score["scores"]["TES"]["audio_visual"] is None) == sees_only
+    assert (score["scores"]["TES"]["grades"]["visual"] is None) == ("dpg" in options)
+
+
+def test_the_bundle_stands_alone_and_knows_its_window(run, tmp_path, routine):
+    import shutil
+
+    for i in range(4):
+        make_video(tmp_path / "v" / f"{i}.mp4", 100)
+    rows = [f"v/{i}.mp4,{split},{10 * i}" for i, split in enumerate(["train", "train", "test", "test"])]
+    (tmp_path / "m.csv").write_text("path,split,TES\n" + "\n".join(rows))
+    command = ["train", "manifest", tmp_path / "m.csv", "-o", tmp_path / "b", "--epochs", 1, "--window", 2, *SMALL]
+    assert run(*command, "--trained-on", "four drawings").exit_code == 0
+    shutil.move(tmp_path / "b", tmp_path / "moved")
+    assert run("weights", "verify", tmp_path / "moved").exit_code == 0
+    from mlavl_cli.head.checkpoint import load_head
+
+    assert load_head(tmp_path / "moved" / "heads" / "TES.safetensors").window == 2
+    score = run("score", tmp_path / "v" / "0.mp4", "-w", tmp_path / "moved", "-f", "json").json()
+    assert score["weights"]["trained_on"] == "four drawings"
+    assert len(score["clips"]) == 3
+    # mlavl evaluate scores the same window: the same number by both ways
+    out = tmp_path / "p.csv"
+    run("evaluate", "manifest", tmp_path / "m.csv", "-w", tmp_path / "moved", "--predictions", out, "--bootstrap", 0)
+    row = next(row for row in csv.DictReader(io.StringIO(out.read_text())) if row["id"] == "v/2.mp4")
+    score = run("score", tmp_path / "v" / "2.mp4", "-w", tmp_path / "moved", "-f", "json").json()
+    assert float(row["predicted"]) == pytest.approx(score["scores"]["TES"]["score"], abs=0.01)
+
+
+def test_consistency_is_unvalidated_until_it_was_measured(run, tmp_path, routine):
+    for i in range(4):
+        make_video(tmp_path / f"{i}.mp4", 100)
+    rows = [f"{i}.mp4,{split},{10 * i}" for i, split in enumerate(["train", "train", "test", "test"])]
+    (tmp_path / "m.csv").write_text("path,split,TES\n" + "\n".join(rows))
+    run("train", "manifest", tmp_path / "m.csv", "-o", tmp_path / "b", "--epochs", 1, *SMALL)
+    assert any(
+        "not validated" in text for text in run("score", routine, "-w", tmp_path / "b", "-f", "json").json()["warnings"]
+    )
+    run("evaluate", "manifest", tmp_path / "m.csv", "-w", tmp_path / "b", "--save", "--bootstrap", 0)
+    score = run("score", routine, "-w", tmp_path / "b", "-f", "json").json()
+    assert not any("not validated" in text for text in score["warnings"])
+    assert score["consistency"]["validated"]
+    saved = json.loads((tmp_path / "b" / "bundle.json").read_text())
+    assert set(saved["consistency"]["auc"]["TES"]) == {
+        "swapped_clip", "swapped_routine", "shifted_clip", "shifted_routine"
+    }  # fmt: skip
+    assert saved["metrics"]["TES"]["split"] == "test"
+
+
+def test_ablation_prints_every_row_of_table_5(run, tmp_path, text):
+    root = layouts.fs1000(tmp_path / "d")
+    rows = train(run, "fs1000", root, tmp_path / "b", text, "-t", "TES", "--ablation", "all", epochs=1).json()
+    names = [
+        "baseline",
+        "+ S2CE",
+        "+ MAG2",
+        "+ AVCF",
+        "+ DPG (all)",
+        "without TL",
+        "without CE",
+        "only V",
+        "only V+A",
+        "only V+L",
+    ]
+    assert [row["variant"] for row in rows] == names
+    assert [row["paper's SRCC"] for row in rows[:7]] == [0.835, 0.848, 0.876, 0.887, 0.917, 0.886, 0.894]
+    assert all(np.isfinite(row["MSE"]) for row in rows)
+
+
+def test_mag2_plugs_into_every_baseline(run, tmp_path, text):
+    root = layouts.logo(tmp_path / "d")
+    models = [option for name in ("ms-lstm", "usdl", "core", "gdlt") for option in ("--model", name)]
+    rows = train(run, "logo", root, tmp_path / "b", text, *models, "--mag2", "--lr", "2e-3", epochs=30).json()
+    assert [(row["variant"], row["paper's SRCC"]) for row in rows] == [
+        ("ms-lstm native", 0.542), ("ms-lstm + MAG2", 0.582), ("usdl native", 0.762), ("usdl + MAG2", 0.804),
+        ("core native", 0.697), ("core + MAG2", 0.723), ("gdlt native", 0.647), ("gdlt + MAG2", 0.654),
+    ]  # fmt: skip
+    assert all(row["SRCC"] > 0.7 for row in rows), rows
+
+
+@pytest.mark.parametrize("name", ["ms-lstm", "usdl", "core", "gdlt"])
+def test_baselines_do_not_see_padding(name):
+    import torch
+
+    from mlavl_cli.head.baselines import BASELINES
+    from mlavl_cli.head.dims import HeadDims
+
+    torch.manual_seed(0)
+    dims = HeadDims(16, 4, audio_dim=0, text_dim=12, width=32, heads=4)
+    model = BASELINES[name](dims, torch.randn(dims.prompts, 12)).eval()
+    visual, mask = torch.randn(2, 20, 16), torch.arange(20) < torch.tensor([20, 12])[:, None]
+    with torch.no_grad():
+        together = model(visual, mask=mask).score[1]
+        alone = model(visual[1:, :12]).score[0]
+    assert abs(together - alone) < (0.05 if name == "ms-lstm" else 1e-5)  # its convolutions end on zeros instead
+
+
+@pytest.mark.parametrize(
+    ("options", "cause"),
+    [
+        (["-t", "XYZ"], "no such target: XYZ. There are TES, PCS."),
+        (["--window", "many"], "--window many is no number"),
+        (["--mag2"], "--mag2 goes with --model"),
+        (["--range", "TES"], "isn't like TES=0:130"),
+        (["--range", "TES=5:1"], "is empty"),
+    ],
+)
+def test_wrong_usage(run, tmp_path, text, options, cause):
+    result = train(run, "fisv", layouts.fisv(tmp_path / "d"), tmp_path / "b", text, *options)
+    assert result.exit_code == 2
+    assert cause in result.errors[0]
+
+
+def test_text_features_of_another_number_are_named(run, tmp_path):
+    np.save(tmp_path / "t.npy", np.zeros((19, 12), np.float32))
+    result = train(run, "fisv", layouts.fisv(tmp_path / "d"), tmp_path / "b", tmp_path / "t.npy")
+    assert result.exit_code == 1
+    assert "19 text features" in result.errors[0]
+
+
+def test_a_loss_that_explodes_says_so(run, tmp_path, text):
+    result = train(
+        run, "fisv", layouts.fisv(tmp_path / "d"), tmp_path / "b", text, "-t", "TES", "--lr", "1e30", epochs=9
+    )
+    assert result.exit_code == 1
+    assert "Lower --lr" in result.errors[0]
+
+
+def test_evaluate_tables_plots_and_csv(run, tmp_path, text):
+    root = layouts.fisv(tmp_path / "d")
+    train(run, "fisv", root, tmp_path / "b", text)
+    shown = run("evaluate", "fisv", root, "-w", tmp_path / "b", "--plot", tmp_path / "s.svg", "--bootstrap", 10)
+    assert shown.exit_code == 0, shown.stderr
+    assert (tmp_path / "s.svg").read_text().startswith("<?xml")
+    rows = list(csv.DictReader(io.StringIO(run("evaluate", "fisv", root, "-w", tmp_path / "b", "-f", "csv").stdout)))
+    assert [row["target"] for row in rows] == ["TES", "PCS", "average"]
+    assert rows[2]["paper's SRCC"] == "0.823"
+    low, high = map(float, rows[0]["SRCC 95 %"].split(" to "))
+    assert low <= float(rows[0]["SRCC"]) <= high
+
+
+def test_evaluate_refuses_features_of_another_width(run, tmp_path, text):
+    train(run, "fisv", layouts.fisv(tmp_path / "d"), tmp_path / "b", text, "-t", "TES")
+    layouts.D, before = 20, layouts.D
+    try:
+        other = layouts.fisv(tmp_path / "other")
+    finally:
+        layouts.D = before
+    rng = np.random.default_rng(0)
+    wide = {
+        id: layouts.features(rng, 0.5, 4, 20) for split in layouts.ROUTINES for id in [f"{split}{i}" for i in range(14)]
+    }
+    np.save(other / "FISV_rgb_VST.npy", np.array(wide, dtype=object), allow_pickle=True)
+    np.save(other / "FISV_audio_AST.npy", np.array(wide, dtype=object), allow_pickle=True)
+    result = run("evaluate", "fisv", other, "-w", tmp_path / "b")
+    assert result.exit_code == 1
+    assert "are 20 wide; the TES head takes 16" in result.errors[0]
+
+
+def test_tensorboard(run, tmp_path, text):
+    root = layouts.fisv(tmp_path / "d")
+    assert train(run, "fisv", root, tmp_path / "b", text, "-t", "TES", "--tensorboard").exit_code == 0
+    assert list((tmp_path / "b" / "runs" / "TES" / "mlavl").glob("events.out.tfevents*"))
