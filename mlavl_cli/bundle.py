@@ -141,7 +141,7 @@ def write_bundle(bundle: Bundle) -> None:
         source = {"folder": relative(spec.folder)} if inside else {"id": spec.source, "revision": spec.revision}
         return {**source, "options": spec.options}
 
-    held = sorted(p for p in bundle.folder.rglob("*") if p.is_file() and not p.name.startswith("."))
+    held = sorted(p for part in ("heads", "backbones") for p in bundle.folder.glob(f"{part}/**/*") if p.is_file())
     data = {
         "version": BUNDLE_VERSION,
         "name": bundle.name,
@@ -155,7 +155,7 @@ def write_bundle(bundle: Bundle) -> None:
         "heads": {target: relative(path) for target, path in bundle.heads.items()},
         "metrics": bundle.metrics,
         "consistency": bundle.consistency,
-        "files": {relative(path): sha256(path) for path in held if path.name != MANIFEST},
+        "files": {relative(path): sha256(path) for path in held if not path.name.startswith(".")},
     }
     with atomic_write(bundle.folder / MANIFEST, "w") as file:
         json.dump(data, file, indent=2, ensure_ascii=False)

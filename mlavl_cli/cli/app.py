@@ -8,8 +8,10 @@ from typer.core import TyperGroup
 
 from mlavl_cli import __version__
 from mlavl_cli.cli import console, prompts, weights
+from mlavl_cli.cli.evaluate import evaluate
 from mlavl_cli.cli.extract_features import extract_features
 from mlavl_cli.cli.score import score
+from mlavl_cli.cli.train import train
 from mlavl_cli.errors import MlavlError
 
 
@@ -55,6 +57,8 @@ def root(
 
 app.command()(score)
 app.command()(extract_features)
+app.command()(train)
+app.command()(evaluate)
 app.add_typer(weights.app, name="weights")
 app.add_typer(prompts.app, name="prompts")
 

@@ -21,7 +21,7 @@ _METADATA = "mlavl"
 class Head:
     """A head and what its numbers mean.
 
-    `score_range` is in points, from a normalised 0 to 1; `window` is the number of clips it was trained on, None for any.
+    `score_range` is in points, from a normalised 0 to 1; `window` is the clips it was trained on, None for any.
     """
 
     model: MLAVL

@@ -1,0 +1,70 @@
+"""Options that name a dataset, for train and evaluate."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mlavl_cli.errors import UsageError
+
+
+class Kind(StrEnum):
+    fs1000 = "fs1000"
+    fisv = "fisv"
+    rg = "rg"
+    logo = "logo"
+    manifest = "manifest"
+
+
+class Sport(StrEnum):
+    skating = "skating"
+    gymnastics = "gymnastics"
+    swimming = "swimming"
+
+
+KindArgument = Annotated[Kind, typer.Argument(help="A public dataset's layout, or manifest: your own csv.")]
+PathArgument = Annotated[Path, typer.Argument(metavar="PATH", help="The dataset's folder, or the manifest's csv.")]
+Targets = Annotated[
+    list[str] | None, typer.Option("--target", "-t", help="TES, PCS, ... (again for more), or all.  [default: all]")
+]
+SportOption = Annotated[Sport, typer.Option("--sport", help="Whose prompts guide a manifest's heads.")]
+Ranges = Annotated[
+    list[str] | None, typer.Option("--range", help="A manifest's score range, like TES=0:130 (again for more).")
+]
+Features = Annotated[
+    Path | None, typer.Option("--features", help="Where a manifest's features are kept.  [default: beside the csv]")
+]
+
+
+def parse_ranges(texts: list[str] | None) -> dict[str, tuple[float, float]]:
+    """TES=0:130 -> {"TES": (0, 130)}.
+
+    Raises:
+        UsageError: not of that form, or empty.
+    """
+    ranges = {}
+    for text in texts or []:
+        try:
+            target, bounds = text.split("=")
+            low, high = map(float, bounds.split(":"))
+        except ValueError as error:
+            raise UsageError(f"--range {text} isn't like TES=0:130") from error
+        if not low < high:
+            raise UsageError(f"--range {text} is empty")
+        ranges[target] = (low, high)
+    return ranges
+
+
+def chosen_targets(wanted: list[str] | None, there: list[str]) -> list[str]:
+    """The targets asked for; all of them by default.
+
+    Raises:
+        UsageError: one isn't there.
+    """
+    if not wanted or "all" in wanted:
+        return there
+    unknown = [target for target in wanted if target not in there]
+    if unknown:
+        raise UsageError(f"no such target: {', '.join(unknown)}", hint=f"There are {', '.join(there)}.")
+    return list(dict.fromkeys(wanted))

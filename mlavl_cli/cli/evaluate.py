@@ -1,0 +1,154 @@
+"""mlavl evaluate: how good a bundle's heads are on a dataset."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mlavl_cli.cli import console, dataset, options
+from mlavl_cli.cli.tables import Row, TableFormat, print_rows
+from mlavl_cli.errors import UsageError
+
+
+def evaluate(
+    kind: dataset.KindArgument,
+    path: dataset.PathArgument,
+    weights: options.Weights = "mini",
+    target: dataset.Targets = None,
+    split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
+    bootstrap: Annotated[int, typer.Option(min=0, help="Resamples for the 95 % intervals.")] = 1000,
+    shift: Annotated[int, typer.Option(min=1, help="Clips by which the music is shifted to test consistency.")] = 2,
+    save: Annotated[bool, typer.Option("--save", help="Write metrics and consistency AUCs into the bundle.")] = False,
+    plot: Annotated[
+        Path | None, typer.Option(help="Scatter of predicted against true scores: .png, .svg or .pdf.")
+    ] = None,
+    predictions: Annotated[
+        Path | None, typer.Option(help="Write each routine's true and predicted score as csv.")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(min=2)] = 64,
+    form: Annotated[TableFormat, typer.Option("--format", "-f")] = TableFormat.table,
+    sport: dataset.SportOption = dataset.Sport.skating,
+    score_range: dataset.Ranges = None,
+    features: dataset.Features = None,
+    device: options.Device = "auto",
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Compare a bundle's scores with the true ones: SRCC, MSE, R-l2, Pearson, and the AUCs of its consistency.
+
+    AUCs: how often the true music's consistency is above that of another routine's music (swapped) and of its own
+    music moved in time (shifted), for single clips and for whole routines.
+
+    mlavl evaluate fs1000 data/fs1000 --weights my-tes --save
+    """
+    ranges = dataset.parse_ranges(score_range)
+    figure = _matplotlib() if plot else None
+
+    from dataclasses import replace
+
+    import numpy as np
+
+    from mlavl_cli.bundle import find_bundle, write_bundle
+    from mlavl_cli.device import place
+    from mlavl_cli.head.checkpoint import load_head
+    from mlavl_cli.training.batches import Batches
+    from mlavl_cli.training.data.load import load_dataset
+    from mlavl_cli.training.evaluate import check_widths, consistency_aucs, predict
+    from mlavl_cli.training.metrics import fisher_mean, measure
+
+    bundle = find_bundle(weights)
+    placement = place(device, "fp32")
+    data = load_dataset(kind.value, path, place(device), weights, sport.value, ranges, features)
+    there = [name for name in data.targets if name in bundle.heads]
+    if not there:
+        heads, labels = (", ".join(names) or "none" for names in (bundle.heads, data.targets))
+        raise UsageError(f"{bundle.name} has heads for {heads}; {data.name} has scores of {labels}")
+
+    rows: list[Row] = []
+    aucs: dict[str, dict[str, float]] = {}
+    pairs: dict[str, tuple[Any, Any, list[str]]] = {}
+    metrics: dict[str, Any] = dict(bundle.metrics)
+    for name in dataset.chosen_targets(target, there):
+        head = load_head(bundle.heads[name])
+        head.model.to(placement.device)
+        routines = data.of_target(name, split)
+        check_widths(head, routines)
+        batches = Batches(routines, name, head.score_range, batch_size, head.window)
+        true = np.array([routine.scores[name] for routine in routines])
+        predicted = np.array([head.points(score) for score in predict(head.model, batches, placement).tolist()])
+        found = measure(predicted, true, bootstrap)
+        pairs[name] = (true, predicted, [routine.id for routine in routines])
+        published = data.published.get(name, (None, None))
+        row: Row = {"target": name, "n": found.n, "SRCC": found.srcc, "MSE": found.mse}
+        row |= {"R-l2 x100": found.relative_l2, "Pearson": found.pearson}
+        if bootstrap:
+            row |= {f"{m} 95 %": "{:.3f} to {:.3f}".format(*found.intervals[m.lower()]) for m in ("SRCC", "MSE")}
+        row |= {"paper's SRCC": published[0], "paper's MSE": published[1]}
+        if measured := consistency_aucs(head.model, batches, placement, shift):
+            aucs[name] = measured
+            row |= {f"AUC {kind.replace('_', ', ')}": value for kind, value in measured.items()}
+        rows.append(row)
+        metrics[name] = {
+            "dataset": data.name, "split": split, "n": found.n, "srcc": found.srcc, "mse": found.mse,
+            "relative_l2_x100": found.relative_l2,
+        }  # fmt: skip
+    if len(rows) > 1:
+        rows.append(_average(rows, data.published.get("average", (None, None)), fisher_mean))
+    print_rows(rows, form, f"{bundle.name} on {data.name}, split {split}; average SRCC by Fisher's z")
+    if predictions:
+        _write_predictions(predictions, pairs)
+    if figure:
+        _scatter(figure, plot, pairs, f"{bundle.name} on {data.name}, {split}")
+    if save:
+        measured = (
+            {"dataset": data.name, "split": split, "shift_clips": shift, "auc": aucs} if aucs else bundle.consistency
+        )
+        write_bundle(replace(bundle, metrics=metrics, consistency=measured))
+        console.note(f"written into {bundle.folder}")
+
+
+def _average(rows: list[Row], published: tuple[float | None, float | None], fisher_mean: Any) -> Row:
+    numbers = {k: sum(r[k] for r in rows) / len(rows) for k, v in rows[0].items() if isinstance(v, float)}
+    row = {key: numbers.get(key) for key in rows[0]}
+    row |= {"target": "average", "n": None, "SRCC": fisher_mean(r["SRCC"] for r in rows)}
+    return row | {"paper's SRCC": published[0], "paper's MSE": published[1]}
+
+
+def _write_predictions(path: Path, pairs: dict[str, tuple[Any, Any, list[str]]]) -> None:
+    import csv
+
+    from mlavl_cli.files import atomic_write
+
+    with atomic_write(path, "w") as file:
+        out = csv.writer(file, lineterminator="\n")
+        out.writerow(["id", "target", "true", "predicted"])
+        for name, (true, predicted, ids) in pairs.items():
+            out.writerows([id, name, f"{t:.4f}", f"{p:.4f}"] for id, t, p in zip(ids, true, predicted, strict=True))
+
+
+def _matplotlib() -> Any:
+    """Asked for before the work and not after."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise UsageError("matplotlib isn't installed", hint="Run: pip install 'mlavl[train]'.") from error
+    return Figure
+
+
+def _scatter(figure: Any, path: Path, pairs: dict[str, tuple[Any, Any, list[str]]], title: str) -> None:
+    from mlavl_cli.files import atomic_write
+
+    form = path.suffix.lstrip(".") or "png"
+    if form not in ("png", "svg", "pdf"):
+        raise UsageError(f"--plot can't write .{form}", hint="Use .png, .svg or .pdf.")
+    sheet = figure(figsize=(4 * len(pairs), 4.2), layout="constrained")
+    sheet.suptitle(title)
+    for axes, (name, (true, predicted, _)) in zip(
+        sheet.subplots(1, len(pairs), squeeze=False)[0], pairs.items(), strict=True
+    ):
+        low, high = min(true.min(), predicted.min()), max(true.max(), predicted.max())
+        axes.plot([low, high], [low, high], color="grey", linewidth=1)
+        axes.scatter(true, predicted, s=12)
+        axes.set(title=name, xlabel="true, points", ylabel="predicted, points")
+    with atomic_write(path) as file:
+        sheet.savefig(file, format=form)

@@ -1,0 +1,40 @@
+"""Rows of results as a table, csv or json, on stdout."""
+
+import csv
+import json
+import sys
+from enum import StrEnum
+from typing import Any
+
+Row = dict[str, Any]
+
+
+class TableFormat(StrEnum):
+    table = "table"
+    csv = "csv"
+    json = "json"
+
+
+def print_rows(rows: list[Row], form: TableFormat, title: str = "") -> None:
+    """Prints rows that have the same keys; None is an empty cell, NaN is null in json."""
+    if form is TableFormat.json:
+        clean = [{key: None if value != value else value for key, value in row.items()} for row in rows]
+        sys.stdout.write(json.dumps(clean, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    elif form is TableFormat.csv:
+        out = csv.DictWriter(sys.stdout, list(rows[0]), lineterminator="\n")
+        out.writeheader()
+        out.writerows({key: "" if value is None else value for key, value in row.items()} for row in rows)
+    else:
+        from rich.console import Console
+        from rich.table import Table
+
+        table = Table(title=title, title_justify="left")
+        for key, value in rows[0].items():
+            table.add_column(key, justify="left" if isinstance(value, str) else "right")
+        for row in rows:
+            table.add_row(*("" if value is None else _short(value) for value in row.values()))
+        Console(highlight=False).print(table)
+
+
+def _short(value: Any) -> str:
+    return f"{value:.3f}" if isinstance(value, float) else str(value)

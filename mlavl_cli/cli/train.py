@@ -1,0 +1,290 @@
+"""mlavl train: features and labels -> heads in a bundle that `mlavl score` takes."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mlavl_cli.cli import console, dataset, options
+from mlavl_cli.cli.tables import Row, TableFormat, print_rows
+from mlavl_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from mlavl_cli.training.runs import Guide, Job
+
+
+class Model(StrEnum):
+    mlavl = "mlavl"
+    ms_lstm = "ms-lstm"
+    usdl = "usdl"
+    core = "core"
+    gdlt = "gdlt"
+
+
+class Ablation(StrEnum):
+    all = "all"
+
+
+class Box(StrEnum):
+    s2ce = "s2ce"
+    mag2 = "mag2"
+    avcf = "avcf"
+    dpg = "dpg"
+    tl = "tl"
+    ce = "ce"
+
+
+class Modalities(StrEnum):
+    v = "V"
+    va = "V+A"
+    vl = "V+L"
+    val = "V+A+L"
+
+
+class Graph(StrEnum):
+    sage = "sage"
+    gcn = "gcn"
+
+
+class Regressor(StrEnum):
+    linear = "linear"
+    mlp = "mlp"
+
+
+class Optimizer(StrEnum):
+    adam = "adam"
+    sgd = "sgd"
+
+
+class Triplets(StrEnum):
+    all = "all"
+    patterns = "patterns"
+
+
+def train(
+    kind: dataset.KindArgument,
+    path: dataset.PathArgument,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The bundle; a killed run goes on there.")],
+    target: dataset.Targets = None,
+    backbones: Annotated[
+        str, typer.Option("--backbones", "-w", help="Whose features a manifest's are: a bundled name or a folder.")
+    ] = "mini",
+    text_features: Annotated[
+        Path | None, typer.Option("--text-features", help="The prompts' features, from `mlavl prompts encode`.")
+    ] = None,
+    prompts: Annotated[
+        Path | None, typer.Option("--prompts", help="Your own actions: a csv with columns id,name.")
+    ] = None,
+    epochs: Annotated[int, typer.Option(min=1)] = 300,
+    batch_size: Annotated[int, typer.Option(min=2)] = 64,
+    lr: Annotated[float, typer.Option(min=0, help="Of Adam or SGD; falls to 1 % by a cosine.")] = 1e-3,
+    weight_decay: Annotated[float, typer.Option(min=0)] = 1e-4,
+    optimizer: Annotated[Optimizer, typer.Option()] = Optimizer.adam,
+    dropout: Annotated[float, typer.Option(min=0, max=0.99)] = 0.3,
+    width: Annotated[int, typer.Option(min=2, help="d, the hidden width.")] = 256,
+    window: Annotated[
+        str, typer.Option(help="Clips a routine: a number, full (all, masked), or auto: the dataset's own.")
+    ] = "auto",
+    seed: Annotated[int, typer.Option()] = 0,
+    clip_grad: Annotated[float | None, typer.Option(min=0, help="Largest norm of the gradient.")] = None,
+    patience: Annotated[
+        int | None, typer.Option(min=1, help="Stop after so many epochs without a better SRCC.")
+    ] = None,
+    graph: Annotated[Graph, typer.Option(help="MAG2's layer: the official code's, or the paper's eq. 9.")] = Graph.sage,
+    regressor: Annotated[Regressor, typer.Option(help="Of grades: the official code's, or eq. 14.")] = Regressor.linear,
+    mse: Annotated[float, typer.Option("--mse-weight", min=0)] = 10.0,
+    triplet: Annotated[float, typer.Option("--triplet-weight", min=0)] = 1.0,
+    cross_entropy: Annotated[float, typer.Option("--ce-weight", min=0)] = 0.01,
+    lambda_c: Annotated[float, typer.Option(min=0, help="Weight of the consistency objective; 0: the paper.")] = 0.0,
+    temperature: Annotated[float, typer.Option(min=1e-3, help="Of the cross-entropy.")] = 1.0,
+    triplets: Annotated[Triplets, typer.Option(help="Over patterns alone, or over prompts too.")] = Triplets.all,
+    without: Annotated[list[Box] | None, typer.Option(help="Leave out a box or a loss (again for more).")] = None,
+    modalities: Annotated[Modalities, typer.Option(help="Vision, audio, language.")] = Modalities.val,
+    ablation: Annotated[Ablation | None, typer.Option(help="Train every row of table 5 and print it.")] = None,
+    model: Annotated[list[Model] | None, typer.Option(help="A visual-only baseline instead (again for more).")] = None,
+    mag2: Annotated[bool, typer.Option("--mag2", help="Baselines: native against + MAG2 (table 4).")] = False,
+    sport: dataset.SportOption = dataset.Sport.skating,
+    score_range: dataset.Ranges = None,
+    features: dataset.Features = None,
+    trained_on: Annotated[str | None, typer.Option(help="The sentence shown with every score.")] = None,
+    licence: Annotated[str, typer.Option()] = "not stated",
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Also log for TensorBoard, in OUTPUT/runs.")
+    ] = False,
+    form: Annotated[TableFormat, typer.Option("--format", "-f")] = TableFormat.table,
+    device: options.Device = "auto",
+    precision: Annotated[options.Precision, typer.Option(help="Of the head's forward pass.")] = options.Precision.fp32,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Train heads on FS1000, Fis-V, RG, LOGO, or on your own videos, and judge them on the test split.
+
+    mlavl train fs1000 data/fs1000 --target TES --output my-tes
+
+    mlavl train manifest my.csv --output my-weights --lambda-c 1
+
+    Run the same command again to go on where a run stopped.
+    """
+    if window not in ("auto", "full") and not (window.isdigit() and int(window) > 0):
+        raise UsageError(f"--window {window} is no number of clips", hint="Use a number, full or auto.")
+    baselines = [m.value for m in model or [] if m is not Model.mlavl]
+    if (mag2 and not baselines) or (ablation and baselines):
+        raise UsageError("--mag2 goes with --model of a baseline, --ablation with the whole method")
+    ranges = dataset.parse_ranges(score_range)
+
+    from mlavl_cli.bundle import find_bundle
+    from mlavl_cli.device import place
+    from mlavl_cli.training.data.load import load_dataset
+    from mlavl_cli.training.losses import LossWeights
+    from mlavl_cli.training.runs import (
+        ABLATION,
+        MODALITIES,
+        Job,
+        Variant,
+        native_and_mag2,
+        write_heads,
+    )
+    from mlavl_cli.training.train import TrainConfig
+
+    writer = _tensorboard() if tensorboard else None
+    placement = place(device, precision.value)
+    data = load_dataset(kind.value, path, place(device), backbones, sport.value, ranges, features)
+    targets = dataset.chosen_targets(target, data.targets)
+    left_out = {box.value for box in without or []}
+    config = TrainConfig(
+        epochs, batch_size, lr, weight_decay, optimizer.value, seed, clip_grad, patience,
+        loss=LossWeights(
+            mse=mse, triplet=triplet * ("tl" not in left_out), cross_entropy=cross_entropy * ("ce" not in left_out),
+            consistency=lambda_c, temperature=temperature, triplets=triplets.value,
+        ),
+    )  # fmt: skip
+    dims: dict[str, Any] = {"graph": graph.value, "regressor": regressor.value, "dropout": dropout, "width": width}
+    dims |= dict.fromkeys(left_out - {"tl", "ce"}, False) | MODALITIES[modalities.value]
+    clips = {"auto": data.window, "full": None}.get(window, int(window) if window.isdigit() else None)
+    whole = Variant("mlavl")
+    variants = [whole]
+    if ablation:
+        variants = ABLATION
+    elif baselines:
+        variants = native_and_mag2(baselines) if mag2 else [Variant(m, {"mag2": False}, model=m) for m in baselines]
+    guide = _guide(data.sport, data.backbones, text_features, prompts)
+    jobs = [Job(data, guide, name, variant, config, clips, dims) for name in targets for variant in variants]
+    if data.judged_split == "test":
+        console.note("The best epoch is chosen on the test split, as the official code does; a val split is fairer.")
+
+    rows, heads, metrics = [], {}, {}
+    for job in jobs:
+        folder = output / "runs" / job.target / _file_name(job.variant.name)
+        with _live(job, len(jobs), writer and writer(str(folder))) as on_epoch:
+            trained = job.run(placement, folder, on_epoch)
+        rows.append(_row(job, trained.metrics, len(variants) > 1))
+        if variants == [whole]:
+            heads[job.target] = job.head(trained)
+            metrics[job.target] = {"split": data.judged_split, **_plain(trained.metrics)}
+    rows += _average(rows, data.published.get("average")) if len(targets) > 1 and len(variants) == 1 else []
+    if heads:
+        counts = ", ".join(f"{len(found)} {name}" for name, found in data.splits.items())
+        sentence = trained_on or f"{data.name} ({counts}); features: {data.backbones}"
+        bundle = write_heads(output, find_bundle(data.backbones), heads, metrics, sentence, licence)
+        console.note(f"Score with: mlavl score VIDEO --weights {bundle.folder}")
+    print_rows(rows, form, f"{data.name}, split {data.judged_split}")
+
+
+def _guide(sport: str, backbones: str, text_features: Path | None, actions: Path | None) -> "Guide":
+    """The prompts' features: from a file, or by the text tower that belongs to the backbones."""
+    import torch
+
+    from mlavl_cli.bundle import find_bundle
+    from mlavl_cli.features.prompts import read_actions, sport_prompts
+    from mlavl_cli.features.text import encode_prompts
+    from mlavl_cli.head.official import read_text_features
+    from mlavl_cli.training.runs import Guide
+
+    if text_features:
+        # Without a list of our own these may be the official prompts, whose texts we don't have.
+        return Guide(read_text_features(text_features), read_actions(actions) if actions else None)
+    prompts = read_actions(actions) if actions else sport_prompts(sport)
+    tower = find_bundle(backbones).text
+    if tower is None:
+        raise UsageError(f"{backbones} has no text tower", hint="Give --text-features.")
+    return Guide(torch.from_numpy(encode_prompts(prompts.texts, tower)), prompts)
+
+
+def _row(job: "Job", metrics: Any, tell_variant: bool) -> Row:
+    srcc, mse = job.dataset.published.get(job.target, (None, None))
+    row: Row = {"target": job.target}
+    if tell_variant:
+        row["variant"], srcc, mse = job.variant.name, job.variant.published, None
+    row |= {"n": metrics.n, "SRCC": metrics.srcc, "MSE": metrics.mse, "R-l2 x100": metrics.relative_l2}
+    row["paper's SRCC"] = srcc
+    return row if tell_variant else {**row, "paper's MSE": mse}
+
+
+def _average(rows: list[Row], published: tuple[float, float] | None) -> list[Row]:
+    """SRCC by Fisher's z, the others by their mean."""
+    from mlavl_cli.training.metrics import fisher_mean
+
+    def mean(key: str) -> float:
+        return sum(row[key] for row in rows) / len(rows)
+
+    srcc, mse = published or (None, None)
+    return [
+        {
+            "target": "average (z)", "n": rows[0]["n"], "SRCC": fisher_mean(row["SRCC"] for row in rows),
+            "MSE": mean("MSE"), "R-l2 x100": mean("R-l2 x100"), "paper's SRCC": srcc, "paper's MSE": mse,
+        }
+    ]  # fmt: skip
+
+
+def _plain(metrics: Any) -> dict[str, Any]:
+    return {"n": metrics.n, "srcc": metrics.srcc, "mse": metrics.mse, "relative_l2_x100": metrics.relative_l2}
+
+
+def _file_name(name: str) -> str:
+    return "".join(c if c.isalnum() else "-" for c in name).strip("-").lower()
+
+
+def _tensorboard() -> Any:
+    """TensorBoard's writer, asked for before hours of work and not after."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise UsageError("TensorBoard isn't installed", hint="Run: pip install 'mlavl[train]'.") from error
+    return SummaryWriter
+
+
+@contextmanager
+def _live(job: "Job", jobs: int, writer: Any) -> Iterator[Any]:
+    """Tells of each epoch: a bar on a terminal, ten lines elsewhere; and TensorBoard."""
+    label, total = f"{job.target} {job.variant.name}", job.config.epochs
+    with ExitStack() as stack:
+        bar = None
+        if sys.stderr.isatty() and not console.quiet:
+            from rich.console import Console
+            from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+            columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[said]}"))
+            bar = stack.enter_context(
+                Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True)
+            )
+            task = bar.add_task(label, total=total, said="")
+        if writer:
+            stack.callback(writer.close)
+
+        def on_epoch(epoch: Any, history: list[Any]) -> None:
+            best = max((e.srcc for e in history if e.srcc == e.srcc), default=float("nan"))
+            terms = ", ".join(f"{name} {value:.4f}" for name, value in epoch.terms.items())
+            said = f"{epoch.epoch}/{total}  {terms}  SRCC {epoch.srcc:.3f} (best {best:.3f})  MSE {epoch.mse:.3f}"
+            if bar:
+                bar.update(task, completed=epoch.epoch, said=said)
+            elif not console.quiet and epoch.epoch % max(total // 10, 1) == 0:
+                typer.echo(f"{label}  {said}", err=True)
+            if writer:
+                for name, value in {**epoch.terms, "loss": epoch.loss, "srcc": epoch.srcc, "mse": epoch.mse}.items():
+                    writer.add_scalar(name, value, epoch.epoch)
+
+        yield on_epoch
