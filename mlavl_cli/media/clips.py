@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 
+from mlavl_cli.errors import MediaError
 from mlavl_cli.media.decode import TimedFrame, VideoInfo, VideoReader
 from mlavl_cli.media.picture import PictureMaker, PictureSpec
 from mlavl_cli.media.sound import SoundReader
@@ -99,13 +100,15 @@ class ClipReader:
                 pictures, position, index = [], 0, index + 1
             if position == 0:
                 start_s = frame.time_s
-            pictures += [self._picture(frame)] * self._positions.count(position)
+            if times := self._positions.count(position):  # other frames are never converted
+                pictures += [self._picture(frame)] * times
             position, last = position + 1, frame
         assert last is not None  # frames() raises rather than give none
         end_s = last.time_s + last.duration_s
         if position < FRAMES_PER_CLIP and not self._keep_tail(index, position):
             return
-        pictures += [self._picture(last)] * (len(self._positions) - len(pictures))
+        if missing := len(self._positions) - len(pictures):
+            pictures += [self._picture(last)] * missing
         yield self._clip(index, start_s, end_s, pictures)
 
     def _keep_tail(self, index: int, frames: int) -> bool:
@@ -115,7 +118,10 @@ class ClipReader:
         return alone or self._tail == "pad"
 
     def _picture(self, frame: TimedFrame) -> np.ndarray:
-        return self._make_picture(frame.picture, self._video.pixel_aspect, self._video.quarter_turns)
+        try:
+            return self._make_picture(frame.picture, self._video.pixel_aspect, self._video.quarter_turns)
+        except MediaError as error:
+            raise MediaError(error.message, path=self._video.path, hint="Convert it to H.264.") from error
 
     def _clip(self, index: int, start_s: float, end_s: float, pictures: list[np.ndarray]) -> Clip:
         sound = None

@@ -13,6 +13,7 @@ from av.format import Flags
 from av.stream import Disposition
 
 from mlavl_cli.errors import MediaError
+from mlavl_cli.media.clock import Clock
 
 # A media file must never make us read another file or a network address: only self-contained formats, only files.
 _FORMATS = "mov,matroska,avi,mpegts,mpeg,asf,flv,mxf,ogg,mpegvideo,h264,hevc,m4v,wav,mp3,aac,flac,gif,dv,ivf,nut,swf,rm"
@@ -73,6 +74,11 @@ def origin_s(container: InputContainer) -> float:
     return 0.0
 
 
+def decodable(stream: av.stream.Stream) -> bool:
+    """Whether this FFmpeg knows the stream's codec."""
+    return stream.codec_context is not None
+
+
 class VideoReader:
     """Reads one video stream, frame by frame, in constant memory.
 
@@ -118,6 +124,9 @@ class VideoReader:
         pictures = [s for s in self._container.streams.video if not s.disposition & Disposition.attached_pic]
         if not pictures:
             raise MediaError("has no picture, only sound", path=self.path, hint="Give a file with a video stream.")
+        pictures = [stream for stream in pictures if decodable(stream)]
+        if not pictures:
+            raise MediaError("uses a codec that can't be decoded here", path=self.path, hint="Convert it to H.264.")
         if index is not None:
             if not 0 <= index < len(pictures):
                 hint = f"Choose 0 to {len(pictures) - 1}."
@@ -127,8 +136,9 @@ class VideoReader:
 
     def _describe(self) -> VideoInfo:
         stream = self._stream
-        if stream.codec_context is None:
-            raise MediaError("uses a codec that can't be decoded here", path=self.path, hint="Convert it to H.264.")
+        sounds = self._container.streams.audio
+        if sounds and not any(map(decodable, sounds)):
+            self.warnings.append("its sound uses a codec that can't be decoded here")
         self.pixel_aspect = float(stream.sample_aspect_ratio or 1)
         self.quarter_turns = 0
         self._declared_s = self._declared_duration_s()
@@ -138,7 +148,7 @@ class VideoReader:
             fps=float(stream.average_rate or stream.guessed_rate or 0) or _FALLBACK_FPS,
             width_px=round(stream.width * self.pixel_aspect),
             height_px=stream.height,
-            has_audio=self._container.streams.best("audio") is not None,
+            has_audio=any(map(decodable, sounds)),
         )
 
     def _declared_duration_s(self) -> float | None:
@@ -163,23 +173,26 @@ class VideoReader:
             MediaError: not one frame could be decoded.
         """
         interval_s = 1.0 / self.info.fps
-        count, repaired, last_s, end_s = 0, 0, float("-inf"), 0.0
-        for picture in self._pictures():
-            time_s = None if picture.pts is None else float(picture.pts * picture.time_base) - self._origin_s
-            if time_s is None or time_s <= last_s:
-                time_s = last_s + interval_s if count else 0.0
-                repaired += 1
-            duration_s = float(picture.duration * picture.time_base) if picture.duration else interval_s
+        clock, count, last_s, end_s = Clock(), 0, 0.0, 0.0
+        for time_s, (picture, duration_s) in clock.steady(self._timed(interval_s)):
             if count == 0:
                 self._describe_first(picture)
+            elif time_s <= last_s:  # a doubled timestamp, or a small step back
+                time_s = last_s + interval_s / 1000
             count, last_s, end_s = count + 1, time_s, time_s + duration_s
             yield TimedFrame(time_s, duration_s, picture)
         if count == 0:
             hint = "The file may be damaged or cut short."
             raise MediaError("no frame could be decoded", path=self.path, hint=hint)
-        if repaired:
-            self.warnings.append(f"{repaired} frames had no usable timestamp; filled in from the frame rate")
+        if clock.repaired:
+            self.warnings.append(f"{clock.repaired} timestamps of the picture were missing or broken, and replaced")
         self._describe_end(count, end_s)
+
+    def _timed(self, interval_s: float) -> Iterator[tuple[float | None, float, tuple[av.VideoFrame, float]]]:
+        for picture in self._pictures():
+            duration_s = float(picture.duration * picture.time_base) if picture.duration else interval_s
+            time_s = None if picture.pts is None else float(picture.pts * picture.time_base) - self._origin_s
+            yield time_s, duration_s, (picture, duration_s)
 
     def _pictures(self) -> Iterator[av.VideoFrame]:
         damaged = 0

@@ -8,7 +8,8 @@ import av
 import numpy as np
 
 from mlavl_cli.errors import MediaError
-from mlavl_cli.media.decode import open_media, origin_s
+from mlavl_cli.media.clock import Clock
+from mlavl_cli.media.decode import decodable, open_media, origin_s
 
 SAMPLE_RATE_HZ = 16_000
 # Timestamps of sound are rounded to the container's ticks; only a larger step is a real gap or overlap.
@@ -27,7 +28,7 @@ class SoundReader:
     """
 
     def __init__(self, path: Path, stream: int | None = None):
-        self.warnings: list[str] = []
+        self._clock, self._damaged, self._broke_off = Clock(), 0, ""
         self._container = open_media(path)
         try:
             self._stream = self._pick(path, stream)
@@ -49,12 +50,25 @@ class SoundReader:
     def close(self) -> None:
         self._container.close()
 
+    @property
+    def warnings(self) -> list[str]:
+        """What a user should know of the sound read so far."""
+        found = [self._broke_off] if self._broke_off else []
+        if self._damaged:
+            found.append(f"{self._damaged} damaged pieces of the sound were replaced by silence")
+        if self._clock.repaired:
+            found.append(f"{self._clock.repaired} timestamps of the sound were missing or broken, and replaced")
+        return found
+
     def _pick(self, path: Path, index: int | None) -> av.AudioStream:
         streams = self._container.streams.audio
         if index is None:
-            return self._container.streams.best("audio")
+            best = self._container.streams.best("audio")
+            return best if best is not None and decodable(best) else next(filter(decodable, streams))
         if not 0 <= index < len(streams):
             raise MediaError(f"has no audio stream {index}", path=path, hint=f"It has {len(streams)}, from 0.")
+        if not decodable(streams[index]):
+            raise MediaError(f"audio stream {index} uses a codec that can't be decoded here", path=path)
         return streams[index]
 
     def read(self, start_s: float, end_s: float) -> np.ndarray:
@@ -68,8 +82,9 @@ class SoundReader:
             if position < self._end:  # heard already: an overlap, or timestamps that went back
                 samples, position = samples[self._end - position :], self._end
             if len(samples):
-                self._ahead.append((position, samples))
                 self._end = position + len(samples)
+                if self._end > first:  # before that nobody will ask for it any more
+                    self._ahead.append((position, samples))
         while self._ahead and self._ahead[0][0] + len(self._ahead[0][1]) <= first:
             self._ahead.popleft()
         out = np.zeros(last - first, np.float32)
@@ -81,19 +96,15 @@ class SoundReader:
 
     def _timed_chunks(self) -> Iterator[tuple[int, np.ndarray]]:
         """(sample number, samples) of each stretch of sound, as decoded and resampled."""
-        resampler, kind, damaged = None, None, 0
+        resampler, kind = None, None
         source_s, position = 0.0, 0  # where the next decoded frame and the next resampled sample belong
-        for frame in self._frames():
-            if frame is None:
-                damaged += 1
-                continue
-            time_s = source_s if frame.pts is None else float(frame.pts * frame.time_base) - self._origin_s
+        for time_s, frame in self._clock.steady(self._timed_frames()):
             its_kind = (frame.format.name, frame.layout.name, frame.sample_rate)
             if resampler is None or its_kind != kind or abs(time_s - source_s) > _GAP_S:
                 for samples in self._resample(resampler, None):
                     yield position, samples
                     position += len(samples)
-                resampler = av.AudioResampler(format="fltp", layout=frame.layout, rate=SAMPLE_RATE_HZ)
+                resampler = av.AudioResampler(format="flt", layout=frame.layout, rate=SAMPLE_RATE_HZ)
                 kind, source_s, position = its_kind, time_s, round(time_s * SAMPLE_RATE_HZ)
             source_s += frame.samples / frame.sample_rate
             frame.pts = None  # the clock is ours; the resampler only changes the rate
@@ -103,18 +114,22 @@ class SoundReader:
         for samples in self._resample(resampler, None):
             yield position, samples
             position += len(samples)
-        if damaged:
-            self.warnings.append(f"{damaged} damaged pieces of the sound were replaced by silence")
+
+    def _timed_frames(self) -> Iterator[tuple[float | None, float, av.AudioFrame]]:
+        for frame in self._frames():
+            time_s = None if frame.pts is None else float(frame.pts * frame.time_base) - self._origin_s
+            yield time_s, frame.samples / frame.sample_rate, frame
 
     @staticmethod
     def _resample(resampler: av.AudioResampler | None, frame: av.AudioFrame | None) -> Iterator[np.ndarray]:
         """Mono float32 samples; the channels' mean, so that a sound in all channels keeps its level. None: the rest."""
         for out in resampler.resample(frame) if resampler else ():
-            mono = out.to_ndarray().mean(axis=0, dtype=np.float32)
+            # Packed samples: as planes, eight and more channels crash PyAV.
+            mono = out.to_ndarray().reshape(-1, len(out.layout.channels)).mean(axis=1, dtype=np.float32)
             # Damaged sound can decode to NaN or to absurd peaks; neither may reach a backbone.
             yield np.clip(np.nan_to_num(mono, nan=0.0, posinf=1.0, neginf=-1.0), -1.0, 1.0)
 
-    def _frames(self) -> Iterator[av.AudioFrame | None]:
+    def _frames(self) -> Iterator[av.AudioFrame]:
         packets = self._container.demux(self._stream)
         while True:
             try:
@@ -122,9 +137,9 @@ class SoundReader:
             except StopIteration:
                 return
             except av.FFmpegError as error:
-                self.warnings.append(f"reading the sound stopped early ({error.strerror})")
+                self._broke_off = f"reading the sound stopped early ({error.strerror})"
                 return
             try:
                 yield from packet.decode()
             except av.FFmpegError:
-                yield None
+                self._damaged += 1

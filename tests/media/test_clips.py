@@ -100,7 +100,7 @@ def test_stereo_is_mixed_to_the_mean_of_its_channels(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("rate", "layout", "channels"), [(8_000, "mono", 1), (48_000, "5.1", 6), (96_000, "stereo", 2)]
+    ("rate", "layout", "channels"), [(8_000, "mono", 1), (48_000, "5.1", 6), (96_000, "stereo", 2), (48_000, "7.1", 8)]
 )
 def test_any_rate_and_layout_gives_16_khz_mono(tmp_path, rate, layout, channels):
     sound = np.stack([tone(2, 300, rate)] * channels)
@@ -246,3 +246,66 @@ def test_a_playlist_never_makes_us_read_another_file(tmp_path, routine):
             read(path)
     with pytest.raises(MediaError, match="no such file"):
         read(tmp_path / f"concat:{routine}")
+
+
+def test_sixteen_channels(tmp_path):
+    """More than eight channels once ended the process."""
+    import av
+
+    path = tmp_path / "many.mkv"
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("libx264", rate=25)
+        video.width, video.height, video.pix_fmt = 64, 64, "yuv420p"
+        audio = container.add_stream("pcm_s16le", rate=16_000, layout="hexadecagonal")
+        for i in range(40):
+            container.mux(video.encode(av.VideoFrame.from_ndarray(moving_square(i, 64, 64), "rgb24")))
+        container.mux(video.encode())
+        samples = (np.stack([tone(2, 300, 16_000)] * 16) * 32_767).astype(np.int16)
+        frame = av.AudioFrame.from_ndarray(samples.T.reshape(1, -1), "s16", "hexadecagonal")
+        frame.sample_rate = 16_000
+        container.mux(audio.encode(frame))
+        container.mux(audio.encode())
+    clip = read(path)[0][0]
+    assert np.abs(clip.sound[2000:-2000]).max() == pytest.approx(0.5, abs=0.02)
+
+
+@pytest.mark.parametrize(("frames", "converted"), [(1, 2), (8, 20), (32, 80)])
+def test_only_sampled_frames_are_converted(routine, monkeypatch, frames, converted):
+    """Of two clips and half a third, whose fate isn't known before the file ends."""
+    from mlavl_cli.media.picture import PictureMaker
+
+    real, calls = PictureMaker.__call__, []
+    monkeypatch.setattr(PictureMaker, "__call__", lambda self, *a: calls.append(1) or real(self, *a))
+    read(routine, frames=frames)
+    assert len(calls) == converted
+
+
+def test_joined_recordings_keep_picture_and_sound_together(tmp_path):
+    """The clock of a broadcast starts anew in the middle: time goes on, and so does the music."""
+    one = make_video(tmp_path / "one.ts", 160)
+    both = tmp_path / "both.ts"
+    both.write_bytes(one.read_bytes() * 2)
+    clips, reader = read(both)
+    assert len(clips) == 10
+    assert np.diff([clip.start_s for clip in clips]) == pytest.approx(1.28, abs=0.15)
+    assert min(np.sqrt((clip.sound**2).mean()) for clip in clips[:-1]) > 0.2
+    assert any("timestamps of the picture" in text for text in reader.warnings)
+
+
+def test_a_real_gap_stays_a_gap(tmp_path):
+    times = [i / 25 + (30 if i >= 40 else 0) for i in range(96)]
+    clips, _ = read(make_video(tmp_path / "gap.mkv", 96, times_s=times, sound=None, options={"bf": "0"}))
+    assert [clip.start_s for clip in clips] == pytest.approx([0, 1.28, 32.56], abs=0.01)
+
+
+def test_damaged_sound_is_told_of(tmp_path):
+    path = make_video(tmp_path / "d.mkv", 200, codec="mjpeg", pixels="yuvj420p", sound=tone(8))
+    import av
+
+    with av.open(str(path)) as container:
+        spots = [p.pos for p in container.demux(audio=0) if p.pos and p.size > 50][60:90]
+    data = bytearray(path.read_bytes())
+    for spot in spots:
+        data[spot + 30 : spot + 60] = b"\xff" * 30
+    path.write_bytes(data)
+    assert any("of the sound" in text for text in read(path)[1].warnings)
