@@ -26,17 +26,20 @@ class BackboneSpec:
     source: str
     revision: str | None = None
     options: dict[str, Any] = field(default_factory=dict)
+    local: bool = False  # a path, whether it is there or not
 
     @property
     def folder(self) -> Path | None:
         path = Path(self.source)
-        return path if path.exists() else None
+        return path if self.local or path.exists() else None
 
     def identity(self) -> dict[str, Any]:
         """What features made with this backbone depend on: hub id and revision, or the content of local files."""
         options = {"options": self.options} if self.options else {}
         if self.folder is None:
             return {"id": self.source, "revision": self.revision or "main", **options}
+        if not self.folder.exists():
+            raise WeightsError("the backbone is missing", path=self.folder, hint="Is the bundle whole?")
         files = [self.folder] if self.folder.is_file() else sorted(p for p in self.folder.iterdir() if p.is_file())
         hashes = {p.name: sha256(p) for p in files if p.suffix in {".json", ".safetensors", ".bin", ".pth", ".pt"}}
         return {"id": self.folder.name, "sha256": hashes, **options}
@@ -81,11 +84,13 @@ def find_bundle(name_or_folder: str | Path) -> Bundle:
         WeightsError: there is no such bundle, or its `bundle.json` is broken.
     """
     folder = Path(name_or_folder)
-    if folder.is_dir():
+    if (folder / MANIFEST).is_file():
         return read_bundle(folder)
     for weights in WEIGHTS_FOLDERS:
         if len(folder.parts) == 1 and (weights / folder / MANIFEST).is_file():
             return read_bundle(weights / folder)
+    if folder.is_dir():
+        return read_bundle(folder)
     hint = f"Give a folder with {MANIFEST}, or one of: {', '.join(bundled_names())}."
     raise WeightsError("no such weights", path=folder, hint=hint)
 
@@ -116,7 +121,7 @@ def read_bundle(folder: Path) -> Bundle:
             text=_backbone(folder, data["text"]) if data.get("text") else None,
             heads={str(target): _inside(folder, name) for target, name in data.get("heads", {}).items()},
             metrics=dict(data.get("metrics") or {}),
-            consistency=data.get("consistency"),
+            consistency=dict(data.get("consistency") or {}) or None,
             files={str(name): str(digest) for name, digest in data.get("files", {}).items()},
         )
     except OSError as error:
@@ -176,7 +181,7 @@ def verify_bundle(bundle: Bundle) -> list[str]:
 
 def _backbone(folder: Path, data: dict[str, Any]) -> BackboneSpec:
     source = str(_inside(folder, data["folder"])) if "folder" in data else _typed(data, "id", str)
-    return BackboneSpec(source, data.get("revision"), dict(data.get("options") or {}))
+    return BackboneSpec(source, data.get("revision"), dict(data.get("options") or {}), local="folder" in data)
 
 
 def _inside(folder: Path, name: str) -> Path:

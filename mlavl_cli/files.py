@@ -38,7 +38,7 @@ def expand_inputs(arguments: Iterable[str]) -> tuple[list[Input], list[MlavlErro
         path = Path(argument)
         try:
             if path.is_dir():
-                found = [Input(video, video.relative_to(path)) for video in _videos_below(path)]
+                found = [Input(video, video.relative_to(path)) for video in _videos_below(path, errors)]
                 if not found:
                     suffixes = " ".join(sorted(VIDEO_SUFFIXES))
                     raise MediaError("no video in this folder", path=path, hint=f"Looked for {suffixes}.")
@@ -62,7 +62,7 @@ def _with_stdin(arguments: Iterable[str]) -> Iterator[str]:
             yield argument
             continue
         listed = os.fsdecode(sys.stdin.buffer.read())
-        yield from filter(None, listed.split("\0") if "\0" in listed else listed.splitlines())
+        yield from filter(None, listed.split("\0") if "\0" in listed else listed.replace("\r\n", "\n").split("\n"))
 
 
 def _identity(path: Path) -> Path:
@@ -72,12 +72,13 @@ def _identity(path: Path) -> Path:
         return path.absolute()
 
 
-def _videos_below(folder: Path) -> list[Path]:
-    def stop(error: OSError) -> None:
-        raise error
+def _videos_below(folder: Path, errors: list[MlavlError]) -> list[Path]:
+    def note(error: OSError) -> None:
+        cause = f"can't be searched ({error.strerror})"
+        errors.append(MediaError(cause, path=error.filename, hint="Check its permissions; the rest is searched."))
 
     videos = []
-    for root, folders, names in os.walk(folder, onerror=stop):  # links to folders are not followed: no loops
+    for root, folders, names in os.walk(folder, onerror=note):  # links to folders are not followed: no loops
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         videos += [Path(root, name) for name in names if Path(name).suffix.lower() in VIDEO_SUFFIXES and name[0] != "."]
     return sorted(videos)
@@ -103,7 +104,8 @@ def atomic_write(path: Path, mode: str = "wb") -> Iterator[IO]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.", suffix=".part")
-        text = {} if "b" in mode else {"encoding": "utf-8", "newline": ""}
+        # A name that isn't UTF-8 is written as the bytes it has.
+        text = {} if "b" in mode else {"encoding": "utf-8", "errors": "surrogateescape", "newline": ""}
         with os.fdopen(handle, mode, **text) as file:
             yield file
             file.flush()

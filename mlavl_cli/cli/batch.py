@@ -1,47 +1,80 @@
 """Many inputs, some of them bad: go on, say one line for each that fails, and exit with 1."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TypeVar
 
 import typer
 
 from mlavl_cli.cli import console
-from mlavl_cli.errors import DeviceError, MlavlError, WeightsError
+from mlavl_cli.errors import MlavlError, UsageError
 from mlavl_cli.files import Input, expand_inputs
 
+T = TypeVar("T")
 
-def expand(arguments: list[str]) -> tuple[list[Input], int]:
-    """Inputs, and how many arguments were none (each said on stderr)."""
+
+def expand(arguments: list[str], shard: str | None = None) -> tuple[list[Input], int]:
+    """Inputs, and how many arguments were none (each said on stderr); of them the shard i/n, where one is asked for.
+
+    Raises:
+        UsageError: the shard isn't like 2/8.
+    """
+    number, of = _parse_shard(shard)
     inputs, errors = expand_inputs(arguments)
+    if not inputs and not errors:
+        errors.append(UsageError("no input", hint="Name videos or folders, or list them on stdin."))
     for problem in errors:
         console.error(problem)
-    return inputs, len(errors)
+    return inputs[number - 1 :: of], len(errors)
 
 
-def for_each(inputs: list[Input], work: Callable[[Input, object], None], failed: int, fail_fast: bool) -> None:
-    """Calls `work(input, progress callback)` on each input.
+def refuse_clashes(inputs: list[Input]) -> None:
+    """Two videos of one name, from two folders given: one would overwrite the other's features.
 
-    What is wrong with one file is said and the next one taken; weights or a device that can't be had end the run.
+    Raises:
+        UsageError: naming both.
+    """
+    seen: dict[Path, Path] = {}
+    for source in inputs:
+        if source.name in seen:
+            cause = f"would share a feature file with {seen[source.name]}"
+            raise UsageError(cause, path=source.path, hint="Give their common folder, or use two stores.")
+        seen[source.name] = source.path
+
+
+def _parse_shard(text: str | None) -> tuple[int, int]:
+    try:
+        number, of = map(int, (text or "1/1").split("/"))
+    except ValueError as error:
+        raise UsageError(f"--shard {text} isn't like 2/8") from error
+    if not 1 <= number <= of:
+        raise UsageError(f"--shard {text}: the first number goes from 1 to the second")
+    return number, of
+
+
+def for_each(
+    results: Iterator[tuple[Input, T | Exception]], work: Callable[[Input, T], None], failed: int, fail_fast: bool
+) -> None:
+    """Calls `work` on each good result and says what was wrong with the others.
 
     Raises:
         typer.Exit: code 1, when at least one input failed (`failed` of them before).
     """
-    with console.file_progress(len(inputs)) as progress:
-        for source in inputs:
-            if failed and fail_fast:
+    for source, result in results if not (failed and fail_fast) else ():
+        if isinstance(result, Exception):
+            failed += 1
+            # A bug of ours must not cost the other ten thousand files.
+            console.error(result, None if isinstance(result, MlavlError) else source.path)
+            if fail_fast:
                 break
-            try:
-                work(source, progress.start(source.path.name))
-            except (WeightsError, DeviceError, BrokenPipeError):
-                raise
-            except MlavlError as problem:
-                console.error(problem)
-                failed += 1
-            except Exception as problem:  # a bug of ours must not cost the other ten thousand files
-                console.error(
-                    RuntimeError(f"{source.path}: {type(problem).__name__}: {problem}").with_traceback(
-                        problem.__traceback__
-                    )
-                )
-                failed += 1
+        else:
+            work(source, result)
     if failed:
         raise typer.Exit(1)
+
+
+def tracked(sources: Iterable[Input], progress: console.FileProgress) -> Iterator[Input]:
+    """The sources, each counted as it is taken up."""
+    for source in sources:
+        progress.next_file()
+        yield source

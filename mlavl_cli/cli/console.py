@@ -2,9 +2,10 @@
 
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -29,13 +30,14 @@ def set_quiet(value: bool) -> bool:
     return value
 
 
-def error(problem: Exception) -> None:
-    """One line; with --verbose also where it came from."""
+def error(problem: Exception, path: Path | None = None) -> None:
+    """One line; with --verbose also where it came from. `path` is the file on which a bug showed itself."""
     if isinstance(problem, MlavlError):
         line = str(problem)
     else:
-        cause = one_line(f"{type(problem).__name__}: {problem}")
-        line = f"internal error ({cause}). Run again with --verbose and report what it prints."
+        where = f"{path}: " if path else ""
+        cause = f"internal error ({type(problem).__name__}: {problem})"
+        line = one_line(f"{where}{cause}. Run again with --verbose and report what it prints.")
     if verbose:
         traceback.print_exception(problem, file=sys.stderr)
     typer.secho("error: ", fg="red", bold=True, err=True, nl=False)
@@ -55,27 +57,38 @@ def note(text: str) -> None:
 
 
 class FileProgress:
-    """Progress over many videos: which one, how far, clips/s and time left. `start` gives each file's callback."""
+    """Progress over many videos: how many, which one and how far, clips/s, time left. `on_clips` is told of batches."""
 
-    def __init__(self, bar, files: int):
-        self._bar, self._files, self._done, self._clips = bar, files, 0, 0
+    def __init__(self, bar: Any, files: int):
+        self._bar, self._files, self._started, self._clips = bar, files, 0, 0
         self._task = bar.add_task("", total=None, clips="") if bar else None
 
-    def start(self, name: str) -> "Callable[[int, float, VideoInfo], None] | None":
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """While a result is printed on the same terminal, the bar is out of its way."""
+        if self._bar is None or not sys.stdout.isatty():
+            yield
+            return
+        self._bar.stop()
+        yield
+        self._bar.start()
+
+    def next_file(self) -> None:
+        self._started += 1
+
+    def on_clips(self, count: int, time_s: float, info: "VideoInfo") -> None:
         if self._bar is None:
-            return None
-        self._done += 1
-        label = f"{self._done}/{self._files} {name}"
-        self._clips = 0
-        self._bar.reset(self._task, description=label, total=None, clips="")
-
-        def on_clips(count: int, time_s: float, info: "VideoInfo") -> None:
-            self._clips += count
-            elapsed = self._bar.tasks[0].elapsed or 0
-            speed = f"{self._clips / elapsed:.1f} clips/s" if elapsed else ""
-            self._bar.update(self._task, completed=time_s, total=info.duration_s or None, clips=speed)
-
-        return on_clips
+            return
+        self._clips += count
+        elapsed = self._bar.tasks[0].elapsed or 0
+        name = one_line(Path(info.path).name)
+        self._bar.update(
+            self._task,
+            description=f"{min(self._started, self._files)}/{self._files} {name}",
+            completed=time_s,
+            total=info.duration_s or None,
+            clips=f"{self._clips / elapsed:.1f} clips/s" if elapsed else "",
+        )
 
 
 @contextmanager

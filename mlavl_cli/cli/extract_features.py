@@ -6,8 +6,7 @@ from typing import Annotated
 import typer
 
 from mlavl_cli.cli import console, options
-from mlavl_cli.cli.batch import expand, for_each
-from mlavl_cli.errors import UsageError
+from mlavl_cli.cli.batch import expand, for_each, refuse_clashes, tracked
 from mlavl_cli.files import Input
 
 
@@ -30,9 +29,11 @@ def extract_features(
     device: options.Device = "auto",
     precision: options.PrecisionOption = options.Precision.auto,
     batch_size: options.BatchSize = None,
+    workers: options.Workers = 2,
     tail: options.TailOption = options.Tail.drop,
     video_stream: options.VideoStream = None,
     audio_stream: options.AudioStream = None,
+    shard: options.Shard = None,
     fail_fast: options.FailFast = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -41,15 +42,15 @@ def extract_features(
 
     What is done is skipped, what is stale is done again; stop and start it as you like.
     """
-    found, failed = expand(inputs)
-    _refuse_clashes(found)
+    found, failed = expand(inputs, shard)
+    refuse_clashes(found)
     if not found:
-        raise typer.Exit(1)
+        raise typer.Exit(1 if failed else 0)
 
     from mlavl_cli.bundle import find_bundle, parse_backbone
     from mlavl_cli.device import place
     from mlavl_cli.features.extract import Cutting
-    from mlavl_cli.features.extractor import Extractor
+    from mlavl_cli.features.extractor import Extractor, Outcome
     from mlavl_cli.features.store import FeatureStore
 
     store = FeatureStore(output)
@@ -62,26 +63,18 @@ def extract_features(
         store,
         Cutting(tail.value, video_stream, audio_stream),
         batch_size,
+        workers,
     )
 
-    def work(source: Input, on_clips) -> None:
-        features = extractor.stored(source)
-        if features is None:
-            features = extractor.extract(source, on_clips)
-            for text in features.warnings:
+    def work(source: Input, outcome: Outcome) -> None:
+        if outcome.fresh:
+            for text in outcome.features.warnings:
                 console.warning(f"{source.path}: {text}")
         else:
             console.note(f"{source.path}: already there")
-        typer.echo(store.path(source))
+        with progress.aside():
+            typer.echo(store.path(source))
 
-    for_each(found, work, failed, fail_fast)
-
-
-def _refuse_clashes(inputs: list[Input]) -> None:
-    """Two videos of one name, from two folders given: one would overwrite the other's features."""
-    seen: dict[Path, Path] = {}
-    for source in inputs:
-        if source.name in seen:
-            cause = f"would share a feature file with {seen[source.name]}"
-            raise UsageError(cause, path=source.path, hint="Give their common folder, or use two stores.")
-        seen[source.name] = source.path
+    with console.file_progress(len(found)) as progress:
+        outcomes = extractor.run(tracked(found, progress), progress.on_clips)
+        for_each(((one.source, one.error or one) for one in outcomes), work, failed, fail_fast)

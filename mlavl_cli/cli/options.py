@@ -42,6 +42,10 @@ VideoStream = Annotated[
 AudioStream = Annotated[
     int | None, typer.Option("--audio-stream", min=0, help="Which audio stream of a file.  [default: the best]")
 ]
+Workers = Annotated[int, typer.Option("--workers", min=1, help="Videos that are decoded at once.")]
+Shard = Annotated[
+    str | None, typer.Option("--shard", metavar="I/N", help="Only every N-th input from the I-th, as for SLURM arrays.")
+]
 FailFast = Annotated[bool, typer.Option("--fail-fast", help="Stop at the first input that fails.")]
 Quiet = Annotated[
     bool, typer.Option("--quiet", "-q", callback=console.set_quiet, help="No progress and no warnings on stderr.")

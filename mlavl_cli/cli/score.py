@@ -1,17 +1,20 @@
 """mlavl score: videos -> scores."""
 
-import io
 import sys
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
 from mlavl_cli.cli import console, options
-from mlavl_cli.cli.batch import expand, for_each
+from mlavl_cli.cli.batch import expand, for_each, refuse_clashes, tracked
 from mlavl_cli.files import Input, atomic_write
+
+if TYPE_CHECKING:
+    from mlavl_cli.scores.result import RoutineScore
 
 
 class Format(StrEnum):
@@ -37,9 +40,11 @@ def score(
     device: options.Device = "auto",
     precision: options.PrecisionOption = options.Precision.auto,
     batch_size: options.BatchSize = None,
+    workers: options.Workers = 2,
     tail: options.TailOption = options.Tail.drop,
     video_stream: options.VideoStream = None,
     audio_stream: options.AudioStream = None,
+    shard: options.Shard = None,
     fail_fast: options.FailFast = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -52,9 +57,11 @@ def score(
 
     find . -name '*.mp4' -print0 | mlavl score - --format jsonl
     """
-    found, failed = expand(inputs)
+    found, failed = expand(inputs, shard)
     if not found:
-        raise typer.Exit(1)
+        raise typer.Exit(1 if failed else 0)
+    if features:
+        refuse_clashes(found)
 
     from mlavl_cli.features.extract import Cutting
     from mlavl_cli.scores.render import WRITERS, ClipsCsvWriter
@@ -62,36 +69,45 @@ def score(
     from mlavl_cli.scores.scorer import load_scorer
 
     cutting = Cutting(tail.value, video_stream, audio_stream)
-    scorer = load_scorer(weights, device, precision.value, batch_size, features, cutting)
+    scorer = load_scorer(weights, device, precision.value, batch_size, features, cutting, workers)
     many = len(inputs) > 1 or inputs[0] == "-" or Path(inputs[0]).is_dir()
 
     with ExitStack() as stack:
-        # A file appears whole at the end, or with what was scored until Ctrl-C; stdout gets each result at once.
-        stream = stack.enter_context(_file_at_exit(output)) if output else sys.stdout
+        results: list[Path] = []
+        stream = stack.enter_context(_result_file(output, results)) if output else sys.stdout
         writer = WRITERS[format](stream, list(scorer.heads), many)
         stack.callback(writer.close)
-        of_clips = ClipsCsvWriter(stack.enter_context(_file_at_exit(clips_csv))) if clips_csv else None
+        of_clips = ClipsCsvWriter(stack.enter_context(_result_file(clips_csv, results))) if clips_csv else None
 
-        def work(source: Input, on_clips) -> None:
-            result = scorer.score(source, on_clips)
+        def work(source: Input, result: "RoutineScore") -> None:
             for text in result.warnings:
                 if text != UNVALIDATED:  # said beside every consistency already
                     console.warning(f"{source.path}: {text}")
-            writer.add(result)
+            with progress.aside():
+                writer.add(result)
             if of_clips:
                 of_clips.add(result)
+            results.append(source.path)
             console.note(f"{source.path}: {result.timing['real_time_factor']:.1f} x real time, {result.timing}")
 
-        for_each(found, work, failed, fail_fast)
+        with console.file_progress(len(found)) as progress:
+            for_each(scorer.score_many(tracked(found, progress), progress.on_clips), work, failed, fail_fast)
 
 
-class _file_at_exit(io.StringIO):
-    """Text kept in memory and written atomically on leaving, also when leaving by an exception."""
+@contextmanager
+def _result_file(path: Path, results: list[Path]) -> Iterator[TextIO]:
+    """A file that is begun at once, so that a folder that can't be written is known before the work, and appears whole.
 
-    def __init__(self, path: Path):
-        super().__init__(newline="")
-        self._path = path
-
-    def __exit__(self, *_: object) -> None:
-        with atomic_write(self._path, "w") as file:
-            file.write(self.getvalue())
+    After Ctrl-C or an error it holds the results so far; without any, what stood under its name is left alone.
+    """
+    manager = atomic_write(path, "w")
+    file = manager.__enter__()
+    try:
+        yield file
+    except BaseException as error:
+        if results:
+            manager.__exit__(None, None, None)
+        elif manager.__exit__(type(error), error, error.__traceback__):
+            return
+        raise
+    manager.__exit__(None, None, None)

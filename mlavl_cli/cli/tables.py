@@ -19,7 +19,7 @@ def print_rows(rows: list[Row], form: TableFormat, title: str = "") -> None:
     """Prints rows that have the same keys; None is an empty cell, NaN is null in json."""
     if form is TableFormat.json:
         clean = [{key: None if value != value else value for key, value in row.items()} for row in rows]
-        sys.stdout.write(json.dumps(clean, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+        sys.stdout.write(json.dumps(clean, indent=2, allow_nan=False) + "\n")
     elif form is TableFormat.csv:
         out = csv.DictWriter(sys.stdout, list(rows[0]), lineterminator="\n")
         out.writeheader()

@@ -105,6 +105,6 @@ def import_(
 
 
 def _backbone(bundle: Bundle, spec: BackboneSpec) -> str:
-    if spec.folder is not None:
+    if spec.folder is not None and spec.folder.is_relative_to(bundle.folder):
         return f"in the bundle, {spec.folder.relative_to(bundle.folder)}"
     return f"{spec.source} at {spec.revision or 'main'}"

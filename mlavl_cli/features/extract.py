@@ -1,31 +1,29 @@
-"""The extraction pipeline: file -> RoutineFeatures. Decoding and spectrograms run beside the backbones."""
+"""The extraction pipeline: files -> RoutineFeatures. Decoding and spectrograms run beside the backbones."""
 
-import queue
-import threading
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, closing
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
 
 from mlavl_cli.bundle import BackboneSpec, Bundle, find_bundle, parse_backbone
 from mlavl_cli.device import Placement, place
-from mlavl_cli.errors import WeightsError
+from mlavl_cli.errors import DeviceError, FeatureError, WeightsError
 from mlavl_cli.features.audio import AudioBackbone, load_audio
+from mlavl_cli.features.background import Background
 from mlavl_cli.features.routine import RoutineFeatures
 from mlavl_cli.features.visual import VisualBackbone, load_visual
-from mlavl_cli.media.clips import FRAMES_PER_CLIP, Clip, ClipReader, Tail
+from mlavl_cli.media.clips import FRAMES_PER_CLIP, ClipReader, Tail
 from mlavl_cli.media.decode import VideoInfo
 
 # Raised whenever the same file and backbones would give other numbers than before: stored features then go stale.
 EXTRACTION_VERSION = 1
-_DEFAULT_BATCH = {"cpu": 4, "cuda": 16, "mps": 8}
-
-T = TypeVar("T")
+_DEFAULT_BATCH = {"cpu": 1, "cuda": 16, "mps": 8}
+DECODERS = 2  # videos decoded at once: this one, and the next
 
 
 @dataclass(frozen=True)
@@ -93,53 +91,175 @@ def extract(
     batch_size: int | None = None,
     on_clips: Progress | None = None,
 ) -> RoutineFeatures:
-    """One video -> its features, in memory that doesn't grow with its length (features aside).
-
-    Args:
-        path: the video.
-        backbones: from `load_backbones`.
-        cutting: tail rule and streams.
-        batch_size: clips a forward pass; None: by device. It changes no result beyond rounding.
-        on_clips: called after each batch with (its number of clips, time reached in s, VideoInfo), for progress.
+    """One video -> its features.
 
     Raises:
         MediaError: the video can't be read.
     """
-    visual, audio = backbones.visual, backbones.audio
-    size = batch_size or _DEFAULT_BATCH.get(backbones.placement.device.type, 4)
-    pin = backbones.placement.device.type == "cuda"
-    visual_rows, audio_rows, times = [], [], []
-    with ExitStack() as stack:
-        clips = stack.enter_context(
-            ClipReader(
-                Path(path), visual.picture, visual.frames, cutting.tail, cutting.video_stream, cutting.audio_stream
-            )
+    (outcome,) = extract_many([Path(path)], backbones, cutting, batch_size, on_clips=on_clips)
+    if isinstance(outcome, Exception):
+        raise outcome
+    return outcome
+
+
+def extract_many(
+    jobs: Iterable[Path | RoutineFeatures],
+    backbones: Backbones,
+    cutting: Cutting = PAPER_CUTTING,
+    batch_size: int | None = None,
+    workers: int = DECODERS,
+    on_clips: Progress | None = None,
+) -> Iterator[RoutineFeatures | Exception]:
+    """Videos -> their features or what was wrong with each, in order, in memory that doesn't grow with their length.
+
+    While the backbones work on one batch the next clips are decoded, of this video or of the next ones; a batch takes
+    clips of several videos, so that short files don't starve the model.
+
+    Args:
+        jobs: videos; features that are there already pass through in their place.
+        backbones: from `load_backbones`.
+        cutting: tail rule and streams.
+        batch_size: clips a forward pass; None: by device. On the CPU 1, so that features depend on no neighbour, to the
+            last bit.
+        workers: how many videos are decoded at once.
+        on_clips: called after each batch with (its number of clips, time reached in s, VideoInfo), for progress.
+    """
+    size = batch_size or _DEFAULT_BATCH[backbones.placement.device.type]
+    jobs = iter(jobs)
+    under_way: deque[_Routine] = deque()  # started, in order; the first is the next to be handed out
+    batch: list[tuple[_Routine, _Prepared]] = []
+    try:
+        while True:
+            free = workers - sum(not routine.read for routine in under_way)
+            started = [_Routine(job, backbones, cutting, depth=size) for job in islice(jobs, free)]
+            under_way.extend(started)
+            reading = next((routine for routine in under_way if not routine.read), None)
+            if reading is None and not started:
+                break
+            for prepared in reading.clips() if reading else ():
+                batch.append((reading, prepared))
+                if len(batch) == size:
+                    _encode(batch, backbones, on_clips)
+                    batch = []
+            while under_way and under_way[0].complete:
+                yield under_way.popleft().outcome()
+        if batch:
+            _encode(batch, backbones, on_clips)
+        while under_way:
+            yield under_way.popleft().outcome()
+    finally:
+        for routine in under_way:
+            routine.close()
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """A clip as the backbones take it."""
+
+    span: tuple[float, float]
+    frames: torch.Tensor  # uint8 (F, height, width, 3)
+    spectrogram: torch.Tensor | None
+    info: VideoInfo
+
+
+@dataclass(frozen=True)
+class _End:
+    """What is known of a video after its last clip."""
+
+    info: VideoInfo
+    warnings: list[str]
+
+
+class _Routine:
+    """One video under way: read by a thread of its own, its features gathered as batches come back."""
+
+    def __init__(self, job: Path | RoutineFeatures, backbones: Backbones, cutting: Cutting, depth: int):
+        self._ready = job if isinstance(job, RoutineFeatures) else None
+        self._backbones, self._cutting = backbones, cutting
+        self._ahead = None if self._ready else Background(_prepare(job, backbones, cutting), depth)
+        self.read = self._ready is not None  # to the end, or to where it failed
+        self._error: Exception | None = None
+        self._end: _End | None = None
+        self._taken = 0
+        self.rows: list[tuple[tuple[float, float], torch.Tensor, torch.Tensor | None]] = []
+
+    def clips(self) -> Iterator[_Prepared]:
+        try:
+            for item in self._ahead:
+                if isinstance(item, _End):
+                    self._end = item
+                else:
+                    self._taken += 1
+                    yield item
+        except Exception as error:  # of this video alone: the others go on
+            self._error = error
+        self.read = True
+
+    @property
+    def complete(self) -> bool:
+        return self.read and len(self.rows) == self._taken
+
+    def outcome(self) -> RoutineFeatures | Exception:
+        try:
+            return self._ready or self._error or self._features()
+        except FeatureError as error:
+            return error
+
+    def _features(self) -> RoutineFeatures:
+        spans, visual, audio = zip(*self.rows, strict=True)
+        warnings = list(self._end.warnings)
+        if not self._end.info.has_audio:
+            warnings.append("no sound: only the visual branch can score it")
+        start_s, end_s = np.array(spans, np.float64).T
+        return RoutineFeatures(
+            visual=torch.stack(visual).cpu().numpy(),  # the first time that a GPU is waited for
+            audio=None if audio[0] is None else torch.stack(audio).cpu().numpy(),
+            start_s=start_s.copy(),
+            end_s=end_s.copy(),
+            video=self._end.info,
+            provenance=provenance(self._backbones.identity, self._cutting, self._backbones.placement.precision),
+            warnings=tuple(warnings),
         )
-        prepared = (_prepare(clip, audio, pin) for clip in clips)
-        # Decoding keeps at most one batch ahead of the one the model works on. Its thread ends before the file closes.
-        ready = stack.enter_context(closing(_in_background(prepared, depth=size)))
-        while batch := list(islice(ready, size)):
-            frames = torch.stack([frames for _, frames, _ in batch])
-            visual_rows.append(visual.encode(frames.pin_memory() if pin else frames))
-            spectrograms = [spectrogram for _, _, spectrogram in batch if spectrogram is not None]
-            if spectrograms:
-                audio_rows.append(audio.encode(spectrograms))
-            times += [span for span, _, _ in batch]
-            if on_clips:
-                on_clips(len(batch), times[-1][1], clips.info)
-        info, warnings = clips.info, clips.warnings
-    if not info.has_audio:
-        warnings.append("no sound: only the visual branch can score it")
-    start_s, end_s = np.array(times, np.float64).T
-    return RoutineFeatures(
-        visual=torch.cat(visual_rows).cpu().numpy(),
-        audio=torch.cat(audio_rows).cpu().numpy() if audio_rows else None,
-        start_s=start_s.copy(),
-        end_s=end_s.copy(),
-        video=info,
-        provenance=provenance(backbones.identity, cutting, backbones.placement.precision),
-        warnings=tuple(warnings),
-    )
+
+    def close(self) -> None:
+        if self._ahead is not None:
+            self._ahead.close()
+
+
+def _encode(batch: list[tuple[_Routine, _Prepared]], backbones: Backbones, on_clips: Progress | None) -> None:
+    """Runs both backbones on a batch and hands each routine its rows; halves the batch where memory doesn't suffice."""
+    clips = [prepared for _, prepared in batch]
+    frames = torch.stack([clip.frames for clip in clips])
+    heard = [clip.spectrogram for clip in clips if clip.spectrogram is not None]
+    if backbones.placement.device.type == "cuda":  # pinned memory is copied beside the computation
+        frames, heard = frames.pin_memory(), [spectrogram.pin_memory() for spectrogram in heard]
+    try:
+        visual = backbones.visual.encode(frames)
+        audio = iter(backbones.audio.encode(heard) if heard else ())
+    except torch.OutOfMemoryError as error:
+        if len(batch) == 1:
+            hint = "Use another --device, --precision bf16, or smaller backbones."
+            raise DeviceError("one clip alone doesn't fit into the device's memory", hint=hint) from error
+        torch.cuda.empty_cache()
+        half = len(batch) // 2
+        for part in (batch[:half], batch[half:]):
+            _encode(part, backbones, on_clips)
+        return
+    for (routine, clip), row in zip(batch, visual, strict=True):
+        routine.rows.append((clip.span, row, None if clip.spectrogram is None else next(audio)))
+    if on_clips:
+        on_clips(len(clips), clips[-1].span[1], clips[-1].info)
+
+
+def _prepare(path: Path, backbones: Backbones, cutting: Cutting) -> Generator[_Prepared | _End, None, None]:
+    """A video's clips, ready for the backbones, and the end. Runs in the thread that reads it."""
+    visual, audio = backbones.visual, backbones.audio
+    streams = (cutting.tail, cutting.video_stream, cutting.audio_stream)
+    with ClipReader(path, visual.picture, visual.frames, *streams) as clips:
+        for clip in clips:
+            spectrogram = None if clip.sound is None else audio.spectrogram(clip.sound)
+            yield _Prepared((clip.start_s, clip.end_s), torch.from_numpy(clip.frames), spectrogram, clips.info)
+        yield _End(clips.info, clips.warnings)
 
 
 def extract_features(
@@ -165,49 +285,3 @@ def extract_features(
     specs = [parse_backbone(source) if source else None for source in (visual, audio)]
     backbones = load_backbones(find_bundle(weights), place(device, precision), *specs)
     return extract(Path(path), backbones, batch_size=batch_size)
-
-
-def _prepare(clip: Clip, audio: AudioBackbone, pin: bool) -> tuple[tuple[float, float], torch.Tensor, Any]:
-    spectrogram = None if clip.sound is None else audio.spectrogram(clip.sound)
-    if pin and spectrogram is not None:
-        spectrogram = spectrogram.pin_memory()
-    return (clip.start_s, clip.end_s), torch.from_numpy(clip.frames), spectrogram
-
-
-def _in_background(items: Iterable[T], depth: int) -> Iterator[T]:
-    """The items, made by a thread that keeps at most `depth` of them ready; its exception is raised here."""
-    ready: queue.Queue[tuple[T | None, BaseException | None]] = queue.Queue(depth)
-    stop = threading.Event()
-
-    def put(item: T | None, error: BaseException | None) -> None:
-        while not stop.is_set():
-            try:
-                return ready.put((item, error), timeout=0.1)
-            except queue.Full:
-                continue
-        return None
-
-    def work() -> None:
-        try:
-            for item in items:
-                put(item, None)
-                if stop.is_set():
-                    return
-        except BaseException as error:  # handed over, whatever it is
-            put(None, error)
-        else:
-            put(None, StopIteration())
-
-    thread = threading.Thread(target=work, name="mlavl-decode", daemon=True)
-    thread.start()
-    try:
-        while True:
-            item, error = ready.get()
-            if isinstance(error, StopIteration):
-                return
-            if error is not None:
-                raise error
-            yield item  # type: ignore[misc]
-    finally:
-        stop.set()
-        thread.join()

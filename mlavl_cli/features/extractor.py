@@ -1,22 +1,51 @@
 """Extractor: many files through one set of backbones and one store."""
 
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
+from pathlib import Path
 
 from mlavl_cli.bundle import BackboneSpec, Bundle
 from mlavl_cli.device import Placement
+from mlavl_cli.errors import MediaError, MlavlError
 from mlavl_cli.features.extract import (
+    DECODERS,
     PAPER_CUTTING,
     Backbones,
     Cutting,
     Progress,
     describe,
-    extract,
+    extract_many,
     load_backbones,
     provenance,
 )
 from mlavl_cli.features.routine import RoutineFeatures
 from mlavl_cli.features.store import FeatureStore
 from mlavl_cli.files import Input
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one file: its features, or what was wrong; `fresh` unless they were in the store already."""
+
+    source: Input
+    features: RoutineFeatures | None
+    error: Exception | None = None
+    fresh: bool = True
+
+    def unwrap(self) -> RoutineFeatures:
+        """The features.
+
+        Raises:
+            Exception: what was wrong.
+        """
+        if self.error is not None:
+            raise self.error
+        return self.features
 
 
 class Extractor:
@@ -26,7 +55,11 @@ class Extractor:
         bundle: whose backbones, unless `visual` or `audio` replace them.
         placement: device and precision.
         precision: as the user asked for it; "auto" is content with stored features of any precision.
+        visual, audio: other backbones.
         store: where features are looked for first and kept afterwards.
+        cutting: tail rule and streams.
+        batch_size: clips a forward pass; None: by device.
+        workers: how many videos are decoded at once.
     """
 
     def __init__(
@@ -39,9 +72,10 @@ class Extractor:
         store: FeatureStore | None = None,
         cutting: Cutting = PAPER_CUTTING,
         batch_size: int | None = None,
+        workers: int = DECODERS,
     ):
         self.bundle, self.placement, self.store = bundle, placement, store
-        self.cutting, self.batch_size = cutting, batch_size
+        self.cutting, self.batch_size, self.workers = cutting, batch_size, workers
         self._specs = (visual, audio)
         self._wanted = provenance(describe(bundle, *self._specs), cutting, precision)
 
@@ -53,15 +87,75 @@ class Extractor:
         """The store's features of this file, if they are there and good."""
         return self.store.get(source, self._wanted) if self.store else None
 
-    def extract(self, source: Input, on_clips: Progress | None = None) -> RoutineFeatures:
-        """Fresh features, kept in the store if there is one.
+    def run(
+        self,
+        sources: Iterable[Input],
+        on_clips: Progress | None = None,
+        check: Callable[[Backbones], None] | None = None,
+    ) -> Iterator[Outcome]:
+        """All files in order: stored features, or fresh ones, which are stored at once.
+
+        Args:
+            sources: the files.
+            on_clips: as `extract_many` takes it.
+            check: called with the backbones before the first file is extracted.
 
         Raises:
-            MediaError: the file can't be read.
             WeightsError: the backbones can't be had.
-            MlavlError: the store can't be written.
         """
-        features = extract(source.path, self.backbones, self.cutting, self.batch_size, on_clips)
+        looked_up = ((source, self.stored(source)) for source in sources)
+        for source, features in looked_up:
+            if features is None:
+                break
+            yield Outcome(source, features, fresh=False)
+        else:
+            return  # all were there: no backbone was needed
+        if check:
+            check(self.backbones)
+        first = source
+        pending: deque[tuple[Input, bool, os.stat_result | None]] = deque()  # fresh?, and the file as it was
+
+        def jobs() -> Iterator[Path | RoutineFeatures]:
+            for source, features in chain([(first, None)], looked_up):
+                pending.append((source, features is None, _status(source.path)))
+                yield source.path if features is None else features
+
+        results = extract_many(jobs(), self.backbones, self.cutting, self.batch_size, self.workers, on_clips)
+        with closing(results):
+            for result in results:
+                yield self._kept(*pending.popleft(), result)
+
+    def _kept(
+        self, source: Input, fresh: bool, was: os.stat_result | None, result: RoutineFeatures | Exception
+    ) -> Outcome:
+        """Stores fresh features, unless the file has changed under our eyes."""
+        if isinstance(result, Exception):
+            return Outcome(source, None, result)
+        if not fresh:
+            return Outcome(source, result, fresh=False)
         if self.store:
-            self.store.put(source, features)
-        return features
+            now = _status(source.path)
+            if was is None or now is None or (was.st_size, was.st_mtime_ns) != (now.st_size, now.st_mtime_ns):
+                hint = "Wait until it is whole and run again."
+                return Outcome(source, None, MediaError("has changed while it was read", path=source.path, hint=hint))
+            try:
+                self.store.put(source, result)
+            except (MlavlError, OSError) as error:
+                return Outcome(source, None, error)
+        return Outcome(source, result)
+
+    def one(self, source: Input, on_clips: Progress | None = None) -> RoutineFeatures:
+        """One file's features.
+
+        Raises:
+            MediaError, WeightsError, MlavlError: the file can't be read, the backbones not had, the store not written.
+        """
+        (outcome,) = self.run([source], on_clips)
+        return outcome.unwrap()
+
+
+def _status(path: Path) -> os.stat_result | None:
+    try:
+        return path.stat()
+    except OSError:
+        return None

@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from safetensors import SafetensorError
+
 from mlavl_cli.bundle import BackboneSpec
 from mlavl_cli.errors import WeightsError
 
@@ -20,7 +22,7 @@ def load_pretrained(load: Callable[..., Any], spec: BackboneSpec, **options: Any
     with _quiet():
         try:
             return load(spec.source, trust_remote_code=False, **options)
-        except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
+        except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, SafetensorError) as error:
             raise _explain(spec, error) from error
 
 
@@ -42,6 +44,8 @@ def _explain(spec: BackboneSpec, error: Exception) -> WeightsError:
     cause = str(error).strip().splitlines() or [type(error).__name__]
     if spec.folder is not None:
         return WeightsError(f"can't be loaded: {cause[0]}", path=spec.source, hint="Is it a saved Hugging Face model?")
+    if not isinstance(error, OSError):  # it was had, and is something else
+        return WeightsError(f"can't be loaded: {cause[0]}", path=spec.source, hint="Is it a model of this kind?")
     from huggingface_hub.constants import HF_HUB_CACHE
 
     offline = " (HF_HUB_OFFLINE is set)" if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "TRUE", "YES"} else ""

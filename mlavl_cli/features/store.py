@@ -42,11 +42,15 @@ class FeatureStore:
             features = read_features(self.path(source))
         except (FeatureError, FileNotFoundError):
             return None
+        try:
+            same = _same_file(source.path, features.provenance.get("source", {}))
+        except OSError:  # gone, or closed to us: reading it will say so
+            return None
         made = dict(features.provenance)
-        origin = made.pop("source", {})
+        made.pop("source", None)
         if wanted["precision"] == "auto":
             wanted = {**wanted, "precision": made.get("precision")}
-        if made != json.loads(json.dumps(wanted)) or not _same_file(source.path, origin):
+        if not same or made != json.loads(json.dumps(wanted)):
             return None
         return replace(features, video=replace(features.video, path=str(source.path)))
 

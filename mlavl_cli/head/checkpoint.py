@@ -80,7 +80,7 @@ def load_head(path: Path) -> Head:
         raise WeightsError("no such head", path=path, hint="Is the bundle whole?") from error
     except WeightsError as error:
         raise WeightsError(error.message, path=path, hint=error.hint) from error
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
         raise WeightsError("is no head of mlavl, or a damaged one", path=path) from error
 
 

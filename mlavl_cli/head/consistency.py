@@ -42,7 +42,7 @@ def per_clip(head: MLAVL, output: HeadOutput, mask: torch.Tensor | None = None) 
 def clip_consistency(head: MLAVL, fused: torch.Tensor, text: dict[str, torch.Tensor]) -> torch.Tensor:
     """Fused clips (B, T, d) -> (B, T): how much of each clip's audio-visual grades says "with fitting music"."""
     p = _alone(head, "av", text["av_grades"], fused).p
-    return p[:, head.dims.grades :].sum(-1).view(fused.shape[:2])
+    return p[:, head.dims.grades :].sum(-1).clamp(0, 1).view(fused.shape[:2])
 
 
 def _alone(head: MLAVL, name: BranchName, queries: torch.Tensor, clips: torch.Tensor) -> Branch:

@@ -26,7 +26,7 @@ class JsonWriter:
 
     def add(self, result: RoutineScore) -> None:
         lead = ("[\n" if self.count == 0 else ",\n") if self.many else ""
-        self.stream.write(lead + json.dumps(result.to_dict(), indent=2, ensure_ascii=False, allow_nan=False))
+        self.stream.write(lead + json.dumps(result.to_dict(), indent=2, allow_nan=False))
         self.count += 1
 
     def close(self) -> None:
@@ -43,7 +43,7 @@ class JsonLinesWriter:
         self.stream = stream
 
     def add(self, result: RoutineScore) -> None:
-        self.stream.write(json.dumps(result.to_dict(), ensure_ascii=False, allow_nan=False) + "\n")
+        self.stream.write(json.dumps(result.to_dict(), allow_nan=False) + "\n")
         self.stream.flush()
 
     def close(self) -> None:

@@ -1,7 +1,7 @@
 """Scorer: a video, or features that are there already -> RoutineScore. The one place where features meet a head."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import torch
 from mlavl_cli.bundle import Bundle, find_bundle
 from mlavl_cli.device import place
 from mlavl_cli.errors import FeatureError, MlavlError, WeightsError
-from mlavl_cli.features.extract import PAPER_CUTTING, Cutting, Progress
+from mlavl_cli.features.extract import DECODERS, PAPER_CUTTING, Backbones, Cutting, Progress
 from mlavl_cli.features.extractor import Extractor
 from mlavl_cli.features.routine import RoutineFeatures
 from mlavl_cli.features.store import FeatureStore
@@ -32,21 +32,37 @@ class Scorer:
     def __init__(self, bundle: Bundle, heads: dict[str, Head], extractor: Extractor):
         self.bundle, self.heads, self.extractor = bundle, heads, extractor
 
-    def score(self, routine: str | Path | Input | RoutineFeatures, on_clips: Progress | None = None) -> RoutineScore:
+    def score(self, routine: str | Path | RoutineFeatures, on_clips: Progress | None = None) -> RoutineScore:
         """A video file, or its features -> its score.
 
         Raises:
             MlavlError: one of its children, with the cause and the way out.
         """
-        begin = time.perf_counter()
         if isinstance(routine, RoutineFeatures):
-            features = routine
-        else:
-            source = routine if isinstance(routine, Input) else Input(Path(routine), Path(Path(routine).name))
-            features = self.extractor.stored(source)
-            if features is None:
-                self._check_backbones()
-                features = self.extractor.extract(source, on_clips)
+            return self._timed(routine, time.perf_counter())
+        ((_, result),) = self.score_many([Input(Path(routine), Path(Path(routine).name))], on_clips)
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    def score_many(
+        self, sources: Iterable[Input], on_clips: Progress | None = None
+    ) -> Iterator[tuple[Input, RoutineScore | Exception]]:
+        """Many files in order, each with its score or what was wrong with it.
+
+        Raises:
+            WeightsError: the backbones can't be had, or don't fit the heads.
+        """
+        begin = time.perf_counter()
+        for outcome in self.extractor.run(sources, on_clips, self._check_backbones):
+            try:
+                result = outcome.error or self._timed(outcome.features, begin)
+            except Exception as error:  # of this routine alone
+                result = error
+            yield outcome.source, result
+            begin = time.perf_counter()
+
+    def _timed(self, features: RoutineFeatures, begin: float) -> RoutineScore:
         extracted = time.perf_counter()
         result = self._grade(features)
         graded = time.perf_counter()
@@ -98,9 +114,8 @@ class Scorer:
             timing={},
         )
 
-    def _check_backbones(self) -> None:
+    def _check_backbones(self, have: Backbones) -> None:
         """Before an hour of extraction, not after: do these backbones give what the heads take?"""
-        have = self.extractor.backbones
         self._check_widths(have.visual.dim, have.audio.dim, WeightsError, self.bundle.folder)
 
     def _check_widths(self, visual: int, audio: int | None, error: type[MlavlError], path: str | Path) -> None:
@@ -121,6 +136,7 @@ def load_scorer(
     batch_size: int | None = None,
     features: str | Path | None = None,
     cutting: Cutting = PAPER_CUTTING,
+    workers: int = DECODERS,
 ) -> Scorer:
     """A bundle's heads, ready to score. Backbones load with the first video that needs them.
 
@@ -131,6 +147,7 @@ def load_scorer(
         batch_size: clips a forward pass; None: by device.
         features: a feature store to reuse and to fill.
         cutting: tail rule and streams.
+        workers: how many videos are decoded at once.
 
     Raises:
         WeightsError: no such bundle, no head in it, or a broken one.
@@ -146,7 +163,9 @@ def load_scorer(
         heads[target] = head = load_head(path)
         head.model.to(placement.device)
     store = FeatureStore(Path(features)) if features else None
-    extractor = Extractor(bundle, placement, precision, store=store, cutting=cutting, batch_size=batch_size)
+    extractor = Extractor(
+        bundle, placement, precision, store=store, cutting=cutting, batch_size=batch_size, workers=workers
+    )
     return Scorer(bundle, heads, extractor)
 
 

@@ -206,14 +206,14 @@ def test_output_that_cannot_be_written(run, routine, tmp_path):
 def test_a_bug_of_ours_is_one_line_and_the_rest_goes_on(run, routine, silent_routine, monkeypatch):
     from mlavl_cli.scores.scorer import Scorer
 
-    good = Scorer.score
+    good = Scorer._grade
 
-    def buggy(self, source, *rest):
-        if source.path == routine:
+    def buggy(self, features):
+        if features.video.path == str(routine):
             raise IndexError("oops")
-        return good(self, source, *rest)
+        return good(self, features)
 
-    monkeypatch.setattr(Scorer, "score", buggy)
+    monkeypatch.setattr(Scorer, "_grade", buggy)
     result = run("score", routine, silent_routine, "-f", "jsonl", "-q")
     assert result.exit_code == 1
     assert len(result.stdout.splitlines()) == 1
@@ -230,7 +230,7 @@ def test_ctrl_c_is_130_without_a_traceback_and_keeps_what_is_done(tmp_path):
     command += ["--features", tmp_path / "store"]
     process = subprocess.Popen(list(map(str, command)), stderr=subprocess.PIPE, env={**os.environ})
     deadline = time.monotonic() + 120
-    while not list((tmp_path / "store").glob("*.safetensors")) and time.monotonic() < deadline:
+    while len(list((tmp_path / "store").glob("*.safetensors"))) < 2 and time.monotonic() < deadline:
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=60)
@@ -238,7 +238,7 @@ def test_ctrl_c_is_130_without_a_traceback_and_keeps_what_is_done(tmp_path):
     assert b"Traceback" not in stderr
     done = list((tmp_path / "store").glob("*.safetensors"))
     assert 0 < len(done) < 6
-    assert len((tmp_path / "out.csv").read_text().splitlines()) >= 1
+    assert len((tmp_path / "out.csv").read_text().splitlines()) >= 2  # the columns and one video at least
 
 
 def test_a_closed_pipe_is_no_error_message(routine):
@@ -252,3 +252,51 @@ def test_usage():
     result = shell("score")
     assert result.exit_code == 2
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("validated", [False, {}, None])
+def test_nothing_but_measured_numbers_makes_consistency_validated(run, routine, tmp_path, validated):
+    bundle = mini_with(tmp_path / "w")
+    manifest = bundle.folder / "bundle.json"
+    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "consistency": validated}))
+    assert not run("score", routine, "-w", bundle.folder, "-f", "json").json()["consistency"]["validated"]
+
+
+def test_a_dataset_folder_of_a_bundle_s_name_does_not_hide_it(run, routine, tmp_path, monkeypatch):
+    (tmp_path / "mini").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert run("score", routine).exit_code == 0
+    assert run("weights", "list").exit_code == 0
+
+
+def test_a_bundle_without_its_backbone_or_with_half_of_it(run, routine, tmp_path):
+    bundle = mini_with(tmp_path / "half")
+    path = bundle.folder / "backbones" / "visual" / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:1000])
+    result = run("score", routine, routine.parent, "-w", bundle.folder)
+    assert (result.exit_code, len(result.stderr.splitlines())) == (1, 1)
+    assert "backbones/visual: can't be loaded" in result.errors[0]
+    bundle = mini_with(tmp_path / "gone")
+    (tmp_path / "gone" / "backbones" / "audio").rename(tmp_path / "elsewhere")
+    result = run("score", routine, "-w", bundle.folder)
+    assert "backbones/audio: the backbone is missing" in result.errors[0]
+    assert "hf download" not in result.stderr
+
+
+def test_a_file_that_changes_while_it_is_read_is_not_stored(run, routine, tmp_path, monkeypatch):
+    import mlavl_cli.features.extract as extract
+
+    path = tmp_path / "growing.mp4"
+    path.write_bytes(routine.read_bytes())
+    real = extract._encode
+
+    def grows(*args):
+        with path.open("ab") as file:
+            file.write(b"more")
+        return real(*args)
+
+    monkeypatch.setattr(extract, "_encode", grows)
+    result = run("extract-features", path, "-o", tmp_path / "store")
+    assert result.exit_code == 1
+    assert "has changed while it was read" in result.errors[0]
+    assert not list(tmp_path.glob("store/*"))

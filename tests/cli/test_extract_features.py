@@ -48,9 +48,9 @@ def test_only_what_is_missing_or_stale_is_made(run, folder, tmp_path):
 def test_an_interrupted_run_ends_in_the_same_store(run, folder, tmp_path, monkeypatch):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     run("extract-features", folder, "-o", whole)
-    import mlavl_cli.features.extractor as extractor
+    import mlavl_cli.features.extract as extract
 
-    real, calls = extractor.extract, []
+    real, calls = extract._prepare, []
 
     def once(*args):
         calls.append(args)
@@ -58,7 +58,7 @@ def test_an_interrupted_run_ends_in_the_same_store(run, folder, tmp_path, monkey
             raise MemoryError
         return real(*args)
 
-    monkeypatch.setattr(extractor, "extract", once)
+    monkeypatch.setattr(extract, "_prepare", once)
     assert run("extract-features", folder, "-o", broken).exit_code == 1
     monkeypatch.undo()
     assert run("extract-features", folder, "-o", broken).exit_code == 0

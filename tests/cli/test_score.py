@@ -130,7 +130,7 @@ def test_features_are_kept_and_used_again(run, routine, tmp_path, monkeypatch):
     assert [p.name for p in (tmp_path / "store").iterdir()] == ["routine.mp4.safetensors"]
     import mlavl_cli.features.extractor as extractor
 
-    monkeypatch.setattr(extractor, "extract", lambda *_: pytest.fail("extracted again"))
+    monkeypatch.setattr(extractor, "extract_many", lambda *_: pytest.fail("extracted again"))
     again = run("score", routine, "-f", "json", "--features", tmp_path / "store").json()
     assert again["scores"] == fresh["scores"]
     assert again["video"] == fresh["video"]
@@ -159,3 +159,74 @@ def test_clip_counts_follow_the_frames(run, tmp_path, name):
     score = run("score", make_video(tmp_path / "v.mp4", frames, fps=Fraction(fps)), "-f", "json").json()
     assert len(score["clips"]) == frames // 32
     assert score["clips"][1]["start_s"] == pytest.approx(32 / float(Fraction(fps)), abs=1e-3)
+
+
+def test_a_file_that_was_there_stays_until_there_is_a_result(run, routine, tmp_path):
+    kept = tmp_path / "kept.csv"
+    kept.write_text("old")
+    assert run("score", tmp_path / "gone.mp4", "-f", "csv", "-o", kept).exit_code == 1
+    assert run("score", routine, "-w", "fs1000", "-f", "csv", "-o", kept).exit_code == 1
+    assert run("score", tmp_path / "gone.mp4", bad(tmp_path), "-f", "csv", "-o", kept).exit_code == 1
+    assert kept.read_text() == "old"
+    assert run("score", bad(tmp_path), routine, "-f", "csv", "-o", kept).exit_code == 1
+    assert len(kept.read_text().splitlines()) == 2
+
+
+def bad(folder):
+    path = folder / "bad.mp4"
+    path.write_text("no video")
+    return path
+
+
+def test_an_output_that_cannot_be_written_is_known_before_the_work(run, routine, tmp_path, monkeypatch):
+    from mlavl_cli.scores.scorer import Scorer
+
+    monkeypatch.setattr(Scorer, "score_many", lambda *_: pytest.fail("worked for nothing"))
+    (tmp_path / "file").touch()
+    assert run("score", routine, "-f", "csv", "-o", tmp_path / "file" / "x.csv").exit_code == 1
+
+
+def test_names_that_are_not_utf_8(routine, tmp_path):
+    import os
+
+    name = os.fsdecode(b"caf\xe9.mp4")
+    (tmp_path / name).write_bytes(routine.read_bytes())
+    for form in ("csv", "jsonl", "json", "table"):
+        result = shell("score", tmp_path / name, "-f", form, "-o", tmp_path / f"out.{form}")
+        assert result.exit_code == 0, result.stderr
+    assert b"caf\xe9.mp4" in (tmp_path / "out.csv").read_bytes()
+    assert json.loads((tmp_path / "out.jsonl").read_text())["video"]["path"].endswith("\udce9.mp4")
+
+
+def test_json_is_json_on_a_terminal_that_knows_ascii_only(routine, tmp_path):
+    path = tmp_path / "été.mp4"
+    path.write_bytes(routine.read_bytes())
+    result = shell("score", path, "-f", "jsonl", PYTHONIOENCODING="ascii", LC_ALL="C")
+    assert json.loads(result.stdout)["video"]["path"] == str(path)
+
+
+def test_two_videos_of_one_name_need_two_stores(run, routine, tmp_path):
+    (tmp_path / "routine.mp4").write_bytes(routine.read_bytes() + b" ")
+    result = run("score", routine, tmp_path / "routine.mp4", "--features", tmp_path / "store")
+    assert result.exit_code == 2
+    assert "would share a feature file" in result.errors[0]
+
+
+def test_an_empty_list_says_so(run):
+    result = run("score", "-", stdin="\n")
+    assert result.exit_code == 1
+    assert "no input" in result.errors[0]
+
+
+def test_shards_share_the_work(run, routine, tmp_path):
+    for name in "abcde":
+        (tmp_path / "in" / f"{name}.mp4").parent.mkdir(exist_ok=True)
+        (tmp_path / "in" / f"{name}.mp4").write_bytes(routine.read_bytes())
+    seen = []
+    for shard in ("1/3", "2/3", "3/3"):
+        lines = run("score", tmp_path / "in", "-f", "jsonl", "--shard", shard).stdout.splitlines()
+        seen.append([Path(json.loads(line)["video"]["path"]).stem for line in lines])
+    assert seen == [["a", "d"], ["b", "e"], ["c"]]
+    assert run("score", tmp_path / "in", "--shard", "9/9").exit_code == 0  # nothing left for this one
+    for wrong in ("0/3", "4/3", "x", "1"):
+        assert run("score", tmp_path / "in", "--shard", wrong).exit_code == 2

@@ -10,8 +10,8 @@ from conftest import make_video
 import mlavl_cli
 from mlavl_cli.bundle import find_bundle
 from mlavl_cli.device import place
-from mlavl_cli.errors import MediaError
-from mlavl_cli.features.extract import Cutting, extract, load_backbones
+from mlavl_cli.errors import DeviceError, MediaError
+from mlavl_cli.features.extract import Cutting, extract, extract_many, load_backbones
 from mlavl_cli.media.clips import ClipReader
 
 
@@ -74,3 +74,53 @@ def test_public_function(routine):
     features = mlavl_cli.extract_features(routine, precision="fp32", device="cpu")
     assert features.visual.shape == (2, 64)
     assert features.audio.shape == (2, 64)
+
+
+def test_many_videos_come_in_order_with_the_numbers_they_get_alone(tmp_path, backbones):
+    """Batches cross their borders, a broken one stands in its place, and what is there already passes through."""
+    lengths = [40, 100, 33, 70, 130]
+    paths = [make_video(tmp_path / f"{i}.mp4", n, sound=None if i == 2 else "tone") for i, n in enumerate(lengths)]
+    alone = [extract(path, backbones) for path in paths]
+    broken = tmp_path / "broken.mp4"
+    broken.write_text("no video")
+    jobs = [alone[3], alone[3], alone[3], paths[0], paths[1], broken, alone[3], paths[2], paths[4]]
+    for batch_size, workers in ((None, 1), (None, 3), (3, 2), (16, 2)):
+        found = list(extract_many(jobs, backbones, batch_size=batch_size, workers=workers))
+        assert isinstance(found[5], MediaError)
+        expected = [alone[i] for i in (3, 3, 3, 0, 1, 3, 2, 4)]
+        for one, other in zip([*found[:5], *found[6:]], expected, strict=True):
+            np.testing.assert_allclose(one.visual, other.visual, atol=1e-5)
+            assert one.video == other.video
+            assert (one.audio is None) == (other.audio is None)
+            if batch_size is None:  # on the CPU, to the bit
+                assert one.visual.tobytes() == other.visual.tobytes()
+                assert one.audio is None or one.audio.tobytes() == other.audio.tobytes()
+
+
+def test_stopping_early_leaves_no_thread(tmp_path, backbones):
+    before = threading.active_count()
+    paths = [make_video(tmp_path / f"{i}.mp4", 300) for i in range(4)]
+    results = extract_many(paths, backbones, workers=3)
+    next(results)
+    results.close()
+    assert threading.active_count() == before
+
+
+def test_a_batch_too_large_for_the_memory_is_halved(tmp_path, backbones, monkeypatch):
+    path = make_video(tmp_path / "a.mp4", 200)
+    expected, sizes = extract(path, backbones), []
+    real = backbones.visual.encode
+
+    def small_memory(frames):
+        sizes.append(len(frames))
+        if len(frames) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return real(frames)
+
+    monkeypatch.setattr(backbones.visual, "encode", small_memory)
+    features = extract(path, backbones, batch_size=6)
+    assert sizes == [6, 3, 1, 2, 3, 1, 2]
+    np.testing.assert_allclose(features.visual, expected.visual, atol=1e-5)
+    monkeypatch.setattr(backbones.visual, "encode", lambda frames: (_ for _ in ()).throw(torch.OutOfMemoryError("no")))
+    with pytest.raises(DeviceError, match="one clip alone"):
+        extract(path, backbones, batch_size=2)

@@ -7,9 +7,7 @@ from mlavl_cli.bundle import find_bundle
 from mlavl_cli.device import Placement
 from mlavl_cli.errors import DataError
 from mlavl_cli.features.extractor import Extractor
-from mlavl_cli.features.routine import RoutineFeatures
 from mlavl_cli.features.store import FeatureStore
-from mlavl_cli.files import Input
 from mlavl_cli.training.data.dataset import Dataset
 from mlavl_cli.training.data.fs1000 import load_fs1000
 from mlavl_cli.training.data.logo import load_logo
@@ -54,8 +52,4 @@ def load_dataset(
     extractor = Extractor(
         find_bundle(backbones), placement, precision, store=FeatureStore(features or path.parent / "features")
     )
-
-    def extract(source: Input) -> RoutineFeatures:
-        return extractor.stored(source) or extractor.extract(source)
-
-    return load_manifest(path, sport, backbones, ranges or {}, extract)
+    return load_manifest(path, sport, backbones, ranges or {}, extractor.one)

@@ -1,0 +1,57 @@
+"""Work done ahead of its use, by a thread."""
+
+import queue
+import threading
+from collections.abc import Generator
+from contextlib import closing
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Background(Generic[T]):
+    """Iterates over items that a thread makes, which keeps at most `depth` of them ready; its exception is raised here.
+
+    Closing waits until the thread has closed `items` itself: a file must not be closed while it is being decoded.
+    """
+
+    def __init__(self, items: Generator[T, None, None], depth: int):
+        self._items = items
+        self._ready: queue.Queue[tuple[T | None, BaseException | None]] = queue.Queue(depth)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="mlavl-decode", daemon=True)
+        self._thread.start()
+
+    def __iter__(self) -> "Background[T]":
+        return self
+
+    def __next__(self) -> T:
+        item, error = self._ready.get()
+        if error is not None:
+            self.close()
+            raise error
+        return item  # type: ignore[return-value]
+
+    def close(self) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _work(self) -> None:
+        try:
+            with closing(self._items):
+                for item in self._items:
+                    self._put(item, None)
+                    if self._stop.is_set():
+                        return
+        except BaseException as error:  # handed over, whatever it is
+            self._put(None, error)
+        else:
+            self._put(None, StopIteration())
+
+    def _put(self, item: T | None, error: BaseException | None) -> None:
+        while not self._stop.is_set():
+            try:
+                return self._ready.put((item, error), timeout=0.1)
+            except queue.Full:
+                continue
+        return None
