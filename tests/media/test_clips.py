@@ -100,7 +100,7 @@ def test_stereo_is_mixed_to_the_mean_of_its_channels(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("rate", "layout", "channels"), [(8_000, "mono", 1), (48_000, "5.1", 6), (96_000, "stereo", 2), (48_000, "7.1", 8)]
+    ("rate", "layout", "channels"), [(8_000, "mono", 1), (48_000, "5.1", 6), (96_000, "stereo", 2)]
 )
 def test_any_rate_and_layout_gives_16_khz_mono(tmp_path, rate, layout, channels):
     sound = np.stack([tone(2, 300, rate)] * channels)
