@@ -8,6 +8,7 @@ from typer.core import TyperGroup
 
 from mlavl_cli import __version__
 from mlavl_cli.cli import console, prompts, weights
+from mlavl_cli.cli.benchmark import benchmark
 from mlavl_cli.cli.evaluate import evaluate
 from mlavl_cli.cli.extract_features import extract_features
 from mlavl_cli.cli.score import score
@@ -59,6 +60,7 @@ app.command()(score)
 app.command()(extract_features)
 app.command()(train)
 app.command()(evaluate)
+app.command()(benchmark)
 app.add_typer(weights.app, name="weights")
 app.add_typer(prompts.app, name="prompts")
 

@@ -1,8 +1,10 @@
 """Many inputs, some of them bad: go on, say one line for each that fails, and exit with 1."""
 
+import sys
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
-from typing import TypeVar
+from typing import TextIO, TypeVar
 
 import typer
 
@@ -71,6 +73,14 @@ def for_each(
             work(source, result)
     if failed:
         raise typer.Exit(1)
+
+
+@contextmanager
+def results_only() -> Iterator[TextIO]:
+    """stdout for our results; what libraries print meanwhile goes to stderr."""
+    stream = sys.stdout
+    with redirect_stdout(sys.stderr):
+        yield stream
 
 
 def tracked(sources: Iterable[Input], progress: console.FileProgress) -> Iterator[Input]:

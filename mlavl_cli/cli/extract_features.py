@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from mlavl_cli.cli import console, options
-from mlavl_cli.cli.batch import expand, for_each, refuse_clashes, tracked
+from mlavl_cli.cli.batch import expand, for_each, refuse_clashes, results_only, tracked
 from mlavl_cli.files import Input
 
 
@@ -73,8 +73,8 @@ def extract_features(
         else:
             console.note(f"{source.path}: already there")
         with progress.aside():
-            typer.echo(store.path(source))
+            typer.echo(store.path(source), file=stdout)
 
-    with console.file_progress(len(found)) as progress:
+    with results_only() as stdout, console.file_progress(len(found)) as progress:
         outcomes = extractor.run(tracked(found, progress), progress.on_clips)
         for_each(((one.source, one.error or one) for one in outcomes), work, failed, fail_fast)

@@ -1,6 +1,5 @@
 """mlavl score: videos -> scores."""
 
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from enum import StrEnum
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 import typer
 
 from mlavl_cli.cli import console, options
-from mlavl_cli.cli.batch import expand, for_each, refuse_clashes, tracked
+from mlavl_cli.cli.batch import expand, for_each, refuse_clashes, results_only, tracked
 from mlavl_cli.files import Input, atomic_write
 
 if TYPE_CHECKING:
@@ -74,7 +73,8 @@ def score(
 
     with ExitStack() as stack:
         results: list[Path] = []
-        stream = stack.enter_context(_result_file(output, results)) if output else sys.stdout
+        stdout = stack.enter_context(results_only())
+        stream = stack.enter_context(_result_file(output, results)) if output else stdout
         writer = WRITERS[format](stream, list(scorer.heads), many)
         stack.callback(writer.close)
         of_clips = ClipsCsvWriter(stack.enter_context(_result_file(clips_csv, results))) if clips_csv else None

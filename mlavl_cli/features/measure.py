@@ -1,0 +1,110 @@
+"""How fast extraction runs on this machine, and where its time goes."""
+
+import resource
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from mlavl_cli.features.extract import Backbones, extract
+from mlavl_cli.media.clips import FRAMES_PER_CLIP, ClipReader
+from mlavl_cli.media.decode import VideoReader
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Of one video. Seconds are a clip's, each stage run by itself; `pipeline_s` is all together, overlapped."""
+
+    clips: int
+    duration_s: float
+    decode_fps: float
+    decode_s: float
+    pictures_and_sound_s: float
+    spectrogram_s: float
+    visual_s: float
+    audio_s: float
+    pipeline_s: float
+    peak_memory_mb: float
+
+    @property
+    def backbones_s(self) -> float:
+        return self.visual_s + self.audio_s
+
+    @property
+    def overhead(self) -> float:
+        """Wall time of the pipeline by that of the backbones alone on tensors in memory; 1 is perfect overlap."""
+        return self.pipeline_s / self.backbones_s
+
+    @property
+    def real_time_factor(self) -> float:
+        """Seconds of video a second."""
+        return self.duration_s / (self.clips * self.pipeline_s)
+
+
+def measure(path: Path, backbones: Backbones, batch_size: int | None = None, rounds: int = 3) -> Measured:
+    """Times every stage of extraction on one video.
+
+    Backbones and pipeline are run in turn, `rounds` times, and the median is taken, so that a machine that slows down
+    slows down both.
+
+    Raises:
+        MediaError: the video can't be read.
+    """
+    visual, audio = backbones.visual, backbones.audio
+    size = batch_size or 1
+    begin = time.perf_counter()
+    with VideoReader(path) as reader:
+        frames = sum(1 for _ in reader.frames())
+    decoding = time.perf_counter() - begin
+    begin = time.perf_counter()
+    with ClipReader(path, visual.picture, visual.frames) as reader:
+        clips = list(reader)
+    reading = time.perf_counter() - begin
+    sounds = [clip.sound for clip in clips if clip.sound is not None]
+    begin = time.perf_counter()
+    spectrograms = [audio.spectrogram(sound) for sound in sounds]
+    listening = time.perf_counter() - begin
+    pictures = [torch.from_numpy(clip.frames) for clip in clips]
+
+    def see() -> None:
+        for i in range(0, len(pictures), size):
+            visual.encode(torch.stack(pictures[i : i + size])).cpu()
+
+    def hear() -> None:
+        for i in range(0, len(spectrograms), size):
+            audio.encode(spectrograms[i : i + size]).cpu()
+
+    stages: dict[Callable[[], object], list[float]] = {
+        see: [],
+        hear: [],
+        lambda: extract(path, backbones, batch_size=size): [],
+    }
+    visual.encode(torch.stack(pictures[:size]))  # the first call pays for things that are paid once
+    for _ in range(rounds):
+        for stage, seconds in stages.items():
+            begin = time.perf_counter()
+            stage()
+            seconds.append(time.perf_counter() - begin)
+    seeing, hearing, pipeline = (sorted(seconds)[rounds // 2] for seconds in stages.values())
+    count = len(clips)
+    return Measured(
+        clips=count,
+        duration_s=clips[-1].end_s - clips[0].start_s,
+        decode_fps=frames / decoding,
+        decode_s=decoding / frames * FRAMES_PER_CLIP,
+        pictures_and_sound_s=max(reading - decoding, 0.0) / count,
+        spectrogram_s=listening / count,
+        visual_s=seeing / count,
+        audio_s=hearing / count,
+        pipeline_s=pipeline / count,
+        peak_memory_mb=peak_memory_mb(),
+    )
+
+
+def peak_memory_mb() -> float:
+    """The most this process has held so far."""
+    unit = 1 << 20 if sys.platform == "darwin" else 1 << 10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
