@@ -253,6 +253,9 @@ def _encode(batch: list[tuple[_Routine, _Prepared]], backbones: Backbones, on_cl
 
 def _prepare(path: Path, backbones: Backbones, cutting: Cutting) -> Generator[_Prepared | _End, None, None]:
     """A video's clips, ready for the backbones, and the end. Runs in the thread that reads it."""
+    if torch.backends.openmp.is_available():
+        # Of this thread alone: spectrograms are small, and a second team of threads would make the backbones wait.
+        torch.set_num_threads(1)
     visual, audio = backbones.visual, backbones.audio
     streams = (cutting.tail, cutting.video_stream, cutting.audio_stream)
     with ClipReader(path, visual.picture, visual.frames, *streams) as clips:

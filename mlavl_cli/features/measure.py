@@ -4,6 +4,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -106,5 +107,9 @@ def measure(path: Path, backbones: Backbones, batch_size: int | None = None, rou
 
 def peak_memory_mb() -> float:
     """The most this process has held so far."""
+    with suppress(OSError):  # Linux counts what was held before the program was started, too, except here
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / 1024
     unit = 1 << 20 if sys.platform == "darwin" else 1 << 10
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
