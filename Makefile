@@ -2,7 +2,7 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 
-.PHONY: demo test slow lint clean
+.PHONY: demo test slow bench lint clean
 
 demo: .venv/installed
 	HF_HUB_OFFLINE=1 $(BIN)/mlavl score weights/demo.mp4
@@ -11,7 +11,10 @@ test: .venv/installed-test
 	$(BIN)/python -m pytest -m "not slow"
 
 slow: .venv/installed-test
-	$(BIN)/python -m pytest -m slow -s
+	$(BIN)/python -m pytest -m "slow and not benchmark" -s
+
+bench: .venv/installed-test
+	$(BIN)/python -m pytest -m benchmark -s
 
 lint: .venv/installed-test
 	$(BIN)/ruff check .

@@ -82,6 +82,17 @@ def make_video(
     return path
 
 
+def make_sound(path: Path) -> Path:
+    """A file with a second of sound and no picture."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=RATE, layout="mono")
+        frame = av.AudioFrame.from_ndarray(tone(1)[None], "fltp", "mono")
+        frame.sample_rate = RATE
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
 @dataclass(frozen=True)
 class Run:
     exit_code: int

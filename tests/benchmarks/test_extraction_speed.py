@@ -1,4 +1,4 @@
-"""Extraction with full-size backbones (random tensors) on 720p video. `make slow` prints the figures.
+"""Extraction with full-size backbones (random tensors) on 720p video. `make slow` and `make bench` print the figures.
 
 Ratios are taken in one run: what is compared is run in turn, and medians are compared.
 """
@@ -77,6 +77,7 @@ def plain_loop(path, specs):
     return run
 
 
+@pytest.mark.benchmark
 def test_three_times_as_fast_as_the_plain_loop(capsys, specs, video):
     backbones, theirs = load(specs, "auto"), plain_loop(video, specs)
     seconds = {"ours": [], "theirs": []}
@@ -92,6 +93,7 @@ def test_three_times_as_fast_as_the_plain_loop(capsys, specs, video):
         assert theirs >= 3 * ours
 
 
+@pytest.mark.benchmark
 def test_decoding_hides_behind_the_backbones(capsys, specs, video):
     found = measure(video, load(specs, "auto"))
     tell(capsys, f"pipeline by backbones alone: {found.overhead:.3f} ({1000 * found.pipeline_s:.0f} ms a clip)")
@@ -146,6 +148,7 @@ def test_memory_does_not_grow_with_the_video(capsys, tmp_path):
     assert large <= 1.05 * small
 
 
+@pytest.mark.benchmark
 def test_short_files_do_not_starve_the_model(capsys, tmp_path, specs):
     """200 files of one clip against one file of 200, on a TimeSformer of 6 layers and 192 channels."""
     from transformers import TimesformerConfig, TimesformerModel, TimesformerVideoProcessor

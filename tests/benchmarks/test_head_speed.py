@@ -1,4 +1,4 @@
-"""The head against the same head with an edge-list GraphSAGE, and what it counts. `make slow` prints the figures.
+"""The head against the same head with an edge-list GraphSAGE, and what it counts: `make bench`, `make slow`.
 
 Ratios are of medians of runs that alternate in one process, so that a machine's mood cancels out.
 """
@@ -67,6 +67,7 @@ def alternate(ours, theirs, rounds):
     return statistics.median(seconds["ours"]), statistics.median(seconds["theirs"])
 
 
+@pytest.mark.benchmark
 def test_closed_form_is_at_least_three_times_as_fast(capsys):
     batch = Batch(torch.randn(B, T, 768), torch.randn(B, T, 768), None, torch.rand(B))
     models = [build(edge_list) for edge_list in (False, True)]

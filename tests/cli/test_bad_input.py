@@ -8,7 +8,7 @@ import sys
 import time
 
 import pytest
-from conftest import make_video, shell, tone
+from conftest import make_sound, make_video, shell, tone
 
 from mlavl_cli.bundle import BackboneSpec, Bundle, find_bundle, write_bundle
 
@@ -32,15 +32,7 @@ def bad_file(folder, kind):
         path = folder / "two\nlines.mp4"
         path.write_text("no video")
     elif kind == "sound only":
-        import av
-
-        path = folder / "sound.m4a"
-        with av.open(str(path), "w") as container:
-            stream = container.add_stream("aac", rate=44_100, layout="mono")
-            frame = av.AudioFrame.from_ndarray(tone(1)[None], "fltp", "mono")
-            frame.sample_rate = 44_100
-            container.mux(stream.encode(frame))
-            container.mux(stream.encode())
+        path = make_sound(folder / "sound.m4a")
     elif kind == "empty folder":
         path = folder / "nothing"
         path.mkdir()

@@ -4,7 +4,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from conftest import make_video, moving_square, tone
+from conftest import make_sound, make_video, moving_square, tone
 
 from mlavl_cli.errors import MediaError
 from mlavl_cli.media.clips import FRAMES_PER_CLIP, ClipReader, sampled_positions
@@ -213,8 +213,6 @@ def test_timestamps_always_increase(tmp_path):
 
 @pytest.mark.parametrize("name", ["missing.mp4", "folder.mp4", "empty.mp4", "text.mp4", "sound.m4a"])
 def test_what_is_no_video_is_a_media_error(tmp_path, name):
-    import av
-
     path = tmp_path / name
     if name == "folder.mp4":
         path.mkdir()
@@ -223,12 +221,7 @@ def test_what_is_no_video_is_a_media_error(tmp_path, name):
     elif name == "text.mp4":
         path.write_text("once upon a time\n" * 100)
     elif name == "sound.m4a":
-        with av.open(str(path), "w") as container:
-            stream = container.add_stream("aac", rate=44_100, layout="mono")
-            frame = av.AudioFrame.from_ndarray(tone(1)[None], "fltp", "mono")
-            frame.sample_rate = 44_100
-            container.mux(stream.encode(frame))
-            container.mux(stream.encode())
+        make_sound(path)
     with pytest.raises(MediaError) as caught:
         read(path)
     assert caught.value.path == str(path)
