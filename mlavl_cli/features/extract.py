@@ -1,4 +1,4 @@
-"""The extraction pipeline: files -> RoutineFeatures. Decoding and spectrograms run beside the backbones."""
+"""The extraction pipeline: files -> RoutineFeatures. Decoding runs beside the backbones."""
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -158,7 +158,7 @@ class _Prepared:
 
     span: tuple[float, float]
     frames: torch.Tensor  # uint8 (F, height, width, 3)
-    spectrogram: torch.Tensor | None
+    sound: np.ndarray | None
     info: VideoInfo
 
 
@@ -230,7 +230,8 @@ def _encode(batch: list[tuple[_Routine, _Prepared]], backbones: Backbones, on_cl
     """Runs both backbones on a batch and hands each routine its rows; halves the batch where memory doesn't suffice."""
     clips = [prepared for _, prepared in batch]
     frames = torch.stack([clip.frames for clip in clips])
-    heard = [clip.spectrogram for clip in clips if clip.spectrogram is not None]
+    # Here and not in the decoding thread, where torch would start a second team of threads that the backbones wait for.
+    heard = [backbones.audio.spectrogram(clip.sound) for clip in clips if clip.sound is not None]
     if backbones.placement.device.type == "cuda":  # pinned memory is copied beside the computation
         frames, heard = frames.pin_memory(), [spectrogram.pin_memory() for spectrogram in heard]
     try:
@@ -246,22 +247,18 @@ def _encode(batch: list[tuple[_Routine, _Prepared]], backbones: Backbones, on_cl
             _encode(part, backbones, on_clips)
         return
     for (routine, clip), row in zip(batch, visual, strict=True):
-        routine.rows.append((clip.span, row, None if clip.spectrogram is None else next(audio)))
+        routine.rows.append((clip.span, row, None if clip.sound is None else next(audio)))
     if on_clips:
         on_clips(len(clips), clips[-1].span[1], clips[-1].info)
 
 
 def _prepare(path: Path, backbones: Backbones, cutting: Cutting) -> Generator[_Prepared | _End, None, None]:
     """A video's clips, ready for the backbones, and the end. Runs in the thread that reads it."""
-    if torch.backends.openmp.is_available():
-        # Of this thread alone: spectrograms are small, and a second team of threads would make the backbones wait.
-        torch.set_num_threads(1)
-    visual, audio = backbones.visual, backbones.audio
+    visual = backbones.visual
     streams = (cutting.tail, cutting.video_stream, cutting.audio_stream)
     with ClipReader(path, visual.picture, visual.frames, *streams) as clips:
         for clip in clips:
-            spectrogram = None if clip.sound is None else audio.spectrogram(clip.sound)
-            yield _Prepared((clip.start_s, clip.end_s), torch.from_numpy(clip.frames), spectrogram, clips.info)
+            yield _Prepared((clip.start_s, clip.end_s), torch.from_numpy(clip.frames), clip.sound, clips.info)
         yield _End(clips.info, clips.warnings)
 
 
