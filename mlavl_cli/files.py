@@ -94,18 +94,24 @@ def sha256(path: Path) -> str:
 def atomic_write(path: Path, mode: str = "wb") -> Iterator[IO]:
     """A file that appears under its name only when it is whole and on the disk.
 
-    Written beside, synced, renamed: a killed process leaves the old file or the new one, never half of one.
+    Written beside, synced, renamed: a killed process leaves the old file or the new one, never half of one. A link
+    stays a link, and what is no regular file (a pipe, a device) is written straight through, never replaced.
 
     Raises:
         MlavlError: the folder can't be made or written.
     """
     path = Path(path)
     temporary = None
+    # A name that isn't UTF-8 is written as the bytes it has.
+    text = {} if "b" in mode else {"encoding": "utf-8", "errors": "surrogateescape", "newline": ""}
     try:
+        if _is_no_regular_file(path):
+            with open(path, mode, **text) as file:  # noqa: PTH123
+                yield file
+            return
+        path = Path(os.path.realpath(path))
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.", suffix=".part")
-        # A name that isn't UTF-8 is written as the bytes it has.
-        text = {} if "b" in mode else {"encoding": "utf-8", "errors": "surrogateescape", "newline": ""}
         with os.fdopen(handle, mode, **text) as file:
             yield file
             file.flush()
@@ -119,6 +125,12 @@ def atomic_write(path: Path, mode: str = "wb") -> Iterator[IO]:
     finally:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
+
+
+def _is_no_regular_file(path: Path) -> bool:
+    # /dev/stdout may lead to a regular file that a shell holds open: that is not ours to replace either.
+    of_the_system = any(path.absolute().is_relative_to(folder) for folder in ("/dev", "/proc"))
+    return of_the_system or (path.exists() and not path.is_file())
 
 
 def _umask() -> int:

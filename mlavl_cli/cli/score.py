@@ -1,5 +1,6 @@
 """mlavl score: videos -> scores."""
 
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from enum import StrEnum
@@ -10,6 +11,7 @@ import typer
 
 from mlavl_cli.cli import console, options
 from mlavl_cli.cli.batch import expand, for_each, refuse_clashes, results_only, tracked
+from mlavl_cli.errors import UsageError
 from mlavl_cli.files import Input, atomic_write
 
 if TYPE_CHECKING:
@@ -61,6 +63,7 @@ def score(
         raise typer.Exit(1 if failed else 0)
     if features:
         refuse_clashes(found)
+    _refuse_overwriting(found, output, clips_csv)
 
     from mlavl_cli.features.extract import Cutting
     from mlavl_cli.scores.render import WRITERS, ClipsCsvWriter
@@ -92,6 +95,21 @@ def score(
 
         with console.file_progress(len(found)) as progress:
             for_each(scorer.score_many(tracked(found, progress), progress.on_clips), work, failed, fail_fast)
+
+
+def _refuse_overwriting(inputs: list[Input], output: Path | None, clips_csv: Path | None) -> None:
+    """Results must not take the place of a video, nor of each other.
+
+    Raises:
+        UsageError: naming the file.
+    """
+    taken = {os.path.realpath(source.path): "is one of the videos" for source in inputs}
+    for target in (output, clips_csv):
+        if target is None:
+            continue
+        if cause := taken.get(os.path.realpath(target)):
+            raise UsageError(f"{cause}, results can't be written there", path=target, hint="Choose another name.")
+        taken[os.path.realpath(target)] = "is used twice"
 
 
 @contextmanager

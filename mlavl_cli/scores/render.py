@@ -66,7 +66,7 @@ class CsvWriter:
                 f"{result.consistency['mean']:.4f}" if result.consistency else "",
                 len(result.clips),
                 f"{result.video['duration_s']:.3f}",
-                "; ".join(result.warnings),
+                "; ".join([*result.warnings, f"weights {result.weights['name']}: {result.weights['trained_on']}"]),
             ]
         )
         self.stream.flush()

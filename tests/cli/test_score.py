@@ -230,3 +230,41 @@ def test_shards_share_the_work(run, routine, tmp_path):
     assert run("score", tmp_path / "in", "--shard", "9/9").exit_code == 0  # nothing left for this one
     for wrong in ("0/3", "4/3", "x", "1"):
         assert run("score", tmp_path / "in", "--shard", wrong).exit_code == 2
+
+
+def test_results_never_replace_a_video_or_each_other(run, routine, tmp_path):
+    video = tmp_path / "v.mp4"
+    video.write_bytes(routine.read_bytes())
+    (tmp_path / "link.csv").symlink_to(video)
+    for options in (["-o", video], ["--clips-csv", video], ["-o", tmp_path / "link.csv"]):
+        assert run("score", video, "-f", "csv", *options).exit_code == 2
+        assert video.read_bytes() == routine.read_bytes()
+    same = tmp_path / "same.csv"
+    result = run("score", video, "-f", "csv", "-o", same, "--clips-csv", same)
+    assert result.exit_code == 2
+    assert "is used twice" in result.errors[0]
+
+
+def test_a_link_stays_a_link_and_a_pipe_stays_a_pipe(run, routine, tmp_path):
+    import os
+    import threading
+
+    real, link, pipe = (tmp_path / name for name in ("real.csv", "link.csv", "pipe"))
+    real.write_text("old")
+    link.symlink_to(real)
+    assert run("score", routine, "-f", "csv", "-o", link).exit_code == 0
+    assert link.is_symlink()
+    assert len(real.read_text().splitlines()) == 2
+    os.mkfifo(pipe)
+    read = []
+    reader = threading.Thread(target=lambda: read.append(pipe.read_text()))
+    reader.start()
+    assert run("score", routine, "-f", "csv", "--clips-csv", pipe, "-o", link).exit_code == 0
+    reader.join(timeout=30)
+    assert pipe.is_fifo()
+    assert len(read[0].splitlines()) == 3
+
+
+def test_csv_says_what_the_weights_were_trained_on(run, routine):
+    (row,) = csv.DictReader(io.StringIO(run("score", routine, "-f", "csv").stdout))
+    assert find_bundle("mini").trained_on in row["warnings"]
