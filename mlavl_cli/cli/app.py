@@ -12,6 +12,7 @@ from mlavl_cli.cli.benchmark import benchmark
 from mlavl_cli.cli.evaluate import evaluate
 from mlavl_cli.cli.extract_features import extract_features
 from mlavl_cli.cli.score import score
+from mlavl_cli.cli.synthesize import synthesize
 from mlavl_cli.cli.train import train
 from mlavl_cli.errors import MlavlError
 
@@ -61,6 +62,7 @@ app.command()(extract_features)
 app.command()(train)
 app.command()(evaluate)
 app.command()(benchmark)
+app.command()(synthesize)
 app.add_typer(weights.app, name="weights")
 app.add_typer(prompts.app, name="prompts")
 

@@ -15,6 +15,7 @@ class Kind(StrEnum):
     rg = "rg"
     logo = "logo"
     manifest = "manifest"
+    simulated = "simulated"
 
 
 class Sport(StrEnum):
@@ -23,7 +24,12 @@ class Sport(StrEnum):
     swimming = "swimming"
 
 
-KindArgument = Annotated[Kind, typer.Argument(help="A public dataset's layout, or manifest: your own csv.")]
+KindArgument = Annotated[
+    Kind,
+    typer.Argument(
+        help="A public dataset's layout; manifest: your own csv; simulated: a folder of `mlavl synthesize`."
+    ),
+]
 PathArgument = Annotated[Path, typer.Argument(metavar="PATH", help="The dataset's folder, or the manifest's csv.")]
 Targets = Annotated[
     list[str] | None, typer.Option("--target", "-t", help="TES, PCS, ... (again for more), or all.  [default: all]")

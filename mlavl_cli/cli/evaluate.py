@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mlavl_cli.cli import console, dataset, options
+from mlavl_cli.cli import console, dataset, exam, options
 from mlavl_cli.cli.tables import Row, TableFormat, print_rows
 from mlavl_cli.errors import UsageError
 
@@ -39,7 +39,12 @@ def evaluate(
     AUCs: how often the true music's consistency is above that of another routine's music (swapped) and of its own
     music moved in time (shifted), for single clips and for whole routines.
 
+    On a folder of `mlavl synthesize` also what only a simulator knows: consistency against its truth, and with music
+    that is half a second late.
+
     mlavl evaluate fs1000 data/fs1000 --weights my-tes --save
+
+    mlavl evaluate simulated skate --weights my-weights
     """
     ranges = dataset.parse_ranges(score_range)
     figure = _matplotlib() if plot else None
@@ -94,15 +99,22 @@ def evaluate(
         }  # fmt: skip
     if len(rows) > 1:
         rows.append(_average(rows, data.published.get("average", (None, None)), fisher_mean))
+    sat = None
+    if kind is dataset.Kind.simulated:
+        # Routines are named by their paths, videos/ID.mp4.
+        ids = [Path(routine.id).stem for routine in data.splits[split]]
+        sat = exam.sit(weights, path, ids, features, device)
+        rows = exam.as_rows(rows, sat)
     print_rows(rows, form, f"{bundle.name} on {data.name}, split {split}; average SRCC by Fisher's z")
     if predictions:
         _write_predictions(predictions, pairs)
     if figure:
         _scatter(figure, plot, pairs, f"{bundle.name} on {data.name}, {split}")
     if save:
-        measured = (
-            {"dataset": data.name, "split": split, "shift_clips": shift, "auc": aucs} if aucs else bundle.consistency
-        )
+        measured = bundle.consistency
+        if aucs or sat:
+            how = {"shift_clips": shift, "auc": aucs} if sat is None else {"exam": sat}
+            measured = {"dataset": data.name, "split": split, **how}
         write_bundle(replace(bundle, metrics=metrics, consistency=measured))
         console.note(f"written into {bundle.folder}")
 

@@ -21,6 +21,9 @@ LOADERS: dict[str, Callable[[Path], Dataset]] = {
     "logo": load_logo,
 }
 
+# Seven elements earn a simulated routine at most some 85 points, five components 50.
+SIMULATED_RANGES = {"TES": (0.0, 90.0), "PCS": (0.0, 50.0)}
+
 
 def load_dataset(
     kind: str,
@@ -35,8 +38,8 @@ def load_dataset(
     """A public dataset's folder, or a manifest of the user's own.
 
     Args:
-        kind: fs1000, fisv, rg, logo or manifest.
-        path: the folder, or the csv.
+        kind: fs1000, fisv, rg, logo, manifest or simulated.
+        path: the folder, or the csv of a manifest.
         placement: where videos of a manifest are extracted.
         backbones, sport, ranges: of a manifest; the public datasets know theirs.
         features: where a manifest's features are kept; None: `features` beside the csv.
@@ -47,9 +50,12 @@ def load_dataset(
     """
     if not path.exists():
         raise DataError("no such dataset", path=path, hint="Give the dataset's folder, or the csv of a manifest.")
-    if kind != "manifest":
+    if kind in LOADERS:
         return LOADERS[kind](path)
+    ranges = ranges or {}
+    if kind == "simulated":
+        path, ranges = path / "manifest.csv", {**SIMULATED_RANGES, **ranges}
     extractor = Extractor(
         find_bundle(backbones), placement, precision, store=FeatureStore(features or path.parent / "features")
     )
-    return load_manifest(path, sport, backbones, ranges or {}, extractor.one)
+    return load_manifest(path, sport, backbones, ranges, extractor.one)

@@ -1,0 +1,94 @@
+"""mlavl synthesize: simulated routines of known score, as real mp4 files with a manifest."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mlavl_cli.cli import console, options
+from mlavl_cli.errors import UsageError
+
+
+def synthesize(
+    output: Annotated[Path, typer.Argument(metavar="OUT", help="Gets videos/, truth/ and manifest.csv.")],
+    count: Annotated[int, typer.Option("--count", "-n", min=1, help="How many routines.")] = 40,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed makes the same files.")] = 0,
+    style: Annotated[
+        list[str] | None,
+        typer.Option(help="Scenery, body, camera and music (again for more, taken in turn).  [default: eight of ten]"),
+    ] = None,
+    split: Annotated[
+        str, typer.Option(help="train, val or test for all of them; auto: 70, 10 and 20 per cent.")
+    ] = "auto",
+    seconds: Annotated[str, typer.Option(help="Shortest and longest, like 20:180.")] = "40:50",
+    fidelity: Annotated[str, typer.Option(help="How closely the movement follows the music, from and to.")] = "0:1",
+    size: Annotated[str, typer.Option(help="Of the picture.")] = "640x360",
+    workers: Annotated[int | None, typer.Option("--workers", min=1, help="Processes.  [default: one a core]")] = None,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Draw routines whose true scores are known: TES, PCS, SS, TR, PE, CO, IN, and how each clip fits its music.
+
+    mlavl synthesize skate --count 40 --seed 1
+
+    mlavl train manifest skate/manifest.csv --output my-weights --lambda-c 1
+
+    Run the same command again to go on where it stopped; run it with another seed to add to the folder.
+    """
+    shortest, longest = _pair(seconds, "--seconds", "20:180")
+    low, high = _pair(fidelity, "--fidelity", "0.5:1")
+    width, height = _pair(size, "--size", "640x360", "x")
+    if not 5 <= shortest <= longest <= 600:
+        raise UsageError(f"--seconds {seconds}: a routine takes 5 to 600 seconds")
+    if not 0 <= low <= high <= 1:
+        raise UsageError(f"--fidelity {fidelity} must lie between 0 and 1")
+    if not all(64 <= side <= 4096 and side % 2 == 0 for side in (width, height)) or not height <= width <= 4 * height:
+        raise UsageError(f"--size {size}: even sides of 64 to 4096, at least as wide as high")
+    if split not in ("auto", "train", "val", "test"):
+        raise UsageError(f"--split {split}: use train, val, test or auto")
+
+    from mlavl_cli.training.simulate.collection import MANIFEST, split_of, synthesize_set
+    from mlavl_cli.training.simulate.style import TRAINING, find_style
+    from mlavl_cli.training.simulate.write import Recipe
+
+    styles = list(style or TRAINING)
+    for name in styles:
+        find_style(name)
+    recipes = [
+        Recipe(seed, i, styles[i % len(styles)], (shortest, longest), (low, high), (int(width), int(height)))
+        for i in range(count)
+    ]
+    splits = [split_of(i, count) if split == "auto" else split for i in range(count)]
+    with _bar(count) as advance:
+        for id in synthesize_set(output, recipes, splits, workers or os.cpu_count() or 1):
+            advance(id)
+    typer.echo(output / MANIFEST)
+
+
+def _pair(text: str, option: str, example: str, sign: str = ":") -> tuple[float, float]:
+    try:
+        first, second = map(float, text.split(sign))
+    except ValueError as error:
+        raise UsageError(f"{option} {text} isn't like {example}") from error
+    return first, second
+
+
+def _bar(total: int):
+    """On a terminal, how many are done."""
+    from contextlib import contextmanager
+
+    @contextmanager
+    def shown():
+        if console.quiet or not sys.stderr.isatty():
+            yield lambda id: None
+            return
+        from rich.console import Console
+        from rich.progress import Progress
+
+        with Progress(console=Console(stderr=True), transient=True) as bar:
+            task = bar.add_task("", total=total)
+            yield lambda id: bar.update(task, advance=1, description=id)
+
+    return shown()

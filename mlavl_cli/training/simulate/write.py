@@ -1,0 +1,94 @@
+"""One routine -> an mp4 and its truth beside it. The same seed gives the same file."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+
+from mlavl_cli.files import atomic_write
+from mlavl_cli.training.simulate.motion import move
+from mlavl_cli.training.simulate.music import RATE_HZ, compose
+from mlavl_cli.training.simulate.programme import draw_skater, plan
+from mlavl_cli.training.simulate.scene import pictures
+from mlavl_cli.training.simulate.style import draw_look, find_style
+from mlavl_cli.training.simulate.truth import judge
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that a routine depends on.
+
+    Attributes:
+        seed, index: of the set, and which of its routines.
+        style: by name.
+        seconds: shortest and longest duration.
+        fidelity: bounds of the musicality.
+        size: (width, height) of the picture.
+    """
+
+    seed: int
+    index: int
+    style: str
+    seconds: tuple[float, float] = (40.0, 50.0)
+    fidelity: tuple[float, float] = (0.0, 1.0)
+    size: tuple[int, int] = (640, 360)
+
+
+def synthesize(recipe: Recipe, video: Path, truth: Path) -> dict[str, Any]:
+    """Writes the mp4, then the truth as JSON; both whole or not at all. Returns the truth.
+
+    Raises:
+        UsageError: no such style.
+        MlavlError: the folder can't be written.
+    """
+    style = find_style(recipe.style)
+    streams = (np.random.default_rng([recipe.seed, recipe.index, part]) for part in range(6))
+    look_rng, skater_rng, music_rng, plan_rng, move_rng, scene_rng = streams
+    look = draw_look(style, look_rng)
+    seconds = round(skater_rng.uniform(*recipe.seconds), 2)
+    skater = draw_skater(skater_rng, recipe.fidelity)
+    music = compose(style, seconds, music_rng)
+    programme = plan(skater, music, seconds, plan_rng)
+    motion = move(programme, look, move_rng)
+    found = {"recipe": asdict(recipe), "fps": look.fps, "seconds": seconds}
+    found |= judge(programme, music, motion, look.fps)
+    with atomic_write(video) as file:
+        _encode(file, pictures(motion, look, recipe.size, scene_rng), music.samples, look.fps, recipe.size)
+    with atomic_write(truth, "w") as file:
+        json.dump(found, file, indent=1)
+    return found
+
+
+def _encode(file: Any, frames: Iterator[np.ndarray], samples: np.ndarray, fps: int, size: tuple[int, int]) -> None:
+    """H.264 and AAC; one encoding thread, so that the same pictures give the same bytes."""
+    # AAC delays what it plays by its first frame; the container's edit list takes that back.
+    with av.open(file, "w", format="mp4", container_options={"fflags": "+bitexact"}) as container:
+        picture = container.add_stream("libx264", rate=fps, options={"preset": "superfast", "crf": "23"})
+        picture.width, picture.height, picture.pix_fmt = *size, "yuv420p"
+        picture.codec_context.thread_count = 1
+        sound = container.add_stream("aac", rate=RATE_HZ, layout="stereo")
+        sound.bit_rate = 96_000
+        at = 0
+        for i, pixels in enumerate(frames):
+            frame = av.VideoFrame.from_ndarray(pixels, "rgb24")
+            container.mux(picture.encode(frame))
+            until = round((i + 1) / fps * RATE_HZ)  # sound beside its pictures, as players like it
+            while at + 1024 <= until:
+                container.mux(sound.encode(_chunk(samples, at)))
+                at += 1024
+        while at < samples.shape[1]:
+            container.mux(sound.encode(_chunk(samples, at)))
+            at += 1024
+        container.mux(picture.encode())
+        container.mux(sound.encode())
+
+
+def _chunk(samples: np.ndarray, at: int) -> av.AudioFrame:
+    frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples[:, at : at + 1024]), "fltp", "stereo")
+    frame.sample_rate, frame.pts, frame.time_base = RATE_HZ, at, Fraction(1, RATE_HZ)
+    return frame
