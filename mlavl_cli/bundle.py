@@ -11,6 +11,7 @@ from mlavl_cli.files import atomic_write, sha256
 BUNDLE_VERSION = 1
 MANIFEST = "bundle.json"
 MANIFEST_MAX_BYTES = 4 << 20
+WEIGHTS_SUFFIXES = (".pth", ".pt", ".safetensors", ".bin", ".ckpt")
 _PACKAGE = Path(__file__).resolve().parent
 WEIGHTS_FOLDERS = (_PACKAGE / "weights", _PACKAGE.parent / "weights")  # installed wheel, source checkout
 
@@ -61,11 +62,19 @@ class Bundle:
     heads: dict[str, Path] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
     consistency: dict[str, Any] | None = None  # measured AUCs; None: nobody checked (spec: section 14)
+    domain: Path | None = None  # the training set's features, by which other kinds of video are told
     files: dict[str, str] = field(default_factory=dict)  # relative path -> sha256
 
 
 def parse_backbone(text: str) -> BackboneSpec:
-    """What `--visual` and `--audio` take: a folder or file, `ID`, or `ID@REVISION`."""
+    """What `--visual` and `--audio` take: a folder or file, `ID`, or `ID@REVISION`.
+
+    Raises:
+        WeightsError: it can only be a path, and nothing is there.
+    """
+    looks_like_a_path = text.startswith(("/", "./", "../", "~")) or Path(text).suffix in WEIGHTS_SUFFIXES
+    if looks_like_a_path and not Path(text).expanduser().exists():
+        raise WeightsError("no such file or folder", path=text, hint="Give a hub id, ID@REVISION, or a local folder.")
     if Path(text).exists() or "@" not in text:
         return BackboneSpec(text)
     return BackboneSpec(*text.rsplit("@", 1))
@@ -122,6 +131,7 @@ def read_bundle(folder: Path) -> Bundle:
             heads={str(target): _inside(folder, name) for target, name in data.get("heads", {}).items()},
             metrics=dict(data.get("metrics") or {}),
             consistency=dict(data.get("consistency") or {}) or None,
+            domain=_inside(folder, _typed(data, "domain", str)) if data.get("domain") else None,
             files={str(name): str(digest) for name, digest in data.get("files", {}).items()},
         )
     except OSError as error:
@@ -147,6 +157,7 @@ def write_bundle(bundle: Bundle) -> None:
         return {**source, "options": spec.options}
 
     held = sorted(p for part in ("heads", "backbones") for p in bundle.folder.glob(f"{part}/**/*") if p.is_file())
+    held += [bundle.domain] if bundle.domain else []
     data = {
         "version": BUNDLE_VERSION,
         "name": bundle.name,
@@ -160,6 +171,7 @@ def write_bundle(bundle: Bundle) -> None:
         "heads": {target: relative(path) for target, path in bundle.heads.items()},
         "metrics": bundle.metrics,
         "consistency": bundle.consistency,
+        "domain": relative(bundle.domain) if bundle.domain else None,
         "files": {relative(path): sha256(path) for path in held if not path.name.startswith(".")},
     }
     with atomic_write(bundle.folder / MANIFEST, "w") as file:

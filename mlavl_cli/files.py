@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from mlavl_cli.errors import MediaError, MlavlError
+from mlavl_cli.errors import MediaError, MlavlError, UsageError
 
 # What a folder is searched for. A file named outright is tried whatever it is called.
 VIDEO_SUFFIXES = frozenset(  # as words, for the eye
@@ -30,7 +30,10 @@ def expand_inputs(arguments: Iterable[str]) -> tuple[list[Input], list[MlavlErro
     """Files, folders (recursive, known video suffixes) and `-` (a list on stdin) -> inputs and what was wrong.
 
     Order is that of the arguments, sorted inside a folder; an input given twice is kept once. A list on stdin has one
-    path a line, or NUL-separated paths as `find -print0` writes them. Nothing is raised: the good inputs go on.
+    path a line, or NUL-separated paths as `find -print0` writes them. The good inputs go on.
+
+    Raises:
+        UsageError: stdin holds a video instead of a list.
     """
     inputs: dict[Path, Input] = {}
     errors: list[MlavlError] = []
@@ -61,7 +64,11 @@ def _with_stdin(arguments: Iterable[str]) -> Iterator[str]:
         if argument != "-":
             yield argument
             continue
-        listed = os.fsdecode(sys.stdin.buffer.read())
+        data = sys.stdin.buffer.read()
+        if data[4:8] == b"ftyp" or data.startswith((b"\x1aE\xdf\xa3", b"RIFF")):
+            hint = "mlavl reads videos from files; give - a list of their paths, one a line."
+            raise UsageError("stdin holds a video", hint=hint)
+        listed = os.fsdecode(data)
         yield from filter(None, listed.split("\0") if "\0" in listed else listed.replace("\r\n", "\n").split("\n"))
 
 

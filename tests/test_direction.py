@@ -25,7 +25,7 @@ ORDER = {
         "official",
         "baselines",
     ],
-    "scores": ["result", "scorer", "render"],
+    "scores": ["result", "domain", "scorer", "render"],
 }
 
 

@@ -28,9 +28,13 @@ class Format(StrEnum):
 def score(
     inputs: options.Inputs,
     format: Annotated[
-        Format,
-        typer.Option("--format", "-f", help="json: one object for one video, an array for several or a folder."),
-    ] = Format.table,
+        Format | None,
+        typer.Option(
+            "--format",
+            "-f",
+            help="json: one object for one video, an array for several.  [default: as --output ends, or table]",
+        ),
+    ] = None,
     output: options.Output = None,
     clips_csv: Annotated[Path | None, typer.Option("--clips-csv", help="Also write one row a clip here.")] = None,
     weights: options.Weights = "mini",
@@ -58,6 +62,8 @@ def score(
 
     find . -name '*.mp4' -print0 | mlavl score - --format jsonl
     """
+    ending = output.suffix.lstrip(".") if output else ""
+    form = format or (Format(ending) if ending in list(Format) else Format.table)
     found, failed = expand(inputs, shard)
     if not found:
         raise typer.Exit(1 if failed else 0)
@@ -67,7 +73,7 @@ def score(
 
     from mlavl_cli.features.extract import Cutting
     from mlavl_cli.scores.render import WRITERS, ClipsCsvWriter
-    from mlavl_cli.scores.result import UNVALIDATED
+    from mlavl_cli.scores.result import UNTRUSTED, UNVALIDATED
     from mlavl_cli.scores.scorer import load_scorer
 
     cutting = Cutting(tail.value, video_stream, audio_stream)
@@ -78,13 +84,13 @@ def score(
         results: list[Path] = []
         stdout = stack.enter_context(results_only())
         stream = stack.enter_context(_result_file(output, results)) if output else stdout
-        writer = WRITERS[format](stream, list(scorer.heads), many)
+        writer = WRITERS[form](stream, list(scorer.heads), many)
         stack.callback(writer.close)
         of_clips = ClipsCsvWriter(stack.enter_context(_result_file(clips_csv, results))) if clips_csv else None
 
         def work(source: Input, result: "RoutineScore") -> None:
             for text in result.warnings:
-                if text != UNVALIDATED:  # said beside every consistency already
+                if not text.startswith((UNVALIDATED, UNTRUSTED)):  # said beside every consistency already
                     console.warning(f"{source.path}: {text}")
             with progress.aside():
                 writer.add(result)

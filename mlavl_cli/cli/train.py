@@ -189,7 +189,7 @@ def train(
     if heads:
         counts = ", ".join(f"{len(found)} {name}" for name, found in data.splits.items())
         sentence = trained_on or f"{data.name} ({counts}); features: {data.backbones}"
-        bundle = write_heads(output, find_bundle(data.backbones), heads, metrics, sentence, licence)
+        bundle = write_heads(output, find_bundle(data.backbones), heads, metrics, sentence, licence, data)
         console.note(f"Score with: mlavl score VIDEO --weights {bundle.folder}")
     print_rows(rows, form, f"{data.name}, split {data.judged_split}")
 

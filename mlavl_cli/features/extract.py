@@ -24,6 +24,8 @@ from mlavl_cli.media.decode import VideoInfo
 EXTRACTION_VERSION = 1
 _DEFAULT_BATCH = {"cpu": 1, "cuda": 16, "mps": 8}
 DECODERS = 2  # videos decoded at once: this one, and the next
+SILENT = "the sound is silence all along: what is said of the music means nothing"
+_SILENT_BELOW = 1e-4  # -80 dB of full scale
 
 
 @dataclass(frozen=True)
@@ -257,9 +259,13 @@ def _prepare(path: Path, backbones: Backbones, cutting: Cutting) -> Generator[_P
     visual = backbones.visual
     streams = (cutting.tail, cutting.video_stream, cutting.audio_stream)
     with ClipReader(path, visual.picture, visual.frames, *streams) as clips:
+        loudest = 0.0
         for clip in clips:
+            if clip.sound is not None:
+                loudest = max(loudest, float(np.abs(clip.sound).max(initial=0)))
             yield _Prepared((clip.start_s, clip.end_s), torch.from_numpy(clip.frames), clip.sound, clips.info)
-        yield _End(clips.info, clips.warnings)
+        silent = clips.info.has_audio and loudest < _SILENT_BELOW
+        yield _End(clips.info, [*clips.warnings, *([SILENT] if silent else [])])
 
 
 def extract_features(

@@ -12,7 +12,7 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
-from mlavl_cli.scores.result import UNVALIDATED, ClipScore, RoutineScore, TargetScore, clock
+from mlavl_cli.scores.result import UNFAMILIAR, UNTRUSTED, UNVALIDATED, ClipScore, RoutineScore, TargetScore, clock
 
 _STEPS = " ▁▂▃▄▅▆▇█"
 _BAR = 12  # cells of a score's bar
@@ -111,12 +111,14 @@ def panel(result: RoutineScore, width: int) -> Panel:
     """Scores with their range and grades, the timeline, the three weakest moments, and what the weights are."""
     video = result.video
     facts = f"{clock(video['duration_s'])}, {len(result.clips)} clips, {video['width_px']} x {video['height_px']}"
+    notes = [Text(UNFAMILIAR, style="bold red"), Text()] if UNFAMILIAR in result.warnings else []
     weakest = Text("weakest   ", style="bold")
     for i, clip in enumerate(result.weakest()):
         weakest.append("   " if i else "", style="not bold")
         weakest.append(f"{clock(clip.start_s)}-{clock(clip.end_s)}", style=_colour(_strength(clip)) + Style(bold=False))
         weakest.append(f" {_strength(clip):.2f}", style="not bold dim")
     body = Group(
+        *notes,
         _score_table(result.scores, narrow=width < 72),
         Text(),
         *_timeline(result, max(width - 18, 16)),
@@ -171,8 +173,9 @@ def _timeline(result: RoutineScore, width: int) -> Iterable[Text]:
         yield row
     start, end = clock(result.clips[0].start_s), clock(result.clips[-1].end_s)
     yield Text(" " * 10 + start + end.rjust(max(cells - len(start), len(end) + 1)), style="dim")
-    if UNVALIDATED in result.warnings:
-        yield Text(f"          fit = action-music {UNVALIDATED}", style="dim")
+    for text in result.warnings:
+        if text.startswith((UNVALIDATED, UNTRUSTED)):
+            yield Text(f"          fit = action-music {text}", style="dim")
 
 
 def _squeeze(values: list[float], cells: int) -> list[float]:

@@ -5,6 +5,9 @@ from typing import Any
 
 SCHEMA_VERSION = 1
 UNVALIDATED = "consistency is not validated for these weights"
+UNTRUSTED = "consistency hardly tells a clip's own music from another's with these weights"
+TRUSTED_AUC = 0.7  # below it, a measured consistency is said to tell little
+UNFAMILIAR = "unlike anything these weights were trained on: the scores mean little"
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,7 @@ class RoutineScore:
     precision: str
     scores: dict[str, TargetScore]
     consistency: dict[str, Any] | None
+    domain: dict[str, Any] | None  # how far from the training set; None: the weights don't say what that looked like
     clips: list[ClipScore]
     warnings: list[str]
     timing: dict[str, float]

@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -19,7 +20,16 @@ from mlavl_cli.head.checkpoint import Head, load_head
 from mlavl_cli.head.consistency import ClipReading, per_clip
 from mlavl_cli.head.mlavl import HeadOutput
 from mlavl_cli.head.window import fit_window
-from mlavl_cli.scores.result import UNVALIDATED, ClipScore, RoutineScore, TargetScore
+from mlavl_cli.scores.domain import Domain, load_domain
+from mlavl_cli.scores.result import (
+    TRUSTED_AUC,
+    UNFAMILIAR,
+    UNTRUSTED,
+    UNVALIDATED,
+    ClipScore,
+    RoutineScore,
+    TargetScore,
+)
 
 
 class Scorer:
@@ -29,8 +39,8 @@ class Scorer:
     >>> scorer.score("routine.mp4").to_dict()["scores"]    # doctest: +SKIP
     """
 
-    def __init__(self, bundle: Bundle, heads: dict[str, Head], extractor: Extractor):
-        self.bundle, self.heads, self.extractor = bundle, heads, extractor
+    def __init__(self, bundle: Bundle, heads: dict[str, Head], extractor: Extractor, domain: Domain | None = None):
+        self.bundle, self.heads, self.extractor, self.domain = bundle, heads, extractor, domain
 
     def score(self, routine: str | Path | RoutineFeatures, on_clips: Progress | None = None) -> RoutineScore:
         """A video file, or its features -> its score.
@@ -100,6 +110,14 @@ class Scorer:
         warnings = list(features.warnings)
         if heard and not validated:
             warnings.append(UNVALIDATED)
+        elif heard and (measured := _swapped_auc(self.bundle.consistency)) < TRUSTED_AUC:
+            warnings.append(f"{UNTRUSTED} (AUC {measured:.2f}; 0.5 is chance)")
+        domain = None
+        if self.domain and len(self.domain.mean) == features.visual.shape[1]:
+            distance = self.domain.distance(features.visual)
+            domain = {"distance": distance, "limit": self.domain.limit, "inside": distance <= self.domain.limit}
+            if not domain["inside"]:
+                warnings.append(UNFAMILIAR)
         made = features.provenance
         return RoutineScore(
             video=asdict(features.video),
@@ -109,6 +127,7 @@ class Scorer:
             precision=made.get("precision", "fp32"),
             scores=scores,
             consistency=consistency or None,
+            domain=domain,
             clips=clips,
             warnings=warnings,
             timing={},
@@ -166,7 +185,14 @@ def load_scorer(
     extractor = Extractor(
         bundle, placement, precision, store=store, cutting=cutting, batch_size=batch_size, workers=workers
     )
-    return Scorer(bundle, heads, extractor)
+    return Scorer(bundle, heads, extractor, load_domain(bundle.domain) if bundle.domain else None)
+
+
+def _swapped_auc(consistency: dict[str, Any]) -> float:
+    """Of single clips, own music against another routine's: as the exam measured it, or the worst of the heads."""
+    if "exam" in consistency:
+        return consistency["exam"]["auc"]["swapped"]
+    return min((of_head["swapped_clip"] for of_head in consistency.get("auc", {}).values()), default=1.0)
 
 
 def _target_score(head: Head, output: HeadOutput) -> TargetScore:

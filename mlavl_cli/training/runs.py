@@ -17,6 +17,7 @@ from mlavl_cli.head.baselines import BASELINES
 from mlavl_cli.head.checkpoint import Head, save_head
 from mlavl_cli.head.dims import HeadDims
 from mlavl_cli.head.mlavl import MLAVL
+from mlavl_cli.scores.domain import fit_domain, save_domain
 from mlavl_cli.training.batches import Batches
 from mlavl_cli.training.data.dataset import Dataset
 from mlavl_cli.training.data.logo import TABLE_4
@@ -171,11 +172,18 @@ def _same_widths(routines: list[Any], name: str) -> None:
 
 
 def write_heads(
-    folder: Path, base: Bundle, heads: dict[str, Head], metrics: dict[str, Any], trained_on: str, licence: str
+    folder: Path,
+    base: Bundle,
+    heads: dict[str, Head],
+    metrics: dict[str, Any],
+    trained_on: str,
+    licence: str,
+    dataset: Dataset | None = None,
 ) -> Bundle:
     """The heads and the backbones of `base` as a bundle that `mlavl score --weights` takes.
 
-    Local backbones are copied into it; those of the hub are named. Heads that are there already are kept.
+    Local backbones are copied into it; those of the hub are named. Heads that are there already are kept. What the
+    dataset looks like goes beside, so that scoring can tell when a video is of another kind.
     """
     specs = {role: _inside(getattr(base, role), folder, role) for role in ("visual", "audio", "text")}
     before = find_bundle(folder) if (folder / "bundle.json").exists() else None
@@ -183,6 +191,11 @@ def write_heads(
     for target, head in heads.items():
         paths[target] = folder / "heads" / f"{target}.safetensors"
         save_head(paths[target], head)
+    domain = None
+    if dataset:
+        domain = folder / "domain.safetensors"
+        train, known = ([routine.visual for routine in dataset.splits.get(split, [])] for split in ("train", "val"))
+        save_domain(domain, fit_domain(train, known))
     bundle = Bundle(
         folder=folder,
         name=folder.resolve().name,
@@ -193,6 +206,7 @@ def write_heads(
         heads=paths,
         metrics={**(before.metrics if before else {}), **metrics},
         consistency=None,  # new heads: what was measured before says nothing of them
+        domain=domain,
         **specs,
     )
     write_bundle(bundle)

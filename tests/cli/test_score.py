@@ -7,8 +7,9 @@ from importlib.resources import files
 from pathlib import Path
 
 import jsonschema
+import numpy as np
 import pytest
-from conftest import make_video, shell
+from conftest import make_video, shell, tone
 
 import mlavl_cli
 from mlavl_cli.bundle import find_bundle
@@ -268,3 +269,33 @@ def test_a_link_stays_a_link_and_a_pipe_stays_a_pipe(run, routine, tmp_path):
 def test_csv_says_what_the_weights_were_trained_on(run, routine):
     (row,) = csv.DictReader(io.StringIO(run("score", routine, "-f", "csv").stdout))
     assert find_bundle("mini").trained_on in row["warnings"]
+
+
+def test_silence_is_told_from_music(run, tmp_path):
+    silent = make_video(tmp_path / "s.mp4", sound=np.zeros(44_100 * 4, np.float32))
+    faint = make_video(tmp_path / "f.mp4", sound=tone(4, level=0.01))
+    assert any("silence all along" in text for text in run("score", silent, "-f", "json").json()["warnings"])
+    assert not any("silence" in text for text in run("score", faint, "-f", "json").json()["warnings"])
+
+
+def test_the_name_of_the_output_says_its_format(run, routine, tmp_path):
+    assert run("score", routine, "-o", tmp_path / "o.jsonl").exit_code == 0
+    assert json.loads((tmp_path / "o.jsonl").read_text())["schema"] == 1
+    assert run("score", routine, "-o", tmp_path / "o.csv").exit_code == 0
+    assert (tmp_path / "o.csv").read_text().startswith("path,TES")
+    assert run("score", routine, "-o", tmp_path / "o.csv", "-f", "json").exit_code == 0
+    assert (tmp_path / "o.csv").read_text().startswith("{")
+
+
+def test_a_video_on_stdin_is_one_clear_error(routine):
+    result = shell("score", "-", stdin=routine.read_bytes())
+    assert result.exit_code == 2
+    assert result.stderr.count("\n") == 1
+    assert "stdin holds a video" in result.stderr
+
+
+def test_a_missing_local_backbone_is_not_looked_for_on_the_hub(run, routine, tmp_path):
+    for name in ("swin.pth", "./folder", "/no/such/folder"):
+        result = run("extract-features", routine, "-o", tmp_path / "o", "--visual", name)
+        assert result.exit_code == 1
+        assert "no such file or folder" in result.errors[0]

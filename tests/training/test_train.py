@@ -170,6 +170,11 @@ def test_consistency_is_unvalidated_until_it_was_measured(run, tmp_path, routine
         "swapped_clip", "swapped_routine", "shifted_clip", "shifted_routine"
     }  # fmt: skip
     assert saved["metrics"]["TES"]["split"] == "test"
+    for auc, poor in ((0.52, True), (0.93, False)):  # measured, and said when what was measured is little
+        saved["consistency"]["auc"]["TES"]["swapped_clip"] = auc
+        (tmp_path / "b" / "bundle.json").write_text(json.dumps(saved))
+        warnings = run("score", routine, "-w", tmp_path / "b", "-f", "json").json()["warnings"]
+        assert any("hardly tells" in text for text in warnings) == poor
 
 
 def test_ablation_prints_every_row_of_table_5(run, tmp_path, text):

@@ -1,0 +1,77 @@
+"""Whether a video is like the training set: distances by hand, and the flag through every door."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mlavl_cli.errors import WeightsError
+from mlavl_cli.scores.domain import fit_domain, load_domain, save_domain
+
+
+def routines(seed: int, count: int, scale: float = 1.0, shift: float = 0.0) -> list[np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return [(shift + scale * rng.normal(size=(30, 6)) * (1, 2, 3, 4, 5, 6)).astype(np.float32) for _ in range(count)]
+
+
+def test_distance_is_near_one_at_home_and_grows_with_the_shift():
+    domain = fit_domain(routines(0, 20), routines(1, 5))
+    home = [domain.distance(routine) for routine in routines(2, 10)]
+    assert np.mean(home) == pytest.approx(1, abs=0.25)
+    assert max(home) < domain.limit
+    away = [domain.distance(routine) for routine in routines(2, 10, shift=20)]
+    assert min(away) > domain.limit
+
+
+@given(st.floats(0.1, 100), st.integers(0, 100))
+def test_distance_does_not_depend_on_the_features_scale(scale, seed):
+    small, large = fit_domain(routines(seed, 8), []), fit_domain(routines(seed, 8, scale), [])
+    there = routines(seed + 1, 1)[0]
+    assert large.distance(there * np.float32(scale)) == pytest.approx(small.distance(there), rel=1e-3)
+
+
+def test_a_direction_that_never_varied_does_not_decide_alone():
+    flat = [np.concatenate([routine, np.zeros((30, 1), np.float32)], 1) for routine in routines(0, 20)]
+    domain = fit_domain(flat, [])
+    nudged = flat[0] + np.float32(1e-3) * (np.arange(7) == 6)
+    assert domain.distance(nudged) == pytest.approx(domain.distance(flat[0]), rel=1e-2)
+
+
+def test_it_comes_back_from_its_file_and_a_broken_one_is_named(tmp_path):
+    domain = fit_domain(routines(0, 20), [])
+    save_domain(tmp_path / "d.safetensors", domain)
+    again = load_domain(tmp_path / "d.safetensors")
+    there = routines(3, 1)[0]
+    assert again.distance(there) == domain.distance(there)
+    assert again.limit == pytest.approx(domain.limit)
+    (tmp_path / "d.safetensors").write_bytes(b"x" * 100)
+    with pytest.raises(WeightsError, match=r"d\.safetensors"):
+        load_domain(tmp_path / "d.safetensors")
+
+
+def test_another_kind_of_video_is_flagged_and_one_of_the_same_kind_is_not(run, tmp_path):
+    from conftest import make_video
+
+    for i in range(6):
+        make_video(tmp_path / f"{i}.mp4", 300 + 10 * i)
+    splits = ["train", "train", "train", "train", "test", "test"]
+    rows = [f"{i}.mp4,{split},{10 * i}" for i, split in enumerate(splits)]
+    (tmp_path / "m.csv").write_text("path,split,TES\n" + "\n".join(rows))
+    trained = run("train", "manifest", tmp_path / "m.csv", "-o", tmp_path / "b", "--epochs", 1, "--width", 32)
+    assert trained.exit_code == 0, trained.stderr
+    assert "domain.safetensors" in json.loads((tmp_path / "b" / "bundle.json").read_text())["files"]
+
+    rng = np.random.default_rng(0)
+    noise = [rng.integers(0, 255, (96, 128, 3), dtype=np.uint8) for _ in range(70)]
+    strange = make_video(tmp_path / "noise.mp4", frames=noise)
+    score = run("score", strange, "-w", tmp_path / "b", "-f", "json").json()
+    assert score["domain"]["distance"] > score["domain"]["limit"]
+    assert not score["domain"]["inside"]
+    assert any("unlike" in warning for warning in score["warnings"])
+    assert "unlike" in run("score", strange, "-w", tmp_path / "b").stdout
+
+    known = run("score", tmp_path / "5.mp4", "-w", tmp_path / "b", "-f", "json").json()
+    assert known["domain"]["inside"]
+    assert not any("unlike" in warning for warning in known["warnings"])
