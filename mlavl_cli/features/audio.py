@@ -61,10 +61,10 @@ class AudioBackbone:
         for members in by_length.values():
             batch = torch.stack([spectrograms[i] for i in members])
             batch = batch.to(self.placement.device, non_blocking=True).to(self.placement.dtype)
-            rows[members] = self._forward(batch).float()
+            rows[members] = self.pooled(batch).float()
         return rows
 
-    def _forward(self, spectrograms: torch.Tensor) -> torch.Tensor:
+    def pooled(self, spectrograms: torch.Tensor) -> torch.Tensor:
         """(B, L, mel bins) -> (B, D_a): the mean of class and distillation token after the last norm."""
         model, embed = self.model, self.model.embeddings
         patches = embed.patch_embeddings(spectrograms)  # (B, frequency * time, D)

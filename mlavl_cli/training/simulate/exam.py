@@ -15,7 +15,7 @@ from mlavl_cli.errors import DataError
 from mlavl_cli.features.audio import AudioBackbone
 from mlavl_cli.features.routine import RoutineFeatures
 from mlavl_cli.files import Input
-from mlavl_cli.media.sound import SoundReader
+from mlavl_cli.media.sound import SAMPLE_RATE_HZ, SoundReader
 from mlavl_cli.scores.scorer import Scorer
 from mlavl_cli.training.metrics import auc
 from mlavl_cli.training.simulate.collection import truth_path, video_path
@@ -89,12 +89,11 @@ def hear(listen: AudioBackbone, sound: Path, features: RoutineFeatures, shift_s:
     rows = []
     with SoundReader(sound) as reader:
         whole = reader.read(0.0, float(features.end_s[-1]) + shift_s)
-    rate = len(whole) / (float(features.end_s[-1]) + shift_s)
     heard = np.flatnonzero(whole)
     whole = np.resize(whole[: heard[-1] + 1] if len(heard) else whole, len(whole))
     for start, end in zip(features.start_s, features.end_s, strict=True):
-        first = round((start + shift_s) * rate)
-        spectrogram = listen.spectrogram(whole[first : first + round((end - start) * rate)])
+        first, last = (round((time_s + shift_s) * SAMPLE_RATE_HZ) for time_s in (start, end))
+        spectrogram = listen.spectrogram(whole[first:last])
         rows.append(listen.encode([spectrogram])[0].cpu().numpy())
     return np.stack(rows)
 

@@ -25,22 +25,24 @@ _LIMBS = (
 )  # fmt: skip
 
 
-def pictures(motion: Motion, look: Look, size: tuple[int, int], rng: np.random.Generator) -> Iterator[np.ndarray]:
-    """All frames, uint8 (height, width, 3); `size` is (width, height)."""
+def pictures(
+    motion: Motion, look: Look, size: tuple[int, int], rng: np.random.Generator, numbers: range | None = None
+) -> Iterator[np.ndarray]:
+    """Frames, uint8 (height, width, 3): those with these numbers, or all. `size` is (width, height)."""
     width, height = size
     scale = look.figure * height  # pixels of a body height
     per_metre = scale / BODY_M
     reach = np.abs(motion.ground[:, 0]).max() + _MARGIN_M
-    wall = _wall(look, round(2 * reach * 0.7 * per_metre) + width, round(0.75 * height), rng)
+    wall = _wall(look, round(2 * reach * 0.7 * per_metre) + width, round(0.4 * height), rng)
     ground = _ground(look, round(2 * reach * per_metre) + width, height, per_metre, rng)
     camera = _camera(motion.ground[:, 0], look, rng)
     light = _light(look, size)
-    lag = np.clip((motion.ground[:, 0] - camera) * per_metre, -0.2 * height, 0.2 * height)
+    lag = np.clip((motion.ground[:, 0] - camera) * per_metre, -0.08 * height, 0.08 * height)
     camera = motion.ground[:, 0] - lag / per_metre
-    for i, joints in enumerate(motion.joints):
+    for i in numbers or range(len(motion.joints)):
         depth = motion.ground[i, 1]
         near = 1 - 0.014 * depth
-        horizon = int(np.clip(0.46 * height + 1.6 * depth * height / 100, 0.2 * height, 0.7 * height))
+        horizon = int(np.clip(0.15 * height + depth * height / 100, 0.04 * height, 0.24 * height))
         picture = np.empty((height, width, 3), np.uint8)
         left = int((camera[i] + reach) * 0.7 * per_metre)
         picture[:horizon] = wall[len(wall) - horizon :, left : left + width]
@@ -48,7 +50,7 @@ def pictures(motion: Motion, look: Look, size: tuple[int, int], rng: np.random.G
         top = int(np.clip(0.1 * height + 0.9 * depth * height / 100, 0, horizon))
         picture[horizon:] = ground[top : top + height - horizon, left : left + width]
         foot = np.array([width / 2 + lag[i], 0.86 * height - 0.25 * depth * height / 100])
-        _draw(picture, joints * scale * near, foot, scale * near, look)
+        _draw(picture, motion.joints[i] * scale * near, foot, scale * near, look)
         if light is not None:
             picture = (picture * light >> 8).astype(np.uint8)
         yield picture
@@ -119,7 +121,7 @@ def _wall(look: Look, width: int, height: int, rng: np.random.Generator) -> np.n
     style = look.style
     sheet = Image.new("RGB", (width, height), _lit(style.crowd, look))
     pen = ImageDraw.Draw(sheet)
-    boards = round(0.78 * height)
+    boards = round(0.55 * height)
     for _ in range(width * boards // 900):
         x, y = rng.uniform(0, width), rng.uniform(0, boards)
         shade = tuple(int(np.clip(c + rng.normal(0, 34), 0, 255)) for c in style.crowd)

@@ -36,11 +36,11 @@ class Style:
     wall: Colour
     crowd: Colour
     costume_hue: tuple[float, float]
-    costume_light: tuple[float, float] = (0.35, 0.9)
+    costume_light: tuple[float, float] = (0.12, 0.5)
     figure: tuple[float, float] = (0.58, 0.72)
     limb: tuple[float, float] = (0.9, 1.15)
     leg: tuple[float, float] = (0.95, 1.08)
-    lag_s: tuple[float, float] = (0.15, 0.4)
+    lag_s: tuple[float, float] = (0.03, 0.08)
     shake: float = 0.2
     light: tuple[float, float] = (0.85, 1.1)
     spotlight: float = 0.0
@@ -54,42 +54,42 @@ STYLES: dict[str, Style] = {
     # For training.
     "arena": Style("ice", (222, 234, 242), (240, 240, 246), (58, 62, 88), (0.0, 1.0), fps=(25, 30)),
     "club": Style(
-        "ice", (205, 216, 220), (196, 160, 120), (120, 104, 92), (0.0, 1.0), shake=0.5, lag_s=(0.3, 0.6),
+        "ice", (205, 216, 220), (196, 160, 120), (120, 104, 92), (0.0, 1.0), shake=0.5, lag_s=(0.06, 0.12),
         instruments=("guitar", "flute", "piano"), light=(0.8, 1.0),
     ),
     "television": Style(
-        "ice", (232, 240, 250), (36, 84, 170), (22, 26, 48), (0.0, 1.0), (0.5, 1.0), figure=(0.54, 0.66), fps=(25, 30),
+        "ice", (232, 240, 250), (36, 84, 170), (22, 26, 48), (0.0, 1.0), (0.1, 0.4), figure=(0.54, 0.66), fps=(25, 30),
         instruments=("strings", "brass", "drums"), beats_per_minute=(72, 124),
     ),
     "winter": Style(
-        "ice", (196, 212, 232), (120, 132, 140), (176, 200, 222), (0.0, 1.0), (0.2, 0.7), fps=(24, 25),
+        "ice", (196, 212, 232), (120, 132, 140), (176, 200, 222), (0.0, 1.0), (0.15, 0.5), fps=(24, 25),
         instruments=("bells", "strings", "flute"), beats_per_minute=(56, 100), light=(0.9, 1.15),
     ),
     "studio": Style(
-        "floor", (178, 140, 100), (220, 214, 204), (196, 190, 182), (0.0, 1.0), (0.15, 0.8), limb=(0.85, 1.05),
+        "floor", (222, 196, 164), (220, 214, 204), (196, 190, 182), (0.0, 1.0), (0.1, 0.45), limb=(0.85, 1.05),
         instruments=("piano", "guitar"), shake=0.4,
     ),
     "carpet": Style(
-        "floor", (120, 150, 190), (230, 230, 230), (70, 66, 82), (0.0, 1.0), fps=(25, 30), leg=(1.0, 1.12),
+        "floor", (176, 204, 224), (230, 230, 230), (70, 66, 82), (0.0, 1.0), fps=(25, 30), leg=(1.0, 1.12),
         instruments=("organ", "brass", "drums", "piano"), beats_per_minute=(72, 126),
     ),
     "evening": Style(
-        "ice", (150, 160, 196), (62, 60, 96), (26, 24, 42), (0.0, 1.0), (0.6, 1.0), spotlight=0.5, light=(0.75, 0.95),
+        "ice", (188, 196, 222), (62, 60, 96), (26, 24, 42), (0.0, 1.0), (0.1, 0.4), spotlight=0.35, light=(0.75, 0.95),
         instruments=("strings", "bells", "organ"), beats_per_minute=(58, 104),
     ),
     "festival": Style(
-        "floor", (206, 96, 84), (244, 220, 150), (92, 52, 74), (0.0, 1.0), limb=(1.0, 1.25), figure=(0.56, 0.74),
+        "floor", (236, 190, 176), (244, 220, 150), (92, 52, 74), (0.0, 1.0), limb=(1.0, 1.25), figure=(0.56, 0.74),
         instruments=("brass", "drums", "flute", "guitar"), beats_per_minute=(80, 126),
     ),
     # To choose by while a model is made.
     "pond": Style(
-        "ice", (170, 196, 204), (92, 112, 84), (150, 168, 150), (0.0, 1.0), limb=(0.95, 1.2), shake=0.35,
+        "ice", (190, 214, 220), (92, 112, 84), (150, 168, 150), (0.0, 1.0), limb=(0.95, 1.2), shake=0.35,
         instruments=("harp", "flute", "strings"), beats_per_minute=(60, 112), light=(0.9, 1.1),
     ),
     # To judge by, once.
     "gala": Style(
-        "ice", (186, 176, 214), (88, 40, 104), (34, 20, 50), (0.0, 1.0), (0.4, 1.0), figure=(0.55, 0.68),
-        leg=(0.92, 1.04), spotlight=0.35, fps=(25, 30), instruments=("synth", "marimba", "drums"),
+        "ice", (206, 196, 228), (88, 40, 104), (34, 20, 50), (0.0, 1.0), (0.12, 0.45), figure=(0.55, 0.68),
+        leg=(0.92, 1.04), spotlight=0.3, fps=(25, 30), instruments=("synth", "marimba", "drums"),
         beats_per_minute=(66, 118), light=(0.8, 1.05),
     ),
 }  # fmt: skip
@@ -132,7 +132,7 @@ def draw_look(style: Style, rng: np.random.Generator) -> Look:
     """One routine's look."""
     dress = _colour(rng.uniform(*style.costume_hue) % 1, rng.uniform(0.2, 0.95), rng.uniform(*style.costume_light))
     skin_tone = rng.uniform(0, 1)
-    skin = tuple(int(a + skin_tone * (b - a)) for a, b in ((250, 112), (220, 74), (196, 52)))
+    skin = tuple(int(a + skin_tone * (b - a)) for a, b in ((222, 96), (168, 60), (136, 42)))
     dark = _colour(rng.uniform(0, 1), 0.4, rng.uniform(0.08, 0.3))
     return Look(
         style=style,

@@ -11,11 +11,11 @@ import av
 import numpy as np
 
 from mlavl_cli.files import atomic_write
-from mlavl_cli.training.simulate.motion import move
-from mlavl_cli.training.simulate.music import RATE_HZ, compose
+from mlavl_cli.training.simulate.motion import Motion, move
+from mlavl_cli.training.simulate.music import RATE_HZ, Music, compose
 from mlavl_cli.training.simulate.programme import draw_skater, plan
 from mlavl_cli.training.simulate.scene import pictures
-from mlavl_cli.training.simulate.style import draw_look, find_style
+from mlavl_cli.training.simulate.style import Look, draw_look, find_style
 from mlavl_cli.training.simulate.truth import judge
 
 
@@ -39,12 +39,22 @@ class Recipe:
     size: tuple[int, int] = (640, 360)
 
 
-def synthesize(recipe: Recipe, video: Path, truth: Path) -> dict[str, Any]:
-    """Writes the mp4, then the truth as JSON; both whole or not at all. Returns the truth.
+@dataclass(frozen=True)
+class Simulated:
+    """A routine before it is drawn; `scene_rng` is for the drawing."""
+
+    look: Look
+    music: Music
+    motion: Motion
+    truth: dict[str, Any]
+    scene_rng: np.random.Generator
+
+
+def simulate(recipe: Recipe) -> Simulated:
+    """Looks, music, programme, movement and truth of a routine.
 
     Raises:
         UsageError: no such style.
-        MlavlError: the folder can't be written.
     """
     style = find_style(recipe.style)
     streams = (np.random.default_rng([recipe.seed, recipe.index, part]) for part in range(6))
@@ -55,13 +65,24 @@ def synthesize(recipe: Recipe, video: Path, truth: Path) -> dict[str, Any]:
     music = compose(style, seconds, music_rng)
     programme = plan(skater, music, seconds, plan_rng)
     motion = move(programme, look, move_rng)
-    found = {"recipe": asdict(recipe), "fps": look.fps, "seconds": seconds}
-    found |= judge(programme, music, motion, look.fps)
+    truth = {"recipe": asdict(recipe), "fps": look.fps, "seconds": seconds, **judge(programme, music, motion, look.fps)}
+    return Simulated(look, music, motion, truth, scene_rng)
+
+
+def synthesize(recipe: Recipe, video: Path, truth: Path) -> dict[str, Any]:
+    """Writes the mp4, then the truth as JSON; both whole or not at all. Returns the truth.
+
+    Raises:
+        UsageError: no such style.
+        MlavlError: the folder can't be written.
+    """
+    made = simulate(recipe)
     with atomic_write(video) as file:
-        _encode(file, pictures(motion, look, recipe.size, scene_rng), music.samples, look.fps, recipe.size)
+        frames = pictures(made.motion, made.look, recipe.size, made.scene_rng)
+        _encode(file, frames, made.music.samples, made.look.fps, recipe.size)
     with atomic_write(truth, "w") as file:
-        json.dump(found, file, indent=1)
-    return found
+        json.dump(made.truth, file, indent=1)
+    return made.truth
 
 
 def _encode(file: Any, frames: Iterator[np.ndarray], samples: np.ndarray, fps: int, size: tuple[int, int]) -> None:

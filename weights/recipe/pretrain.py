@@ -1,0 +1,351 @@
+"""Trains the tiny backbones of weights/mini on simulated routines: TimeSformer, AST and CLIP's text tower, together.
+
+    python weights/recipe/pretrain.py OUT
+
+What they learn:
+
+    pose         first, and beside the rest: where the joints are in a frame, from its tokens
+    video-text   which of the sport's action prompts a clip shows (softmax over all prompts, CLIP's objective)
+    audio-text   the same from the music, as far as it tells
+    audio-video  which music belongs to a clip: against the other clips' and against its own, moved by 0.2 to 0.8 s
+    recognition  from one linear layer each: accents of the movement and of the music, tempo, and the measures of
+                 clips.py: points, grade, rotations, level, speed, control, projection, landing
+
+Progress is saved every 250 steps in OUT/pretrain.pt; the same command goes on from there. OUT becomes a bundle without
+heads, its backbones in Hugging Face's layout, with OUT/routines: features and scores, for `mlavl train`.
+"""
+
+import argparse
+import math
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from clips import FRAMES, MEASURES, Routine, clip_truth, draw, joints_of, pictures_of, spectrograms_of
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from torch import nn
+from torch.nn import functional as F
+from transformers import (
+    ASTConfig,
+    ASTFeatureExtractor,
+    ASTModel,
+    CLIPTextConfig,
+    CLIPTextModelWithProjection,
+    CLIPTokenizerFast,
+    TimesformerConfig,
+    TimesformerModel,
+    TimesformerVideoProcessor,
+)
+
+from mlavl_cli.bundle import BackboneSpec, Bundle, write_bundle
+from mlavl_cli.device import place
+from mlavl_cli.features.audio import AudioBackbone
+from mlavl_cli.features.prompts import Prompts, sport_prompts
+from mlavl_cli.features.visual import load_visual
+from mlavl_cli.files import atomic_write
+from mlavl_cli.media.clips import FRAMES_PER_CLIP
+from mlavl_cli.training.simulate.body import JOINTS
+from mlavl_cli.training.simulate.style import TRAINING, VALIDATION
+from mlavl_cli.training.simulate.write import Recipe
+
+SEED = 20261123
+WIDTH, LAYERS, MUSIC_LAYERS, PICTURE, MEL_BINS, TEXT_WIDTH, SHARED = 96, 3, 2, 64, 64, 64, 64
+TRAIN = [Recipe(1000, i, TRAINING[i % len(TRAINING)]) for i in range(480)]
+VAL = [Recipe(2000, i, VALIDATION[0]) for i in range(48)]
+POSE_STEPS, POSE_BATCH = 1200, 384  # of pairs of frames
+STEPS, BATCH, LR, WARM_UP = 1700, 80, 1e-3, 60
+PATCHES = (PICTURE // 16) ** 2
+FITS = 0.6  # clips whose movement follows the music this well have a music to be found
+
+
+class Pretraining(nn.Module):
+    """The three towers and the linear layers that are thrown away afterwards."""
+
+    def __init__(self, folder: Path, prompts: Prompts):
+        super().__init__()
+        torch.manual_seed(SEED)
+        save_visual(folder / "visual")
+        self.look = load_visual(BackboneSpec(str(folder / "visual"), local=True), place("cpu", "fp32"))
+        self.look.requires_grad_(True)
+        start_wide(self.look.network.model)
+        self.pose = nn.Linear(PATCHES * WIDTH, 2 * len(JOINTS))
+        self.ear = ASTModel(
+            ASTConfig(
+                hidden_size=WIDTH, num_hidden_layers=MUSIC_LAYERS, num_attention_heads=4, intermediate_size=2 * WIDTH,
+                num_mel_bins=MEL_BINS, max_length=128, frequency_stride=16, time_stride=8,
+            )
+        )  # fmt: skip
+        nn.init.trunc_normal_(self.ear.embeddings.position_embeddings, std=0.02)
+        extractor = ASTFeatureExtractor(num_mel_bins=MEL_BINS, max_length=128)
+        self.listen = AudioBackbone(self.ear, MEL_BINS, extractor.mean, extractor.std, place("cpu", "fp32"))
+        extractor.save_pretrained(folder / "audio")
+        tokenizer = save_tokenizer(folder / "text", prompts.texts)
+        self.read = CLIPTextModelWithProjection(text_config(tokenizer))
+        count = len(prompts.actions)
+        self.tokens = dict(tokenizer(prompts.texts[: 2 * count], padding=True, return_tensors="pt"))
+        self.to_text, self.music_to_text = nn.Linear(WIDTH, TEXT_WIDTH), nn.Linear(WIDTH, TEXT_WIDTH)
+        self.to_shared, self.music_to_shared = nn.Linear(WIDTH, SHARED), nn.Linear(WIDTH, SHARED)
+        self.measures = nn.Linear(WIDTH, len(MEASURES))
+        self.accents, self.music_accents = nn.Linear(WIDTH, FRAMES), nn.Linear(WIDTH, FRAMES)
+        self.tempo = nn.Linear(WIDTH, 1)
+        self.heat = nn.Parameter(torch.full((3,), math.log(10.0)))
+
+    def see(self, pictures: torch.Tensor, mirrored: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
+        """uint8 (B, F, height, width, 3) -> clips (B, WIDTH), joints of each frame (B, F, 2 J)."""
+        pixels = pictures.permute(0, 1, 4, 2, 3).float()
+        if self.training:
+            pixels = disturbed(pixels.flip(-1) if mirrored else pixels)
+        frames = pixels.shape[1]
+        timesformer = self.look.network.model
+        timesformer.config.num_frames = frames  # pairs of frames first, whole clips later
+        with torch.autocast("cpu", torch.bfloat16):
+            tokens = timesformer(pixels * self.look.factor + self.look.offset).last_hidden_state.float()
+        timesformer.config.num_frames = FRAMES
+        by_frame = tokens[:, 1:].unflatten(1, (PATCHES, frames)).transpose(1, 2).flatten(2)
+        return tokens[:, 0], self.pose(by_frame)
+
+    def hear(self, spectrograms: list[torch.Tensor]) -> torch.Tensor:
+        """Of one length each -> (B, WIDTH)."""
+        spectrograms = torch.stack(spectrograms)
+        if self.training:  # recordings differ in loudness
+            spectrograms = spectrograms + 0.15 * torch.randn(len(spectrograms), 1, 1)
+        with torch.autocast("cpu", torch.bfloat16):
+            return self.listen.pooled(spectrograms).float()
+
+
+def start_wide(timesformer: TimesformerModel) -> None:
+    """The library's start (0.02) is for wide models; this narrow one would hardly move."""
+    for module in timesformer.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.xavier_uniform_(module.weight)
+        elif isinstance(module, nn.Conv2d):
+            nn.init.xavier_uniform_(module.weight.flatten(1))
+    places = timesformer.embeddings
+    for table in (places.position_embeddings, places.time_embeddings, places.cls_token):
+        nn.init.normal_(table, std=0.3)
+
+
+def disturbed(pixels: torch.Tensor) -> torch.Tensor:
+    """Other colours, light and places: (B, F, 3, height, width), 0 to 255."""
+    count = len(pixels)
+    mix = torch.eye(3) + 0.06 * torch.randn(count, 3, 3)
+    pixels = torch.einsum("bij,bfjhw->bfihw", mix, pixels - 128) * (1 + 0.08 * torch.randn(count, 1, 1, 1, 1))
+    up, left = torch.randint(-1, 2, ()).item(), torch.randint(-2, 3, ()).item()
+    return (pixels.roll((up, left), (-2, -1)) + 128 + 6 * torch.randn(count, 1, 1, 1, 1)).clamp(0, 255)
+
+
+def pose_error(model: Pretraining, found: torch.Tensor, routines: list[Routine], starts: list[int], mirrored: bool):
+    true = joints_of(routines, starts)[:, : found.shape[1]]
+    if mirrored:
+        true = true * torch.tensor([-1.0, 1.0]).repeat(len(JOINTS))
+    return 20 * F.mse_loss(found, true)
+
+
+def losses(model: Pretraining, routines: list[Routine], rng: np.random.Generator, prompts: Prompts) -> dict:
+    """One batch's terms, weighted."""
+    starts = [int(rng.integers(routine.starts)) for routine in routines]
+    true = clip_truth(routines, starts, prompts.actions)
+    moved_by = rng.choice((-1, 1), len(routines)) * rng.uniform(0.2, 0.8, len(routines))
+    music = [spectrograms_of(routines, starts, shift, model.listen) for shift in (np.zeros(len(routines)), moved_by)]
+    mirrored = bool(rng.random() < 0.5)
+    seen, joints = model.see(pictures_of(routines, starts), mirrored)
+    heard, false = model.hear(music[0] + music[1]).chunk(2)
+    texts = F.normalize(model.read(**model.tokens).text_embeds, dim=-1).chunk(2)
+    heat = model.heat.exp().clamp(max=100)
+
+    def against(embedded: torch.Tensor, texts: torch.Tensor, heat: torch.Tensor) -> torch.Tensor:
+        logits = heat * F.normalize(embedded, dim=-1) @ texts.T
+        return -(true.actions * logits.log_softmax(-1)).sum(-1).mean()
+
+    seen_shared = F.normalize(model.to_shared(seen), dim=-1)
+    heard_shared, false_shared = (F.normalize(model.music_to_shared(rows), dim=-1) for rows in (heard, false))
+    pairs = heat[2] * seen_shared @ heard_shared.T
+    moved = heat[2] * (seen_shared * false_shared).sum(-1, keepdim=True)
+    fits = true.consistency > FITS
+    right = torch.arange(len(seen))[fits]
+    error = (model.measures(seen) - true.measures) ** 2 * true.known
+    return {
+        "pose": pose_error(model, joints, routines, starts, mirrored),
+        "video-text": against(model.to_text(seen), texts[0], heat[0]),
+        "audio-text": 0.1 * against(model.music_to_text(heard), texts[1], heat[1]),
+        "audio-video": 0.5 * F.cross_entropy(torch.cat([pairs, moved], 1)[fits], right)
+        + 0.25 * F.cross_entropy(pairs.T[fits], right),
+        "accents": 8 * F.mse_loss(model.accents(seen), true.moved),
+        "music accents": 8 * F.mse_loss(model.music_accents(heard), true.heard),
+        "tempo": 0.5 * F.mse_loss(model.tempo(heard)[:, 0], true.tempo),
+        "measures": 6 * (error.sum(0) / true.known.sum(0).clamp(min=1)).sum(),
+    }
+
+
+@torch.no_grad()
+def validate(model: Pretraining, routines: list[Routine], prompts: Prompts) -> dict[str, float]:
+    """What one linear layer reads from the features of another style's clips."""
+    model.eval()
+    rng = np.random.default_rng(0)
+    parts, far = [], []
+    for _ in range(6):
+        starts = [int(rng.integers(routine.starts)) for routine in routines]
+        true = clip_truth(routines, starts, prompts.actions)
+        seen, joints = model.see(pictures_of(routines, starts))
+        far.append(((joints - joints_of(routines, starts)) ** 2).mean())
+        heard, half = (
+            model.hear(spectrograms_of(routines, starts, np.full(len(routines), shift), model.listen))
+            for shift in (0.0, 0.5)
+        )
+        texts = F.normalize(model.read(**model.tokens).text_embeds, dim=-1).chunk(2)[0]
+        named = (F.normalize(model.to_text(seen), dim=-1) @ texts.T).argmax(-1)
+        fit = [
+            (F.normalize(model.to_shared(seen), dim=-1) * F.normalize(model.music_to_shared(rows), dim=-1)).sum(-1)
+            for rows in (heard, half, heard.roll(1, 0))
+        ]
+        parts.append((true, seen, heard, named, fit))
+    model.train()
+    known = torch.cat([p[0].known for p in parts]) > 0
+    measured = torch.cat([model.measures(p[1]) for p in parts])
+    truth = torch.cat([p[0].measures for p in parts])
+
+    def correlation(a: torch.Tensor, b: torch.Tensor) -> float:
+        return float(torch.corrcoef(torch.stack([a.flatten(), b.flatten()]))[0, 1])
+
+    out = {"action": float(torch.cat([p[3] == p[0].actions.argmax(-1) for p in parts]).float().mean())}
+    out |= {
+        name: correlation(measured[k, i], truth[k, i])
+        for i, (name, k) in enumerate(zip(MEASURES, known.T, strict=True))
+    }
+    out["accents"] = correlation(
+        torch.cat([model.accents(p[1]) for p in parts]), torch.cat([p[0].moved for p in parts])
+    )
+    heard = torch.cat([model.music_accents(p[2]) for p in parts])
+    out["music accents"] = correlation(heard, torch.cat([p[0].heard for p in parts]))
+    out["tempo"] = correlation(
+        torch.cat([model.tempo(p[2])[:, 0] for p in parts]), torch.cat([p[0].tempo for p in parts])
+    )
+    out["pose error"] = float(torch.stack(far).mean().sqrt())
+    fits = torch.cat([p[0].consistency > 0.7 for p in parts])
+    own, half, other = (torch.cat([p[4][i] for p in parts])[fits] for i in range(3))
+    out["auc 0.5 s"] = float((own[:, None] > half).float().mean())
+    out["auc swapped"] = float((own[:, None] > other).float().mean())
+    return out
+
+
+def save_visual(folder: Path) -> None:
+    config = TimesformerConfig(
+        image_size=PICTURE, patch_size=16, num_frames=FRAMES, hidden_size=WIDTH, num_hidden_layers=LAYERS,
+        num_attention_heads=4, intermediate_size=2 * WIDTH, hidden_dropout_prob=0.0,
+    )  # fmt: skip
+    TimesformerModel(config).save_pretrained(folder)
+    crop = {"height": PICTURE, "width": PICTURE}
+    processor = TimesformerVideoProcessor(
+        size={"shortest_edge": PICTURE}, crop_size=crop, image_mean=[0.75] * 3, image_std=[0.2] * 3
+    )
+    processor.save_pretrained(folder)  # ice and floors are light: what is near zero is background
+
+
+def save_tokenizer(folder: Path, prompts: list[str]) -> CLIPTokenizerFast:
+    start, end = "<|startoftext|>", "<|endoftext|>"
+    tokenizer = Tokenizer(models.BPE(unk_token=end, end_of_word_suffix="</w>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    trainer = trainers.BpeTrainer(vocab_size=512, special_tokens=[start, end], end_of_word_suffix="</w>")
+    tokenizer.train_from_iterator([prompt.lower() for prompt in prompts], trainer)
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer.model.save(str(folder))
+    fast = CLIPTokenizerFast(vocab=str(folder / "vocab.json"), merges=str(folder / "merges.txt"))
+    fast.save_pretrained(folder)
+    return fast
+
+
+def text_config(tokenizer: CLIPTokenizerFast) -> CLIPTextConfig:
+    return CLIPTextConfig(
+        vocab_size=len(tokenizer), hidden_size=TEXT_WIDTH, intermediate_size=2 * TEXT_WIDTH,
+        projection_dim=TEXT_WIDTH, num_hidden_layers=2, num_attention_heads=4,
+        bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
+    )  # fmt: skip
+
+
+def train(out: Path, model: Pretraining, routines: list[Routine], judged: list[Routine], prompts: Prompts) -> None:
+    """Pose on pairs of frames, then everything on clips."""
+    by_rate = {fps: [r for r in routines if r.fps == fps] for fps in sorted({r.fps for r in routines})}
+    shares = np.array([len(found) for found in by_rate.values()]) / len(routines)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=LR, weight_decay=0.02)
+
+    def rate(step: int) -> float:
+        first, of = (0, POSE_STEPS) if step < POSE_STEPS else (POSE_STEPS, STEPS)
+        done = (step - first) / of
+        least = 0.4 if step < POSE_STEPS else 0.02  # the second part goes on from where the first one slowed down
+        return min(1, (step - first + 1) / WARM_UP) * (least + (1 - least) * (1 + math.cos(math.pi * done)) / 2)
+
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
+    first, saved = 0, out / "pretrain.pt"
+    if saved.exists():
+        state = torch.load(saved, weights_only=True)
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        schedule.load_state_dict(state["schedule"])
+        first = state["step"]
+    begin, sums, counted = time.time(), {}, 0
+    for step in range(first, POSE_STEPS + STEPS):
+        rng = np.random.default_rng([SEED, step])
+        torch.manual_seed(SEED + step)
+        if step < POSE_STEPS:
+            chosen = [routines[i] for i in rng.choice(len(routines), POSE_BATCH)]
+            starts = [int(rng.integers(routine.starts)) for routine in chosen]
+            mirrored = bool(rng.random() < 0.5)
+            pairs = torch.from_numpy(np.stack([r.pictures[s : s + 2] for r, s in zip(chosen, starts, strict=True)]))
+            _, joints = model.see(pairs, mirrored)
+            terms = {"pose": pose_error(model, joints, chosen, starts, mirrored)}
+        else:
+            found = by_rate[list(by_rate)[rng.choice(len(by_rate), p=shares)]]
+            chosen = [found[i] for i in rng.choice(len(found), BATCH, replace=len(found) < BATCH)]
+            terms = losses(model, chosen, rng, prompts)
+        optimizer.zero_grad(set_to_none=True)
+        sum(terms.values()).backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        counted += 1
+        for name, value in terms.items():
+            sums[name] = sums.get(name, 0.0) + value.item()
+        done = step + 1
+        if done % 100 == 0:
+            said = "  ".join(f"{name} {value / counted:.3f}" for name, value in sums.items())
+            print(f"{done}  {(time.time() - begin) / (done - first):.2f} s a step  {said}", flush=True)
+            sums, counted = {}, 0
+        if done % 250 == 0 or done == POSE_STEPS + STEPS:
+            print("   val", {k: round(v, 3) for k, v in validate(model, judged, prompts).items()}, flush=True)
+            state = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
+            with atomic_write(saved) as file:
+                torch.save({**state, "schedule": schedule.state_dict(), "step": done}, file)
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("out", type=Path)
+    options.add_argument("--cache", type=Path, help="Where drawn routines are kept.  [default: OUT/cache]")
+    given = options.parse_args()
+    prompts, backbones = sport_prompts("skating"), given.out / "backbones"
+    model = Pretraining(backbones, prompts)
+    routines, val = (
+        [draw(recipe, given.cache or given.out / "cache", PICTURE, model.listen) for recipe in recipes]
+        for recipes in (TRAIN, VAL)
+    )
+    print(f"{len(routines)} routines to train on, {len(val)} to validate on", flush=True)
+    train(given.out, model, routines, val, prompts)
+    towers = {"visual": model.look.network.model, "audio": model.ear, "text": model.read}
+    for name, tower in towers.items():
+        tower.half().save_pretrained(backbones / name)
+    write_bundle(
+        Bundle(
+            folder=given.out,
+            name=given.out.name,
+            sport="figure skating",
+            trained_on=f"{len(routines)} simulated routines",
+            licence="MIT",
+            clip_frames=FRAMES_PER_CLIP,
+            **{name: BackboneSpec(str(backbones / name), local=True) for name in towers},
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()
