@@ -15,6 +15,7 @@ from mlavl_cli.errors import WeightsError
 from mlavl_cli.files import atomic_write
 
 _RIDGE = 1e-2  # of the mean variance, added to each direction's: one that never varied must not decide alone
+_LEAST = 1e-12  # variance: routines that are all the same must not divide by zero
 _MARGIN = 1.5  # a routine may be this much further away than the furthest that is known to belong
 
 
@@ -36,7 +37,7 @@ def fit_domain(train: list[np.ndarray], known: list[np.ndarray]) -> Domain:
     clips = np.concatenate(train).astype(np.float64)
     covariance = np.cov(clips, rowvar=False)
     variances, directions = np.linalg.eigh(covariance)
-    whitening = directions / np.sqrt(np.maximum(variances, 0) + _RIDGE * variances.mean())
+    whitening = directions / np.sqrt(np.maximum(variances, 0) + _RIDGE * variances.mean() + _LEAST)
     domain = Domain(clips.mean(0).astype(np.float32), whitening.astype(np.float32), np.inf)
     furthest = max(domain.distance(routine) for routine in [*train, *known])
     return Domain(domain.mean, domain.whitening, _MARGIN * furthest)

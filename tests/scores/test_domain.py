@@ -39,6 +39,13 @@ def test_a_direction_that_never_varied_does_not_decide_alone():
     assert domain.distance(nudged) == pytest.approx(domain.distance(flat[0]), rel=1e-2)
 
 
+def test_routines_that_are_all_the_same_still_make_a_domain():
+    same = [np.ones((4, 6), np.float32)] * 3
+    domain = fit_domain(same, [])
+    assert domain.distance(same[0]) <= domain.limit
+    assert domain.limit < domain.distance(same[0] + 1) < np.inf
+
+
 def test_it_comes_back_from_its_file_and_a_broken_one_is_named(tmp_path):
     domain = fit_domain(routines(0, 20), [])
     save_domain(tmp_path / "d.safetensors", domain)
