@@ -72,11 +72,10 @@ def parse_backbone(text: str) -> BackboneSpec:
     Raises:
         WeightsError: it can only be a path, and nothing is there.
     """
-    looks_like_a_path = text.startswith(("/", "./", "../", "~")) or Path(text).suffix in WEIGHTS_SUFFIXES
-    if looks_like_a_path and not Path(text).expanduser().exists():
-        raise WeightsError("no such file or folder", path=text, hint="Give a hub id, ID@REVISION, or a local folder.")
-    if Path(text).exists() or "@" not in text:
+    if Path(text).exists():
         return BackboneSpec(text)
+    if text.startswith(("/", "./", "../")) or Path(text).suffix in WEIGHTS_SUFFIXES:
+        raise WeightsError("no such file or folder", path=text, hint="Give a hub id, ID@REVISION, or a local folder.")
     return BackboneSpec(*text.rsplit("@", 1))
 
 

@@ -73,7 +73,7 @@ def score(
 
     from mlavl_cli.features.extract import Cutting
     from mlavl_cli.scores.render import WRITERS, ClipsCsvWriter
-    from mlavl_cli.scores.result import UNTRUSTED, UNVALIDATED
+    from mlavl_cli.scores.result import is_of_consistency
     from mlavl_cli.scores.scorer import load_scorer
 
     cutting = Cutting(tail.value, video_stream, audio_stream)
@@ -90,7 +90,7 @@ def score(
 
         def work(source: Input, result: "RoutineScore") -> None:
             for text in result.warnings:
-                if not text.startswith((UNVALIDATED, UNTRUSTED)):  # said beside every consistency already
+                if not is_of_consistency(text):  # said beside every consistency already
                     console.warning(f"{source.path}: {text}")
             with progress.aside():
                 writer.add(result)

@@ -2,6 +2,8 @@
 
 import os
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -33,7 +35,7 @@ def synthesize(
 
     mlavl synthesize skate --count 40 --seed 1
 
-    mlavl train manifest skate/manifest.csv --output my-weights --lambda-c 1
+    mlavl train simulated skate --output my-weights
 
     Run the same command again to go on where it stopped; run it with another seed to add to the folder.
     """
@@ -75,20 +77,15 @@ def _pair(text: str, option: str, example: str, sign: str = ":") -> tuple[float,
     return first, second
 
 
-def _bar(total: int):
+@contextmanager
+def _bar(total: int) -> Iterator[Callable[[str], None]]:
     """On a terminal, how many are done."""
-    from contextlib import contextmanager
+    if console.quiet or not sys.stderr.isatty():
+        yield lambda id: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
 
-    @contextmanager
-    def shown():
-        if console.quiet or not sys.stderr.isatty():
-            yield lambda id: None
-            return
-        from rich.console import Console
-        from rich.progress import Progress
-
-        with Progress(console=Console(stderr=True), transient=True) as bar:
-            task = bar.add_task("", total=total)
-            yield lambda id: bar.update(task, advance=1, description=id)
-
-    return shown()
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=total)
+        yield lambda id: bar.update(task, advance=1, description=id)

@@ -12,7 +12,7 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
-from mlavl_cli.scores.result import UNFAMILIAR, UNTRUSTED, UNVALIDATED, ClipScore, RoutineScore, TargetScore, clock
+from mlavl_cli.scores.result import UNFAMILIAR, ClipScore, RoutineScore, TargetScore, clock, is_of_consistency
 
 _STEPS = " ▁▂▃▄▅▆▇█"
 _BAR = 12  # cells of a score's bar
@@ -174,7 +174,7 @@ def _timeline(result: RoutineScore, width: int) -> Iterable[Text]:
     start, end = clock(result.clips[0].start_s), clock(result.clips[-1].end_s)
     yield Text(" " * 10 + start + end.rjust(max(cells - len(start), len(end) + 1)), style="dim")
     for text in result.warnings:
-        if text.startswith((UNVALIDATED, UNTRUSTED)):
+        if is_of_consistency(text):
             yield Text(f"          fit = action-music {text}", style="dim")
 
 

@@ -63,6 +63,11 @@ class RoutineScore:
         return sorted(sorted(self.clips, key=strength)[:count], key=lambda clip: clip.start_s)
 
 
+def is_of_consistency(warning: str) -> bool:
+    """Whether a warning is of the weights' consistency, which tables say beside it, not of the video."""
+    return warning.startswith((UNVALIDATED, UNTRUSTED))
+
+
 def clock(seconds: float) -> str:
     """12.3 -> "0:12.3"; 3723.04 -> "1:02:03.0"."""
     tenths = round(seconds * 10)

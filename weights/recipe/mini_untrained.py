@@ -59,28 +59,35 @@ def save_audio(folder: Path) -> None:
     ASTFeatureExtractor().save_pretrained(folder)
 
 
-def save_text(folder: Path, prompts: list[str]) -> None:
+def save_tokenizer(folder: Path, prompts: list[str]) -> CLIPTokenizerFast:
+    """Learns a tokenizer, or takes the one that is there: learning it again numbers the tokens in another order."""
+    if (folder / "vocab.json").exists():
+        return CLIPTokenizerFast.from_pretrained(folder)
     start, end = "<|startoftext|>", "<|endoftext|>"
     tokenizer = Tokenizer(models.BPE(unk_token=end, end_of_word_suffix="</w>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     trainer = trainers.BpeTrainer(vocab_size=512, special_tokens=[start, end], end_of_word_suffix="</w>")
     tokenizer.train_from_iterator([prompt.lower() for prompt in prompts], trainer)
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     tokenizer.model.save(str(folder))
     fast = CLIPTokenizerFast(vocab=str(folder / "vocab.json"), merges=str(folder / "merges.txt"))
     fast.save_pretrained(folder)
+    return fast
+
+
+def text_tower(tokenizer: CLIPTokenizerFast, width: int) -> CLIPTextModelWithProjection:
     config = CLIPTextConfig(
-        vocab_size=len(fast),
-        hidden_size=WIDTH,
-        intermediate_size=2 * WIDTH,
-        projection_dim=WIDTH,
+        vocab_size=len(tokenizer),
+        hidden_size=width,
+        intermediate_size=2 * width,
+        projection_dim=width,
         num_hidden_layers=2,
         num_attention_heads=4,
-        bos_token_id=fast.bos_token_id,
-        eos_token_id=fast.eos_token_id,
-        pad_token_id=fast.pad_token_id,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
     )
-    CLIPTextModelWithProjection(config).save_pretrained(folder)
+    return CLIPTextModelWithProjection(config)
 
 
 def main() -> None:
@@ -91,7 +98,8 @@ def main() -> None:
     backbones = {name: folder / "backbones" / name for name in ("visual", "audio", "text")}
     save_visual(backbones["visual"])
     save_audio(backbones["audio"])
-    save_text(backbones["text"], prompts.texts)
+    tokenizer = save_tokenizer(backbones["text"], prompts.texts)
+    text_tower(tokenizer, WIDTH).save_pretrained(backbones["text"])
     text = BackboneSpec(str(backbones["text"]))
     text_features = torch.from_numpy(encode_prompts(prompts.texts, text))
     dims = HeadDims(WIDTH, len(prompts.actions), audio_dim=WIDTH, text_dim=WIDTH, width=WIDTH)

@@ -23,16 +23,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from clips import FRAMES, MEASURES, Routine, clip_truth, draw, joints_of, pictures_of, spectrograms_of
-from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from mini_untrained import save_tokenizer, text_tower
 from torch import nn
 from torch.nn import functional as F
 from transformers import (
     ASTConfig,
     ASTFeatureExtractor,
     ASTModel,
-    CLIPTextConfig,
-    CLIPTextModelWithProjection,
-    CLIPTokenizerFast,
     TimesformerConfig,
     TimesformerModel,
     TimesformerVideoProcessor,
@@ -45,6 +42,7 @@ from mlavl_cli.features.prompts import Prompts, sport_prompts
 from mlavl_cli.features.visual import load_visual
 from mlavl_cli.files import atomic_write
 from mlavl_cli.media.clips import FRAMES_PER_CLIP
+from mlavl_cli.training.metrics import auc, pearson
 from mlavl_cli.training.simulate.body import JOINTS
 from mlavl_cli.training.simulate.style import TRAINING, VALIDATION
 from mlavl_cli.training.simulate.write import Recipe
@@ -81,7 +79,7 @@ class Pretraining(nn.Module):
         self.listen = AudioBackbone(self.ear, MEL_BINS, extractor.mean, extractor.std, place("cpu", "fp32"))
         extractor.save_pretrained(folder / "audio")
         tokenizer = save_tokenizer(folder / "text", prompts.texts)
-        self.read = CLIPTextModelWithProjection(text_config(tokenizer))
+        self.read = text_tower(tokenizer, TEXT_WIDTH)
         count = len(prompts.actions)
         self.tokens = dict(tokenizer(prompts.texts[: 2 * count], padding=True, return_tensors="pt"))
         self.to_text, self.music_to_text = nn.Linear(WIDTH, TEXT_WIDTH), nn.Linear(WIDTH, TEXT_WIDTH)
@@ -135,7 +133,9 @@ def disturbed(pixels: torch.Tensor) -> torch.Tensor:
     return (pixels.roll((up, left), (-2, -1)) + 128 + 6 * torch.randn(count, 1, 1, 1, 1)).clamp(0, 255)
 
 
-def pose_error(model: Pretraining, found: torch.Tensor, routines: list[Routine], starts: list[int], mirrored: bool):
+def pose_error(
+    model: Pretraining, found: torch.Tensor, routines: list[Routine], starts: list[int], mirrored: bool
+) -> torch.Tensor:
     true = joints_of(routines, starts)[:, : found.shape[1]]
     if mirrored:
         true = true * torch.tensor([-1.0, 1.0]).repeat(len(JOINTS))
@@ -178,6 +178,10 @@ def losses(model: Pretraining, routines: list[Routine], rng: np.random.Generator
     }
 
 
+def correlation(a: torch.Tensor, b: torch.Tensor) -> float:
+    return pearson(a.flatten().numpy(), b.flatten().numpy())
+
+
 @torch.no_grad()
 def validate(model: Pretraining, routines: list[Routine], prompts: Prompts) -> dict[str, float]:
     """What one linear layer reads from the features of another style's clips."""
@@ -205,9 +209,6 @@ def validate(model: Pretraining, routines: list[Routine], prompts: Prompts) -> d
     measured = torch.cat([model.measures(p[1]) for p in parts])
     truth = torch.cat([p[0].measures for p in parts])
 
-    def correlation(a: torch.Tensor, b: torch.Tensor) -> float:
-        return float(torch.corrcoef(torch.stack([a.flatten(), b.flatten()]))[0, 1])
-
     out = {"action": float(torch.cat([p[3] == p[0].actions.argmax(-1) for p in parts]).float().mean())}
     out |= {
         name: correlation(measured[k, i], truth[k, i])
@@ -224,8 +225,8 @@ def validate(model: Pretraining, routines: list[Routine], prompts: Prompts) -> d
     out["pose error"] = float(torch.stack(far).mean().sqrt())
     fits = torch.cat([p[0].consistency > 0.7 for p in parts])
     own, half, other = (torch.cat([p[4][i] for p in parts])[fits] for i in range(3))
-    out["auc 0.5 s"] = float((own[:, None] > half).float().mean())
-    out["auc swapped"] = float((own[:, None] > other).float().mean())
+    out["auc 0.5 s"] = auc(own.numpy(), half.numpy())
+    out["auc swapped"] = auc(own.numpy(), other.numpy())
     return out
 
 
@@ -240,27 +241,6 @@ def save_visual(folder: Path) -> None:
         size={"shortest_edge": PICTURE}, crop_size=crop, image_mean=[0.75] * 3, image_std=[0.2] * 3
     )
     processor.save_pretrained(folder)  # ice and floors are light: what is near zero is background
-
-
-def save_tokenizer(folder: Path, prompts: list[str]) -> CLIPTokenizerFast:
-    start, end = "<|startoftext|>", "<|endoftext|>"
-    tokenizer = Tokenizer(models.BPE(unk_token=end, end_of_word_suffix="</w>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    trainer = trainers.BpeTrainer(vocab_size=512, special_tokens=[start, end], end_of_word_suffix="</w>")
-    tokenizer.train_from_iterator([prompt.lower() for prompt in prompts], trainer)
-    folder.mkdir(parents=True, exist_ok=True)
-    tokenizer.model.save(str(folder))
-    fast = CLIPTokenizerFast(vocab=str(folder / "vocab.json"), merges=str(folder / "merges.txt"))
-    fast.save_pretrained(folder)
-    return fast
-
-
-def text_config(tokenizer: CLIPTokenizerFast) -> CLIPTextConfig:
-    return CLIPTextConfig(
-        vocab_size=len(tokenizer), hidden_size=TEXT_WIDTH, intermediate_size=2 * TEXT_WIDTH,
-        projection_dim=TEXT_WIDTH, num_hidden_layers=2, num_attention_heads=4,
-        bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
-    )  # fmt: skip
 
 
 def train(out: Path, model: Pretraining, routines: list[Routine], judged: list[Routine], prompts: Prompts) -> None:

@@ -5,7 +5,6 @@ import json
 import multiprocessing
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -58,8 +57,9 @@ def synthesize_set(folder: Path, recipes: list[Recipe], splits: list[str], worke
             yield id
         else:
             todo.append((recipe, id, split))
-    with _pool(min(workers, len(todo))) as submit:
-        jobs = {submit(_make, folder, recipe, id): (id, split) for recipe, id, split in todo}
+    # Fresh processes: threads of torch or of a decoder don't survive a fork.
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        jobs = {pool.submit(_make, folder, recipe, id): (id, split) for recipe, id, split in todo}
         try:
             for job in as_completed(jobs):
                 id, split = jobs[job]
@@ -69,14 +69,6 @@ def synthesize_set(folder: Path, recipes: list[Recipe], splits: list[str], worke
             for job in jobs:
                 job.cancel()
             _write_manifest(folder / MANIFEST, rows)
-
-
-@contextmanager
-def _pool(workers: int):
-    # Fresh processes: threads of torch or of a decoder don't survive a fork.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(max(workers, 1), mp_context=context) as pool:
-        yield pool.submit
 
 
 def _make(folder: Path, recipe: Recipe, id: str) -> dict[str, float]:

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from scipy.stats import spearmanr
 
 from mlavl_cli.errors import DataError
 from mlavl_cli.features.audio import AudioBackbone
@@ -17,7 +16,7 @@ from mlavl_cli.features.routine import RoutineFeatures
 from mlavl_cli.files import Input
 from mlavl_cli.media.sound import SAMPLE_RATE_HZ, SoundReader
 from mlavl_cli.scores.scorer import Scorer
-from mlavl_cli.training.metrics import auc
+from mlavl_cli.training.metrics import auc, srcc
 from mlavl_cli.training.simulate.collection import truth_path, video_path
 
 SHIFT_S = 0.5
@@ -76,7 +75,7 @@ def examine(scorer: Scorer, folder: Path, ids: list[str]) -> Exam:
     for name, false in (("swapped", swapped), ("shifted", shifted)):
         aucs[name], aucs[f"{name}_all"] = auc(own[follows], false[follows]), auc(own, false)
     return Exam(
-        len(ids), len(truth), int(follows.sum()), aucs, float(spearmanr(own[known], truth[known]).statistic),
+        len(ids), len(truth), int(follows.sum()), aucs, srcc(own[known], truth[known]),
         {target: float(np.mean(values)) for target, values in lower.items()},
     )  # fmt: skip
 

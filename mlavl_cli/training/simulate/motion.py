@@ -88,7 +88,7 @@ def move(programme: Programme, look: Look, rng: np.random.Generator) -> Motion:
     t = np.arange(frames) / look.fps
     keys = _Keys()
     for segment in programme.segments:
-        _KINDS.get(segment.element.kind if segment.element else "", _connect)(keys, segment, programme, rng)
+        _KINDS.get(segment.element.kind if segment.element else "", _connect)(keys, segment, rng)
     times, poses = zip(*keys.poses, strict=True)
     pose = PchipInterpolator([*times, programme.seconds + 1], np.stack([*poses, poses[-1]]))(t)
 
@@ -126,7 +126,7 @@ def _pulses(t: np.ndarray, at: np.ndarray, strength: np.ndarray) -> np.ndarray:
 # --- What is done in each kind of stretch ---------------------------------------------------------------------------
 
 
-def _connect(keys: _Keys, segment: Segment, programme: Programme, rng: np.random.Generator) -> None:
+def _connect(keys: _Keys, segment: Segment, rng: np.random.Generator) -> None:
     start, end = segment.start_s, segment.end_s
     if segment.action == "crossovers gathering speed":
         at, left = start, True
@@ -146,7 +146,7 @@ def _connect(keys: _Keys, segment: Segment, programme: Programme, rng: np.random
         keys.speed.append((start + 0.1, 1.0))
 
 
-def _jump(keys: _Keys, segment: Segment, programme: Programme, rng: np.random.Generator) -> None:
+def _jump(keys: _Keys, segment: Segment, rng: np.random.Generator) -> None:
     element, start, good = segment.element, segment.start_s, (segment.grade + 5) / 10
     off = start + 0.8
     air_s = 0.30 + 0.09 * element.rotations + 0.1 * good
@@ -173,7 +173,7 @@ def _jump(keys: _Keys, segment: Segment, programme: Programme, rng: np.random.Ge
     keys.pose(segment.end_s - 0.05, _GLIDE)
 
 
-def _spin(keys: _Keys, segment: Segment, programme: Programme, rng: np.random.Generator) -> None:
+def _spin(keys: _Keys, segment: Segment, rng: np.random.Generator) -> None:
     element, start, end, good = segment.element, segment.start_s, segment.end_s, (segment.grade + 5) / 10
     first, last = start + 0.5, end - 0.4
     keys.pose(start + 0.2, _POSES["gather"])
@@ -194,7 +194,7 @@ def _spin(keys: _Keys, segment: Segment, programme: Programme, rng: np.random.Ge
     keys.pose(end, _GLIDE)
 
 
-def _steps(keys: _Keys, segment: Segment, programme: Programme, rng: np.random.Generator) -> None:
+def _steps(keys: _Keys, segment: Segment, rng: np.random.Generator) -> None:
     element, good = segment.element, (segment.grade + 5) / 10
     every = 0.62 - 0.09 * element.level
     at, side = segment.start_s, 1
@@ -211,7 +211,7 @@ def _steps(keys: _Keys, segment: Segment, programme: Programme, rng: np.random.G
     keys.speed.append((segment.end_s - 0.2, 0.6 + 0.3 * good))
 
 
-def _spiral(keys: _Keys, segment: Segment, programme: Programme, rng: np.random.Generator) -> None:
+def _spiral(keys: _Keys, segment: Segment, rng: np.random.Generator) -> None:
     start, end, good = segment.start_s, segment.end_s, (segment.grade + 5) / 10
     pose = _GLIDE + (0.45 + 0.55 * good) * (_POSES["spiral on a deep edge"] - _GLIDE)
     other = _GLIDE + (0.45 + 0.55 * good) * (_POSES["Ina Bauer"] - _GLIDE)

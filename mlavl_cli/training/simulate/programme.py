@@ -18,7 +18,7 @@ from mlavl_cli.training.simulate.music import Music
 
 OPENING_S, CLOSING_S = 1.4, 1.2
 _COMMON = 0.6  # the share of every ability that comes from the skater's general level
-# What a programme is made of, in the order in which it is cut down or repeated.
+# What a programme is made of; a short one has the first of these.
 _CONTENT = ("jump", "spin", "jump", "steps", "jump", "spin", "jump", "spiral", "jump", "spin", "jump", "jump")
 
 

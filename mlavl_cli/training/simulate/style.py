@@ -1,5 +1,6 @@
 """Styles: palette, body, camera, tempo and instruments. A head trained in some styles can be judged in another."""
 
+import colorsys
 from dataclasses import dataclass
 from typing import Literal
 
@@ -152,6 +153,4 @@ def draw_look(style: Style, rng: np.random.Generator) -> Look:
 
 
 def _colour(hue: float, saturation: float, value: float) -> Colour:
-    import colorsys
-
     return tuple(round(255 * c) for c in colorsys.hsv_to_rgb(hue, saturation, value))

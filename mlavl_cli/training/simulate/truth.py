@@ -8,8 +8,8 @@
     IN    10 * consistency, rescaled from what chance gives               interpretation of the music
     PCS   the sum of the five
 
-All but the abilities' names is read off the finished programme. Consistency of a clip is the cosine of two curves,
-the accents of the movement and of the music, each accent a bump of 0.1 s.
+Projection and steadiness are the skater's own, the rest is read off the finished programme. Consistency of a clip is
+the cosine of two curves, the accents of the movement and of the music, each accent a bump of 0.1 s.
 """
 
 from dataclasses import asdict
@@ -17,13 +17,13 @@ from typing import Any
 
 import numpy as np
 
+from mlavl_cli.media.clips import FRAMES_PER_CLIP
 from mlavl_cli.training.simulate.elements import STROKING, goe
 from mlavl_cli.training.simulate.motion import Motion
 from mlavl_cli.training.simulate.music import Music
 from mlavl_cli.training.simulate.programme import CLOSING_S, OPENING_S, Programme
 
 COMPONENTS = ("SS", "TR", "PE", "CO", "IN")
-CLIP_FRAMES = 32
 _BUMP_S = 0.1
 _CHANCE, _CLOSE = 0.25, 0.9  # mean consistency of movement that ignores the music, and of movement that follows it
 
@@ -51,8 +51,8 @@ def curve(t: np.ndarray, at: np.ndarray, strength: np.ndarray) -> np.ndarray:
 def judge(programme: Programme, music: Music, motion: Motion, fps: int) -> dict[str, Any]:
     """Scores and all that they rest on, as plain values."""
     frames = len(motion.speed)
-    edges = np.arange(0, frames - CLIP_FRAMES + 1, CLIP_FRAMES)
-    start_s, end_s = edges / fps, (edges + CLIP_FRAMES) / fps
+    edges = np.arange(0, frames - FRAMES_PER_CLIP + 1, FRAMES_PER_CLIP)
+    start_s, end_s = edges / fps, (edges + FRAMES_PER_CLIP) / fps
     consistency = clip_consistency(programme, music, start_s, end_s)
     fit = float(np.clip((np.nanmean(consistency) - _CHANCE) / (_CLOSE - _CHANCE), 0, 1))
 

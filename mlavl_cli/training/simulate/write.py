@@ -1,16 +1,14 @@
 """One routine -> an mp4 and its truth beside it. The same seed gives the same file."""
 
 import json
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 
 from mlavl_cli.files import atomic_write
+from mlavl_cli.media.encode import write_mp4
 from mlavl_cli.training.simulate.motion import Motion, move
 from mlavl_cli.training.simulate.music import RATE_HZ, Music, compose
 from mlavl_cli.training.simulate.programme import draw_skater, plan
@@ -79,37 +77,7 @@ def synthesize(recipe: Recipe, video: Path, truth: Path) -> dict[str, Any]:
     made = simulate(recipe)
     with atomic_write(video) as file:
         frames = pictures(made.motion, made.look, recipe.size, made.scene_rng)
-        _encode(file, frames, made.music.samples, made.look.fps, recipe.size)
+        write_mp4(file, frames, made.music.samples, recipe.size, made.look.fps, RATE_HZ)
     with atomic_write(truth, "w") as file:
         json.dump(made.truth, file, indent=1)
     return made.truth
-
-
-def _encode(file: Any, frames: Iterator[np.ndarray], samples: np.ndarray, fps: int, size: tuple[int, int]) -> None:
-    """H.264 and AAC; one encoding thread, so that the same pictures give the same bytes."""
-    # AAC delays what it plays by its first frame; the container's edit list takes that back.
-    with av.open(file, "w", format="mp4", container_options={"fflags": "+bitexact"}) as container:
-        picture = container.add_stream("libx264", rate=fps, options={"preset": "superfast", "crf": "23"})
-        picture.width, picture.height, picture.pix_fmt = *size, "yuv420p"
-        picture.codec_context.thread_count = 1
-        sound = container.add_stream("aac", rate=RATE_HZ, layout="stereo")
-        sound.bit_rate = 96_000
-        at = 0
-        for i, pixels in enumerate(frames):
-            frame = av.VideoFrame.from_ndarray(pixels, "rgb24")
-            container.mux(picture.encode(frame))
-            until = round((i + 1) / fps * RATE_HZ)  # sound beside its pictures, as players like it
-            while at + 1024 <= until:
-                container.mux(sound.encode(_chunk(samples, at)))
-                at += 1024
-        while at < samples.shape[1]:
-            container.mux(sound.encode(_chunk(samples, at)))
-            at += 1024
-        container.mux(picture.encode())
-        container.mux(sound.encode())
-
-
-def _chunk(samples: np.ndarray, at: int) -> av.AudioFrame:
-    frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples[:, at : at + 1024]), "fltp", "stereo")
-    frame.sample_rate, frame.pts, frame.time_base = RATE_HZ, at, Fraction(1, RATE_HZ)
-    return frame
