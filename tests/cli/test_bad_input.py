@@ -220,7 +220,9 @@ def test_ctrl_c_is_130_without_a_traceback_and_keeps_what_is_done(tmp_path):
         make_video(tmp_path / "in" / f"{name}.mp4", 500, size=(320, 240))
     command = [sys.executable, "-m", "mlavl_cli", "score", tmp_path / "in", "-f", "csv", "-o", tmp_path / "out.csv"]
     command += ["--features", tmp_path / "store"]
-    process = subprocess.Popen(list(map(str, command)), stderr=subprocess.PIPE, env={**os.environ})
+    # A shell starts what runs in its background with Ctrl-C ignored, and children inherit that.
+    heed = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731
+    process = subprocess.Popen(list(map(str, command)), stderr=subprocess.PIPE, env={**os.environ}, preexec_fn=heed)
     deadline = time.monotonic() + 120
     while len(list((tmp_path / "store").glob("*.safetensors"))) < 2 and time.monotonic() < deadline:
         time.sleep(0.02)
