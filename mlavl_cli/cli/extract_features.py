@@ -1,5 +1,6 @@
 """mlavl extract-features: videos -> a feature store."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -34,6 +35,8 @@ def extract_features(
     video_stream: options.VideoStream = None,
     audio_stream: options.AudioStream = None,
     shard: options.Shard = None,
+    ray: options.Ray = None,
+    ray_cpus: options.RayCpus = 4,
     fail_fast: options.FailFast = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -47,23 +50,23 @@ def extract_features(
     if not found:
         raise typer.Exit(1 if failed else 0)
 
-    from mlavl_cli.bundle import find_bundle, parse_backbone
-    from mlavl_cli.device import place
+    from mlavl_cli.features.cluster import Cluster, load_cluster_extractor
     from mlavl_cli.features.extract import Cutting
-    from mlavl_cli.features.extractor import Extractor, Outcome
+    from mlavl_cli.features.extractor import Outcome, load_extractor
     from mlavl_cli.features.store import FeatureStore
 
     store = FeatureStore(output)
-    extractor = Extractor(
-        find_bundle(weights),
-        place(device, precision.value),
+    load = partial(load_cluster_extractor, Cluster(ray, ray_cpus)) if ray else load_extractor
+    extractor = load(
+        weights,
+        device,
         precision.value,
-        parse_backbone(visual) if visual else None,
-        parse_backbone(audio) if audio else None,
-        store,
-        Cutting(tail.value, video_stream, audio_stream),
-        batch_size,
-        workers,
+        visual=visual,
+        audio=audio,
+        store=output,
+        cutting=Cutting(tail.value, video_stream, audio_stream),
+        batch_size=batch_size,
+        workers=workers,
     )
 
     def work(source: Input, outcome: Outcome) -> None:

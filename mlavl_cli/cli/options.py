@@ -46,6 +46,18 @@ Workers = Annotated[int, typer.Option("--workers", min=1, help="Videos that are 
 Shard = Annotated[
     str | None, typer.Option("--shard", metavar="I/N", help="Only every N-th input from the I-th, as for SLURM arrays.")
 ]
+Ray = Annotated[
+    str | None,
+    typer.Option(
+        "--ray",
+        metavar="ADDRESS",
+        help="Extract on a Ray cluster: local, auto (the one this machine is in) or HOST:PORT.",
+        rich_help_panel="Cluster",
+    ),
+]
+RayCpus = Annotated[
+    int, typer.Option("--ray-cpus", min=1, help="CPUs of each worker where there is no GPU.", rich_help_panel="Cluster")
+]
 FailFast = Annotated[bool, typer.Option("--fail-fast", help="Stop at the first input that fails.")]
 Quiet = Annotated[
     bool, typer.Option("--quiet", "-q", callback=console.set_quiet, help="No progress and no warnings on stderr.")

@@ -50,6 +50,8 @@ def score(
     video_stream: options.VideoStream = None,
     audio_stream: options.AudioStream = None,
     shard: options.Shard = None,
+    ray: options.Ray = None,
+    ray_cpus: options.RayCpus = 4,
     fail_fast: options.FailFast = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -71,13 +73,15 @@ def score(
         refuse_clashes(found)
     _refuse_overwriting(found, output, clips_csv)
 
+    from mlavl_cli.features.cluster import Cluster
     from mlavl_cli.features.extract import Cutting
     from mlavl_cli.scores.render import WRITERS, ClipsCsvWriter
     from mlavl_cli.scores.result import is_of_consistency
     from mlavl_cli.scores.scorer import load_scorer
 
     cutting = Cutting(tail.value, video_stream, audio_stream)
-    scorer = load_scorer(weights, device, precision.value, batch_size, features, cutting, workers)
+    cluster = Cluster(ray, ray_cpus) if ray else None
+    scorer = load_scorer(weights, device, precision.value, batch_size, features, cutting, workers, cluster)
     many = len(inputs) > 1 or inputs[0] == "-" or Path(inputs[0]).is_dir()
 
     with ExitStack() as stack:

@@ -9,8 +9,8 @@ from functools import cached_property
 from itertools import chain
 from pathlib import Path
 
-from mlavl_cli.bundle import BackboneSpec, Bundle
-from mlavl_cli.device import Placement
+from mlavl_cli.bundle import BackboneSpec, Bundle, find_bundle, parse_backbone
+from mlavl_cli.device import Placement, place
 from mlavl_cli.errors import MediaError, MlavlError
 from mlavl_cli.features.extract import (
     DECODERS,
@@ -77,7 +77,7 @@ class Extractor:
         self.bundle, self.placement, self.store = bundle, placement, store
         self.cutting, self.batch_size, self.workers = cutting, batch_size, workers
         self._specs = (visual, audio)
-        self._wanted = provenance(describe(bundle, *self._specs), cutting, precision)
+        self.wanted = provenance(describe(bundle, *self._specs), cutting, precision)
 
     @cached_property
     def backbones(self) -> Backbones:
@@ -85,7 +85,7 @@ class Extractor:
 
     def stored(self, source: Input) -> RoutineFeatures | None:
         """The store's features of this file, if they are there and good."""
-        return self.store.get(source, self._wanted) if self.store else None
+        return self.store.get(source, self.wanted) if self.store else None
 
     def run(
         self,
@@ -152,6 +152,35 @@ class Extractor:
         """
         (outcome,) = self.run([source], on_clips)
         return outcome.unwrap()
+
+
+def load_extractor(
+    weights: str | Path,
+    device: str = "auto",
+    precision: str = "auto",
+    visual: str | None = None,
+    audio: str | None = None,
+    store: Path | None = None,
+    cutting: Cutting = PAPER_CUTTING,
+    batch_size: int | None = None,
+    workers: int = DECODERS,
+) -> Extractor:
+    """An Extractor from what a command line says: names, ids and folders.
+
+    Raises:
+        WeightsError: no such bundle or backbone.
+        DeviceError: no such device or precision.
+    """
+    return Extractor(
+        find_bundle(weights),
+        place(device, precision),
+        precision,
+        *(parse_backbone(source) if source else None for source in (visual, audio)),
+        FeatureStore(store) if store else None,
+        cutting,
+        batch_size,
+        workers,
+    )
 
 
 def _status(path: Path) -> os.stat_result | None:

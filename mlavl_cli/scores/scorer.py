@@ -3,18 +3,18 @@
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from mlavl_cli.bundle import Bundle, find_bundle
-from mlavl_cli.device import place
 from mlavl_cli.errors import FeatureError, MlavlError, WeightsError
+from mlavl_cli.features.cluster import Cluster, ClusterExtractor, load_cluster_extractor
 from mlavl_cli.features.extract import DECODERS, PAPER_CUTTING, Backbones, Cutting, Progress
-from mlavl_cli.features.extractor import Extractor
+from mlavl_cli.features.extractor import Extractor, load_extractor
 from mlavl_cli.features.routine import RoutineFeatures
-from mlavl_cli.features.store import FeatureStore
 from mlavl_cli.files import Input
 from mlavl_cli.head.checkpoint import Head, load_head
 from mlavl_cli.head.consistency import ClipReading, per_clip
@@ -39,7 +39,13 @@ class Scorer:
     >>> scorer.score("routine.mp4").to_dict()["scores"]    # doctest: +SKIP
     """
 
-    def __init__(self, bundle: Bundle, heads: dict[str, Head], extractor: Extractor, domain: Domain | None = None):
+    def __init__(
+        self,
+        bundle: Bundle,
+        heads: dict[str, Head],
+        extractor: Extractor | ClusterExtractor,
+        domain: Domain | None = None,
+    ):
         self.bundle, self.heads, self.extractor, self.domain = bundle, heads, extractor, domain
 
     def score(self, routine: str | Path | RoutineFeatures, on_clips: Progress | None = None) -> RoutineScore:
@@ -156,6 +162,7 @@ def load_scorer(
     features: str | Path | None = None,
     cutting: Cutting = PAPER_CUTTING,
     workers: int = DECODERS,
+    cluster: Cluster | None = None,
 ) -> Scorer:
     """A bundle's heads, ready to score. Backbones load with the first video that needs them.
 
@@ -167,6 +174,7 @@ def load_scorer(
         features: a feature store to reuse and to fill.
         cutting: tail rule and streams.
         workers: how many videos are decoded at once.
+        cluster: a Ray cluster to extract on; `device` is then that of its workers.
 
     Raises:
         WeightsError: no such bundle, no head in it, or a broken one.
@@ -176,15 +184,13 @@ def load_scorer(
     if not bundle.heads:
         hint = "It can extract features; train a head on them with `mlavl train`, or score with --weights mini."
         raise WeightsError("these weights have backbones but no head to score with", path=bundle.folder, hint=hint)
-    placement = place(device, precision)
+    load = partial(load_cluster_extractor, cluster) if cluster else load_extractor
+    store = Path(features) if features else None
+    extractor = load(weights, device, precision, store=store, cutting=cutting, batch_size=batch_size, workers=workers)
     heads = {}
     for target, path in bundle.heads.items():
         heads[target] = head = load_head(path)
-        head.model.to(placement.device)
-    store = FeatureStore(Path(features)) if features else None
-    extractor = Extractor(
-        bundle, placement, precision, store=store, cutting=cutting, batch_size=batch_size, workers=workers
-    )
+        head.model.to(extractor.placement.device)
     return Scorer(bundle, heads, extractor, load_domain(bundle.domain) if bundle.domain else None)
 
 

@@ -1,0 +1,245 @@
+"""Extraction on a Ray cluster: files go to actors that each hold the backbones, on one GPU or on some CPUs."""
+
+import socket
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+from mlavl_cli.device import Placement
+from mlavl_cli.errors import DeviceError, MediaError, MlavlError
+from mlavl_cli.features.extract import Backbones, Progress
+from mlavl_cli.features.extractor import Extractor, Outcome, load_extractor
+from mlavl_cli.files import Input
+
+LOCAL = "local"
+_AT_ONCE = 4  # files an actor is given together: while one is in the backbones the next is decoded
+_ATTEMPTS = 3  # deaths that a file is given before it is held to be their cause
+_AHEAD = 16  # files an actor may be ahead of the first that isn't done: results wait in memory for their turn
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Which cluster, and what an actor takes of it.
+
+    Attributes:
+        address: "local" for the CPUs and GPUs of this machine, "auto" for the cluster it belongs to, or HOST:PORT.
+        cpus: of each actor, where there is no GPU.
+    """
+
+    address: str = LOCAL
+    cpus: int = 4
+
+
+class ClusterExtractor:
+    """`Extractor.run` on many machines. All of them see the same files, and have mlavl installed.
+
+    Args:
+        make: makes the extractor of an actor, for a device; called on its machine.
+        local: looks up the store, and says where heads run; its backbones are never loaded.
+        cluster: where.
+        device: of the actors: "auto" takes GPUs where the cluster has any.
+    """
+
+    def __init__(self, make: Callable[[str], Extractor], local: Extractor, cluster: Cluster, device: str = "auto"):
+        self._make, self._local, self._cluster, self._device = make, local, cluster, device
+
+    @property
+    def placement(self) -> Placement:
+        return self._local.placement
+
+    def run(
+        self,
+        sources: Iterable[Input],
+        on_clips: Progress | None = None,
+        check: Callable[[Backbones], None] | None = None,
+    ) -> Iterator[Outcome]:
+        """As `Extractor.run`: all files in order; what is stored already never leaves this machine.
+
+        An actor that dies (a machine that goes away, memory that runs out) is replaced and its files are tried again,
+        each by itself. `on_clips` and `check` aren't called: the backbones are elsewhere.
+
+        Raises:
+            DeviceError: no Ray, no such cluster, or nothing in it to run on.
+            WeightsError: the backbones can't be had on an actor's machine.
+        """
+        looked_up = ((source, self._local.stored(source)) for source in sources)
+        for source, features in looked_up:
+            if features is None:
+                break
+            yield Outcome(source, features, fresh=False)
+        else:
+            return  # all were there: no cluster was needed
+        with _connected(self._cluster.address) as ray:
+            crew = _Crew(ray, self._make, *_share(ray, self._device, self._cluster.cpus))
+            yield from crew.work(chain([(source, None)], looked_up))
+
+
+def load_cluster_extractor(
+    cluster: Cluster, weights: str | Path, device: str = "auto", precision: str = "auto", **settings: Any
+) -> ClusterExtractor:
+    """As `load_extractor`, for a cluster; folders must be there under the same paths on all its machines.
+
+    Raises:
+        WeightsError: no such bundle or backbone.
+    """
+    for name in ("visual", "audio"):
+        if settings.get(name) and Path(settings[name]).exists():  # else it is a hub id
+            settings[name] = str(Path(settings[name]).absolute())
+    if settings.get("store"):
+        settings["store"] = settings["store"].absolute()
+    if Path(weights).is_dir():
+        weights = Path(weights).absolute()
+    make = partial(load_extractor, weights, precision=precision, **settings)
+    local = load_extractor(weights, **settings)
+    local.wanted["precision"] = precision  # which may be one that this machine hasn't
+    return ClusterExtractor(make, local, cluster, device)
+
+
+class _Worker:
+    """What runs on the other machine."""
+
+    def __init__(self, make: Callable[[str], Extractor], device: str):
+        self._make, self._device, self._extractor = make, device, None
+
+    def extract(self, sources: list[Input]) -> list[Outcome] | MlavlError:
+        """One outcome a file; or why there can't be any."""
+        try:
+            self._extractor = self._extractor or self._make(self._device)
+            return list(self._extractor.run(sources))
+        except MlavlError as error:
+            return error
+
+
+@dataclass
+class _Job:
+    """Files given to an actor together, by their places in the order, and how many actors have died of them."""
+
+    files: list[tuple[int, Input]]
+    deaths: int = 0
+
+
+class _Crew:
+    """The actors, and who of them works on what."""
+
+    def __init__(self, ray: Any, make: Callable[[str], Extractor], device: str, options: dict[str, float], count: int):
+        self._ray, self._make, self._device, self._count = ray, make, device, count
+        self._actor = ray.remote(**options)(_Worker)
+        self._idle = [self._hire() for _ in range(count)]
+        self._busy: dict[Any, tuple[Any, _Job]] = {}
+        self._again: deque[_Job] = deque()
+        self._done: dict[int, Outcome] = {}
+
+    def _hire(self) -> Any:
+        return self._actor.remote(self._make, self._device)
+
+    def work(self, looked_up: Iterator[tuple[Input, Any]]) -> Iterator[Outcome]:
+        """Files, with their stored features where there are any -> outcomes in order."""
+        numbered = enumerate(looked_up)
+        told, taken, exhausted = 0, 0, False
+        while True:
+            while self._idle and (self._again or (not exhausted and taken - told < _AHEAD * self._count)):
+                if self._again:
+                    self._give(self._again.popleft())
+                    continue
+                rows = list(islice(numbered, _AT_ONCE))
+                taken, exhausted = taken + len(rows), len(rows) < _AT_ONCE
+                self._done |= {i: Outcome(source, kept, fresh=False) for i, (source, kept) in rows if kept is not None}
+                if missing := [(i, source) for i, (source, kept) in rows if kept is None]:
+                    self._give(_Job(missing))
+            while told in self._done:
+                yield self._done.pop(told)
+                told += 1
+            if not self._busy and not self._again and exhausted:
+                return
+            if self._busy:
+                self._collect()
+
+    def _give(self, job: _Job) -> None:
+        actor = self._idle.pop()
+        # By absolute path: an actor's working folder is another one.
+        sources = [replace(source, path=source.path.absolute()) for _, source in job.files]
+        self._busy[actor.extract.remote(sources)] = (actor, job)
+
+    def _collect(self) -> None:
+        """Waits for the next actor to be done, or to be dead."""
+        (ready,), _ = self._ray.wait(list(self._busy), num_returns=1)
+        actor, job = self._busy.pop(ready)
+        try:
+            outcomes = self._ray.get(ready)
+        except self._ray.exceptions.RayActorError:
+            self._idle.append(self._hire())
+            self._bury(job)
+            return
+        self._idle.append(actor)
+        if isinstance(outcomes, MlavlError):
+            raise outcomes
+        for (i, source), outcome in zip(job.files, outcomes, strict=True):
+            features = outcome.features and replace(
+                outcome.features, video=replace(outcome.features.video, path=str(source.path))
+            )
+            self._done[i] = replace(outcome, source=source, features=features)
+
+    def _bury(self, job: _Job) -> None:
+        deaths = job.deaths + 1
+        if deaths < _ATTEMPTS:
+            self._again.extend(_Job([file], deaths) for file in job.files)
+            return
+        for i, source in job.files:
+            cause = f"{deaths} workers of the cluster died over it"
+            hint = "Try it without --ray; --verbose and Ray's own logs tell more."
+            self._done[i] = Outcome(source, None, MediaError(cause, path=source.path, hint=hint))
+
+
+@contextmanager
+def _connected(address: str) -> Iterator[Any]:
+    """Ray, connected for as long as it takes.
+
+    Raises:
+        DeviceError: it isn't installed, or there is no such cluster.
+    """
+    try:
+        import ray
+    except ImportError as error:
+        raise DeviceError("Ray isn't installed", hint="pip install 'mlavl[ray]'.") from error
+    hint = "Start one with `ray start --head`, name its HOST:PORT, or use --ray local."
+    if ":" in address and not _answers(address):  # Ray itself would wait for minutes, and talk
+        raise DeviceError(f"no Ray cluster at {address}", hint=hint)
+    quiet = {"log_to_driver": False, "logging_level": "error"}
+    try:
+        ray.init(address=address, **quiet, **({"include_dashboard": False} if address == LOCAL else {}))
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise DeviceError(f"no Ray cluster at {address}", hint=hint) from error
+    try:
+        yield ray
+    finally:
+        ray.shutdown()
+
+
+def _answers(address: str) -> bool:
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    try:
+        with socket.create_connection((host, int(port)), timeout=10):
+            return True
+    except (OSError, ValueError):
+        return False
+
+
+def _share(ray: Any, device: str, cpus: int) -> tuple[str, dict[str, float], int]:
+    """Device of the actors, what each reserves, and how many there are room for.
+
+    Raises:
+        DeviceError: GPUs are asked for, and the cluster has none.
+    """
+    there = ray.cluster_resources()
+    gpus = int(there.get("GPU", 0))
+    if device.startswith("cuda") and not gpus:
+        raise DeviceError("the Ray cluster has no GPU", hint="Use --device auto or cpu.")
+    if gpus and device != "cpu":
+        return "cuda", {"num_gpus": 1, "num_cpus": 1}, gpus
+    cpus = max(1, min(cpus, int(there.get("CPU", 1))))
+    return "cpu", {"num_cpus": cpus}, max(1, int(there.get("CPU", 1)) // cpus)
