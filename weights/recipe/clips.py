@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from scipy.signal import resample_poly
 from mlavl_cli.features.audio import AudioBackbone
 from mlavl_cli.media.clips import FRAMES_PER_CLIP
 from mlavl_cli.media.sound import SAMPLE_RATE_HZ
+from mlavl_cli.training.simulate.body import JOINTS
 from mlavl_cli.training.simulate.collection import routine_id
 from mlavl_cli.training.simulate.music import RATE_HZ
 from mlavl_cli.training.simulate.scene import pictures
@@ -23,6 +25,12 @@ STRIDE = FRAMES_PER_CLIP // FRAMES
 # What a clip's visual features should tell, beside its action and its accents.
 MEASURES = ("points", "grade", "rotations", "level", "speed", "control", "projection", "landing")
 
+
+_PAIRS = (
+    ("shoulder_l", "shoulder_r"), ("elbow_l", "elbow_r"), ("hand_l", "hand_r"), ("knee", "free_knee"),
+    ("foot", "free_foot"),
+)  # fmt: skip
+POSE, POSE_UNIT = 2 * (3 + 2 * len(_PAIRS)), 0.1  # body heights
 
 PICTURE_SIZE = (224, 126)  # that a routine is drawn at, before it is cut and scaled as for the backbone
 
@@ -37,6 +45,12 @@ class Routine:
     spectrogram: torch.Tensor
     truth: dict
     fps: int
+
+    @cached_property
+    def accents(self) -> np.ndarray:
+        """(F,) the curve of the movement's accents, float32."""
+        t = (np.arange(len(self.pictures)) * STRIDE + STRIDE / 2) / self.fps
+        return curve(t, *np.array(self.truth["movement_accents"]).T).astype(np.float32)
 
     @property
     def starts(self) -> int:
@@ -130,7 +144,8 @@ def _one(routine: Routine, start: int, actions: tuple[str, ...]) -> tuple[np.nda
                 values["level"] = segment["level"] / 4
     measures = np.array([values[name] for name in MEASURES])
     t = begin + (np.arange(FRAMES) * STRIDE + STRIDE / 2) / routine.fps
-    moved, heard = (curve(t, *np.array(truth[name]).T) for name in ("movement_accents", "music_accents"))
+    moved = routine.accents[start : start + FRAMES]
+    heard = curve(t, *np.array(truth["music_accents"]).T)
     size = np.linalg.norm(moved) * np.linalg.norm(heard)
     known = ~np.isnan(measures)
     tempo = np.log2(1 / truth["beat_s"])
@@ -146,10 +161,25 @@ def _one(routine: Routine, start: int, actions: tuple[str, ...]) -> tuple[np.nda
     )
 
 
-def joints_of(routines: list[Routine], starts: list[int]) -> torch.Tensor:
-    """(B, FRAMES, 2 J), from the hip, x and y."""
+def accents_of(routines: list[Routine], starts: list[int]) -> torch.Tensor:
+    """(B, FRAMES), of the movement, at each picture."""
+    return torch.from_numpy(np.stack([r.accents[s : s + FRAMES] for r, s in zip(routines, starts, strict=True)]))
+
+
+def pose_of(routines: list[Routine], starts: list[int], mirrored: bool = False) -> torch.Tensor:
+    """(B, FRAMES, POSE): where hip, neck and head are, then each pair of limbs: its middle, how far apart they are.
+
+    Which of two arms is the left one can't be seen in so small a figure, and isn't asked.
+    """
     clips = np.stack([r.joints[start : start + FRAMES] for r, start in zip(routines, starts, strict=True)])
-    return torch.from_numpy(clips - clips[:, :, :1] * (1, 0)).float().flatten(2)
+    clips = clips - clips[:, :, :1] * (1, 0)  # across: from the hip
+    if mirrored:
+        clips = clips * (-1, 1)
+    at = {name: clips[:, :, i] for i, name in enumerate(JOINTS)}
+    found = [at["hip"], at["neck"], at["head"]]
+    for one, other in _PAIRS:
+        found += [(at[one] + at[other]) / 2, np.abs(at[one] - at[other])]
+    return torch.from_numpy(np.concatenate(found, -1)).float()
 
 
 def pictures_of(routines: list[Routine], starts: list[int]) -> torch.Tensor:

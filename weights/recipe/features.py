@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 from clips import FRAMES, Routine, draw, pictures_of, spectrograms_of
-from pretrain import PICTURE, TRAIN, VAL
+from pretrain import TRAIN, VAL
+from tower import PICTURE
 
 from mlavl_cli.bundle import find_bundle
 from mlavl_cli.device import place

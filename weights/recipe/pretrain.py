@@ -4,7 +4,9 @@
 
 What they learn:
 
-    pose         first, and beside the rest: where the joints are in a frame, from its tokens
+    frames       in each frame, from its token after all layers but the last: where the joints are, and how much of an
+                 accent it shows; the latter also as a row that is zero but for the frame's own place in the clip
+    attention    from step POINTED on: two heads of the clip's token attend to a frame as it shows an accent (tower.py)
     video-text   which of the sport's action prompts a clip shows (softmax over all prompts, CLIP's objective)
     audio-text   the same from the music, as far as it tells
     audio-video  which music belongs to a clip: against the other clips' and against its own, moved by 0.2 to 0.8 s
@@ -22,17 +24,27 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from clips import FRAMES, MEASURES, Routine, clip_truth, draw, joints_of, pictures_of, spectrograms_of
-from mini_untrained import save_tokenizer, text_tower
+from clips import (
+    FRAMES,
+    MEASURES,
+    POSE,
+    POSE_UNIT,
+    Routine,
+    accents_of,
+    clip_truth,
+    draw,
+    pictures_of,
+    pose_of,
+    spectrograms_of,
+)
+from text_tower import save_tokenizer, text_tower
 from torch import nn
 from torch.nn import functional as F
+from tower import HEADS, LAYERS, MIDDLING, PICTURE, STEEP, WIDTH, keep_times_apart, point_at_accents, save_visual, start
 from transformers import (
     ASTConfig,
     ASTFeatureExtractor,
     ASTModel,
-    TimesformerConfig,
-    TimesformerModel,
-    TimesformerVideoProcessor,
 )
 
 from mlavl_cli.bundle import BackboneSpec, Bundle, write_bundle
@@ -43,17 +55,15 @@ from mlavl_cli.features.visual import load_visual
 from mlavl_cli.files import atomic_write
 from mlavl_cli.media.clips import FRAMES_PER_CLIP
 from mlavl_cli.training.metrics import auc, pearson
-from mlavl_cli.training.simulate.body import JOINTS
 from mlavl_cli.training.simulate.style import TRAINING, VALIDATION
 from mlavl_cli.training.simulate.write import Recipe
 
 SEED = 20261123
-WIDTH, LAYERS, MUSIC_LAYERS, PICTURE, MEL_BINS, TEXT_WIDTH, SHARED = 96, 3, 2, 64, 64, 64, 64
-TRAIN = [Recipe(1000, i, TRAINING[i % len(TRAINING)]) for i in range(480)]
+APART, POINTED = 2500, 3000  # steps from which times are kept apart, and from which the keys are held to accents
+MUSIC_WIDTH, MUSIC_LAYERS, MEL_BINS, TEXT_WIDTH, SHARED = 96, 2, 64, 64, 64
+TRAIN = [Recipe(1000, i, TRAINING[i % len(TRAINING)]) for i in range(960)]
 VAL = [Recipe(2000, i, VALIDATION[0]) for i in range(48)]
-POSE_STEPS, POSE_BATCH = 1200, 384  # of pairs of frames
-STEPS, BATCH, LR, WARM_UP = 1700, 80, 1e-3, 60
-PATCHES = (PICTURE // 16) ** 2
+STEPS, BATCH, LR, WARM_UP = 4400, 80, 1e-3, 60
 FITS = 0.6  # clips whose movement follows the music this well have a music to be found
 
 
@@ -66,14 +76,16 @@ class Pretraining(nn.Module):
         save_visual(folder / "visual")
         self.look = load_visual(BackboneSpec(str(folder / "visual"), local=True), place("cpu", "fp32"))
         self.look.requires_grad_(True)
-        start_wide(self.look.network.model)
-        self.pose = nn.Linear(PATCHES * WIDTH, 2 * len(JOINTS))
+        start(self.look.network.model)
+        self.pose, self.accent, self.placed = nn.Linear(WIDTH, POSE), nn.Linear(WIDTH, 1), nn.Linear(WIDTH, FRAMES)
         self.ear = ASTModel(
             ASTConfig(
-                hidden_size=WIDTH, num_hidden_layers=MUSIC_LAYERS, num_attention_heads=4, intermediate_size=2 * WIDTH,
+                hidden_size=MUSIC_WIDTH, num_hidden_layers=MUSIC_LAYERS, num_attention_heads=4,
+                intermediate_size=2 * MUSIC_WIDTH,
                 num_mel_bins=MEL_BINS, max_length=128, frequency_stride=16, time_stride=8,
             )
         )  # fmt: skip
+        self.ear.set_attn_implementation("eager")  # with so narrow heads twice as fast
         nn.init.trunc_normal_(self.ear.embeddings.position_embeddings, std=0.02)
         extractor = ASTFeatureExtractor(num_mel_bins=MEL_BINS, max_length=128)
         self.listen = AudioBackbone(self.ear, MEL_BINS, extractor.mean, extractor.std, place("cpu", "fp32"))
@@ -82,26 +94,24 @@ class Pretraining(nn.Module):
         self.read = text_tower(tokenizer, TEXT_WIDTH)
         count = len(prompts.actions)
         self.tokens = dict(tokenizer(prompts.texts[: 2 * count], padding=True, return_tensors="pt"))
-        self.to_text, self.music_to_text = nn.Linear(WIDTH, TEXT_WIDTH), nn.Linear(WIDTH, TEXT_WIDTH)
-        self.to_shared, self.music_to_shared = nn.Linear(WIDTH, SHARED), nn.Linear(WIDTH, SHARED)
+        self.to_text, self.music_to_text = nn.Linear(WIDTH, TEXT_WIDTH), nn.Linear(MUSIC_WIDTH, TEXT_WIDTH)
+        self.to_shared, self.music_to_shared = nn.Linear(WIDTH, SHARED), nn.Linear(MUSIC_WIDTH, SHARED)
         self.measures = nn.Linear(WIDTH, len(MEASURES))
-        self.accents, self.music_accents = nn.Linear(WIDTH, FRAMES), nn.Linear(WIDTH, FRAMES)
-        self.tempo = nn.Linear(WIDTH, 1)
+        self.accents, self.music_accents = nn.Linear(WIDTH, FRAMES), nn.Linear(MUSIC_WIDTH, FRAMES)
+        self.tempo = nn.Linear(MUSIC_WIDTH, 1)
+        self.last = self.look.network.model.encoder.layer[-1].attention.attention.qkv
+        self.last.register_forward_pre_hook(lambda _, given: setattr(self, "attended", given[0]))
         self.heat = nn.Parameter(torch.full((3,), math.log(10.0)))
 
     def see(self, pictures: torch.Tensor, mirrored: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
-        """uint8 (B, F, height, width, 3) -> clips (B, WIDTH), joints of each frame (B, F, 2 J)."""
+        """uint8 (B, FRAMES, height, width, 3) -> clips (B, WIDTH), the token of each frame (B, FRAMES, WIDTH)."""
         pixels = pictures.permute(0, 1, 4, 2, 3).float()
         if self.training:
             pixels = disturbed(pixels.flip(-1) if mirrored else pixels)
-        frames = pixels.shape[1]
-        timesformer = self.look.network.model
-        timesformer.config.num_frames = frames  # pairs of frames first, whole clips later
+        pixels = pixels * self.look.factor + self.look.offset
         with torch.autocast("cpu", torch.bfloat16):
-            tokens = timesformer(pixels * self.look.factor + self.look.offset).last_hidden_state.float()
-        timesformer.config.num_frames = FRAMES
-        by_frame = tokens[:, 1:].unflatten(1, (PATCHES, frames)).transpose(1, 2).flatten(2)
-        return tokens[:, 0], self.pose(by_frame)
+            seen = self.look.network.model(pixels, output_hidden_states=True)
+        return seen.last_hidden_state[:, 0].float(), seen.hidden_states[LAYERS - 1][:, 1:].float()
 
     def hear(self, spectrograms: list[torch.Tensor]) -> torch.Tensor:
         """Of one length each -> (B, WIDTH)."""
@@ -110,18 +120,6 @@ class Pretraining(nn.Module):
             spectrograms = spectrograms + 0.15 * torch.randn(len(spectrograms), 1, 1)
         with torch.autocast("cpu", torch.bfloat16):
             return self.listen.pooled(spectrograms).float()
-
-
-def start_wide(timesformer: TimesformerModel) -> None:
-    """The library's start (0.02) is for wide models; this narrow one would hardly move."""
-    for module in timesformer.modules():
-        if isinstance(module, nn.Linear):
-            nn.init.xavier_uniform_(module.weight)
-        elif isinstance(module, nn.Conv2d):
-            nn.init.xavier_uniform_(module.weight.flatten(1))
-    places = timesformer.embeddings
-    for table in (places.position_embeddings, places.time_embeddings, places.cls_token):
-        nn.init.normal_(table, std=0.3)
 
 
 def disturbed(pixels: torch.Tensor) -> torch.Tensor:
@@ -133,23 +131,32 @@ def disturbed(pixels: torch.Tensor) -> torch.Tensor:
     return (pixels.roll((up, left), (-2, -1)) + 128 + 6 * torch.randn(count, 1, 1, 1, 1)).clamp(0, 255)
 
 
-def pose_error(
-    model: Pretraining, found: torch.Tensor, routines: list[Routine], starts: list[int], mirrored: bool
-) -> torch.Tensor:
-    true = joints_of(routines, starts)[:, : found.shape[1]]
-    if mirrored:
-        true = true * torch.tensor([-1.0, 1.0]).repeat(len(JOINTS))
-    return 20 * F.mse_loss(found, true)
+def frame_errors(
+    model: Pretraining, by_frame: torch.Tensor, routines: list[Routine], starts: list[int], mirrored: bool, hold: bool
+) -> dict[str, torch.Tensor]:
+    """What each frame's token should tell."""
+    accents = accents_of(routines, starts)
+    placed = torch.diag_embed(accents)
+    keys = [WIDTH + (head + 1) * WIDTH // HEADS - 1 for head in range(len(STEEP))]
+    guessed = F.linear(model.attended.float(), model.last.weight[keys], model.last.bias[keys]) / torch.tensor(STEEP)
+    middling = torch.full_like(accents.flatten(), MIDDLING)
+    attended = torch.stack([middling, accents.flatten()], 1)[..., None].expand_as(guessed)
+    return {
+        "attention": 40 * F.mse_loss(guessed, attended) if hold else torch.zeros(()),
+        "pose": (((model.pose(by_frame) - pose_of(routines, starts, mirrored)) / POSE_UNIT) ** 2).mean(),
+        "accent": 20 * F.mse_loss(model.accent(by_frame)[..., 0], accents),
+        "placed": 10 * F.mse_loss(model.placed(by_frame), placed, reduction="sum") / accents.numel(),
+    }
 
 
-def losses(model: Pretraining, routines: list[Routine], rng: np.random.Generator, prompts: Prompts) -> dict:
+def losses(model: Pretraining, routines: list[Routine], rng: np.random.Generator, prompts: Prompts, hold: bool) -> dict:
     """One batch's terms, weighted."""
     starts = [int(rng.integers(routine.starts)) for routine in routines]
     true = clip_truth(routines, starts, prompts.actions)
     moved_by = rng.choice((-1, 1), len(routines)) * rng.uniform(0.2, 0.8, len(routines))
     music = [spectrograms_of(routines, starts, shift, model.listen) for shift in (np.zeros(len(routines)), moved_by)]
     mirrored = bool(rng.random() < 0.5)
-    seen, joints = model.see(pictures_of(routines, starts), mirrored)
+    seen, by_frame = model.see(pictures_of(routines, starts), mirrored)
     heard, false = model.hear(music[0] + music[1]).chunk(2)
     texts = F.normalize(model.read(**model.tokens).text_embeds, dim=-1).chunk(2)
     heat = model.heat.exp().clamp(max=100)
@@ -166,13 +173,13 @@ def losses(model: Pretraining, routines: list[Routine], rng: np.random.Generator
     right = torch.arange(len(seen))[fits]
     error = (model.measures(seen) - true.measures) ** 2 * true.known
     return {
-        "pose": pose_error(model, joints, routines, starts, mirrored),
+        **frame_errors(model, by_frame, routines, starts, mirrored, hold),
         "video-text": against(model.to_text(seen), texts[0], heat[0]),
         "audio-text": 0.1 * against(model.music_to_text(heard), texts[1], heat[1]),
-        "audio-video": 0.5 * F.cross_entropy(torch.cat([pairs, moved], 1)[fits], right)
-        + 0.25 * F.cross_entropy(pairs.T[fits], right),
-        "accents": 8 * F.mse_loss(model.accents(seen), true.moved),
-        "music accents": 8 * F.mse_loss(model.music_accents(heard), true.heard),
+        "audio-video": F.cross_entropy(torch.cat([pairs, moved], 1)[fits], right)
+        + 0.5 * F.cross_entropy(pairs.T[fits], right),
+        "accents": 30 * F.mse_loss(model.accents(seen), true.moved),
+        "music accents": 15 * F.mse_loss(model.music_accents(heard), true.heard),
         "tempo": 0.5 * F.mse_loss(model.tempo(heard)[:, 0], true.tempo),
         "measures": 6 * (error.sum(0) / true.known.sum(0).clamp(min=1)).sum(),
     }
@@ -187,12 +194,13 @@ def validate(model: Pretraining, routines: list[Routine], prompts: Prompts) -> d
     """What one linear layer reads from the features of another style's clips."""
     model.eval()
     rng = np.random.default_rng(0)
-    parts, far = [], []
+    parts, far, by_frames = [], [], []
     for _ in range(6):
         starts = [int(rng.integers(routine.starts)) for routine in routines]
         true = clip_truth(routines, starts, prompts.actions)
-        seen, joints = model.see(pictures_of(routines, starts))
-        far.append(((joints - joints_of(routines, starts)) ** 2).mean())
+        seen, by_frame = model.see(pictures_of(routines, starts))
+        far.append(((model.pose(by_frame) - pose_of(routines, starts)) ** 2).mean())
+        by_frames.append(model.accent(by_frame)[..., 0])
         heard, half = (
             model.hear(spectrograms_of(routines, starts, np.full(len(routines), shift), model.listen))
             for shift in (0.0, 0.5)
@@ -217,6 +225,7 @@ def validate(model: Pretraining, routines: list[Routine], prompts: Prompts) -> d
     out["accents"] = correlation(
         torch.cat([model.accents(p[1]) for p in parts]), torch.cat([p[0].moved for p in parts])
     )
+    out["accents by frame"] = correlation(torch.cat(by_frames), torch.cat([p[0].moved for p in parts]))
     heard = torch.cat([model.music_accents(p[2]) for p in parts])
     out["music accents"] = correlation(heard, torch.cat([p[0].heard for p in parts]))
     out["tempo"] = correlation(
@@ -230,30 +239,17 @@ def validate(model: Pretraining, routines: list[Routine], prompts: Prompts) -> d
     return out
 
 
-def save_visual(folder: Path) -> None:
-    config = TimesformerConfig(
-        image_size=PICTURE, patch_size=16, num_frames=FRAMES, hidden_size=WIDTH, num_hidden_layers=LAYERS,
-        num_attention_heads=4, intermediate_size=2 * WIDTH, hidden_dropout_prob=0.0,
-    )  # fmt: skip
-    TimesformerModel(config).save_pretrained(folder)
-    crop = {"height": PICTURE, "width": PICTURE}
-    processor = TimesformerVideoProcessor(
-        size={"shortest_edge": PICTURE}, crop_size=crop, image_mean=[0.75] * 3, image_std=[0.2] * 3
-    )
-    processor.save_pretrained(folder)  # ice and floors are light: what is near zero is background
-
-
 def train(out: Path, model: Pretraining, routines: list[Routine], judged: list[Routine], prompts: Prompts) -> None:
-    """Pose on pairs of frames, then everything on clips."""
+    """AdamW, a warm-up, a half cosine."""
     by_rate = {fps: [r for r in routines if r.fps == fps] for fps in sorted({r.fps for r in routines})}
     shares = np.array([len(found) for found in by_rate.values()]) / len(routines)
     optimizer = torch.optim.AdamW(model.parameters(), lr=LR, weight_decay=0.02)
 
     def rate(step: int) -> float:
-        first, of = (0, POSE_STEPS) if step < POSE_STEPS else (POSE_STEPS, STEPS)
-        done = (step - first) / of
-        least = 0.4 if step < POSE_STEPS else 0.02  # the second part goes on from where the first one slowed down
-        return min(1, (step - first + 1) / WARM_UP) * (least + (1 - least) * (1 + math.cos(math.pi * done)) / 2)
+        if step >= APART:
+            return 0.26 * (STEPS - step) / (STEPS - APART)
+        high = 1.0 if step < 1000 else 0.5  # to break away from the start, then to settle
+        return high * min(1, (step + 1) / WARM_UP) * (0.02 + 0.49 * (1 + math.cos(math.pi * step / 5000)))
 
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
     first, saved = 0, out / "pretrain.pt"
@@ -264,24 +260,22 @@ def train(out: Path, model: Pretraining, routines: list[Routine], judged: list[R
         schedule.load_state_dict(state["schedule"])
         first = state["step"]
     begin, sums, counted = time.time(), {}, 0
-    for step in range(first, POSE_STEPS + STEPS):
+    for step in range(first, STEPS):
         rng = np.random.default_rng([SEED, step])
+        if step == APART:
+            keep_times_apart(model.look.network.model)
+        if step in (APART, POINTED):
+            point_at_accents(model, routines, rng)
         torch.manual_seed(SEED + step)
-        if step < POSE_STEPS:
-            chosen = [routines[i] for i in rng.choice(len(routines), POSE_BATCH)]
-            starts = [int(rng.integers(routine.starts)) for routine in chosen]
-            mirrored = bool(rng.random() < 0.5)
-            pairs = torch.from_numpy(np.stack([r.pictures[s : s + 2] for r, s in zip(chosen, starts, strict=True)]))
-            _, joints = model.see(pairs, mirrored)
-            terms = {"pose": pose_error(model, joints, chosen, starts, mirrored)}
-        else:
-            found = by_rate[list(by_rate)[rng.choice(len(by_rate), p=shares)]]
-            chosen = [found[i] for i in rng.choice(len(found), BATCH, replace=len(found) < BATCH)]
-            terms = losses(model, chosen, rng, prompts)
+        found = by_rate[list(by_rate)[rng.choice(len(by_rate), p=shares)]]
+        chosen = [found[i] for i in rng.choice(len(found), BATCH, replace=len(found) < BATCH)]
+        terms = losses(model, chosen, rng, prompts, hold=step >= POINTED)
         optimizer.zero_grad(set_to_none=True)
         sum(terms.values()).backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
+        if step >= APART:
+            keep_times_apart(model.look.network.model)
         schedule.step()
         counted += 1
         for name, value in terms.items():
@@ -291,7 +285,7 @@ def train(out: Path, model: Pretraining, routines: list[Routine], judged: list[R
             said = "  ".join(f"{name} {value / counted:.3f}" for name, value in sums.items())
             print(f"{done}  {(time.time() - begin) / (done - first):.2f} s a step  {said}", flush=True)
             sums, counted = {}, 0
-        if done % 250 == 0 or done == POSE_STEPS + STEPS:
+        if done % 250 == 0 or done == STEPS:
             print("   val", {k: round(v, 3) for k, v in validate(model, judged, prompts).items()}, flush=True)
             state = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
             with atomic_write(saved) as file:

@@ -97,17 +97,17 @@ def move(programme: Programme, look: Look, rng: np.random.Generator) -> Motion:
         pose[:, PART[part]] *= 0.75 + 0.4 * skater.projection
     beat = _pulses(t, programme.accent_s, programme.accent)
     calm = 1 - pose[:, PART["down"]]
-    for part, degrees in (("up_l", 62), ("up_r", 62), ("knee", 24), ("lean", -7)):
+    for part, degrees in (("up_l", 80), ("up_r", 80), ("knee", -12), ("lean", -10)):
         pose[:, PART[part]] += degrees * large * beat * calm
     wobble = (1 - skater.control) * np.ones(frames)
-    for part, degrees in (("side", 9), ("lean", 8), ("up_l", 14), ("up_r", 14)):
-        noise = gaussian_filter1d(rng.normal(0, 1, frames), look.fps * 0.05)
+    for part, degrees in (("side", 10), ("lean", 9), ("up_l", 9), ("up_r", 9)):
+        noise = gaussian_filter1d(rng.normal(0, 1, frames), look.fps * 0.09)
         pose[:, PART[part]] += degrees * wobble * noise / max(noise.std(), 1e-6)
 
     ground, heading, speed = _path(t, keys, skater.speed, skater.layout, rng)
     turn_t, turned = (np.array(values) for values in zip(*keys.turns, strict=True))
     yaw = heading + 2 * np.pi * np.interp(t, turn_t, turned)
-    height = np.zeros(frames)
+    height = 0.09 * large * beat * calm
     for start, end, high in keys.jumps:
         phase = np.clip((t - start) / (end - start), 0, 1)
         height += 4 * high * phase * (1 - phase)

@@ -18,9 +18,9 @@ _J = {name: i for i, name in enumerate(JOINTS)}
 _LIMBS = (
     ("hip", "free_knee", 0.075, "legs"), ("free_knee", "free_foot", 0.055, "legs"),
     ("hip", "knee", 0.08, "legs"), ("knee", "foot", 0.058, "legs"),
-    ("shoulder_r", "elbow_r", 0.048, "sleeves"), ("elbow_r", "hand_r", 0.04, "skin"),
+    ("shoulder_r", "elbow_r", 0.056, "sleeves"), ("elbow_r", "hand_r", 0.05, "sleeves"),
     ("hip", "neck", 0.135, "dress"), ("shoulder_l", "shoulder_r", 0.07, "dress"),
-    ("shoulder_l", "elbow_l", 0.048, "sleeves"), ("elbow_l", "hand_l", 0.04, "skin"),
+    ("shoulder_l", "elbow_l", 0.056, "sleeves"), ("elbow_l", "hand_l", 0.05, "sleeves"),
     ("neck", "head", 0.05, "skin"),
 )  # fmt: skip
 

@@ -142,7 +142,7 @@ def draw_look(style: Style, rng: np.random.Generator) -> Look:
         skin=skin,
         hair=_colour(rng.uniform(0.02, 0.13), rng.uniform(0.3, 0.7), rng.uniform(0.1, 0.6)),
         skirt=bool(rng.random() < 0.6),
-        sleeves=bool(rng.random() < 0.5),
+        sleeves=bool(rng.random() < 0.8),
         figure=rng.uniform(*style.figure),
         limb=rng.uniform(*style.limb),
         leg=rng.uniform(*style.leg),
