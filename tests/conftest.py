@@ -17,6 +17,8 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from mlavl_cli.scores.result import UNFAMILIAR
+
 RATE = 44_100
 
 
@@ -116,7 +118,7 @@ def run() -> Callable[..., Run]:
         result = CliRunner().invoke(app, [str(arg) for arg in args], input=stdin)
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             raise result.exception
-        return Run(result.exit_code, result.stdout, result.stderr)
+        return Run(result.exit_code, result.stdout, _expected(result.stderr))
 
     return call
 
@@ -131,7 +133,12 @@ def shell(*args: object, stdin: bytes | None = None, cwd: Path | None = None, **
         env={**os.environ, **environment},
         timeout=300,
     )
-    return Run(done.returncode, done.stdout.decode(), done.stderr.decode())
+    return Run(done.returncode, done.stdout.decode(), _expected(done.stderr.decode()))
+
+
+def _expected(stderr: str) -> str:
+    """Without what is true of every video these tests draw: that the embedded weights have seen nothing like it."""
+    return "".join(line for line in stderr.splitlines(keepends=True) if not line.rstrip().endswith(UNFAMILIAR))
 
 
 @pytest.fixture(scope="session")

@@ -106,7 +106,10 @@ def mini_with(folder, **changes):
         for role in ("visual", "audio", "text")
     }
     heads = {target: folder / path.relative_to(mini.folder) for target, path in mini.heads.items()}
-    bundle = Bundle(**{**vars(mini), "folder": folder, "heads": heads, **inside, "files": {}, **changes})
+    domain = folder / mini.domain.relative_to(mini.folder)
+    bundle = Bundle(
+        **{**vars(mini), "folder": folder, "heads": heads, **inside, "domain": domain, "files": {}, **changes}
+    )
     write_bundle(bundle)
     return bundle
 
@@ -120,14 +123,14 @@ def test_a_head_of_the_wrong_width_is_said_before_extraction(run, routine, tmp_p
 
     bundle = mini_with(tmp_path / "wide")
     target, path = next(iter(bundle.heads.items()))
-    dims = HeadDims(768, 2, audio_dim=64, text_dim=16, width=32, heads=4)
+    dims = HeadDims(768, 2, audio_dim=96, text_dim=16, width=32, heads=4)
     save_head(
         path, Head(MLAVL(dims, torch.zeros(dims.prompts, 16)), target, (0.0, 1.0), ("a", "b", "c", "d", "e", "f"))
     )
     result = run("score", routine, "-w", bundle.folder)
     assert result.exit_code == 1
     assert len(result.stderr.splitlines()) == 1
-    assert f"visual features are 64 wide, but the {target} head of mini takes 768" in result.errors[0]
+    assert f"visual features are 192 wide, but the {target} head of mini takes 768" in result.errors[0]
 
 
 def test_weights_without_heads_extract_and_explain(run, routine, tmp_path):

@@ -22,7 +22,7 @@ def test_a_store_mirrors_the_folder(run, folder, tmp_path):
         result.stdout.splitlines()
     )
     features = read_features(tmp_path / "out" / "one.mp4.safetensors")
-    assert features.visual.shape == features.audio.shape == (2, 64)
+    assert (features.visual.shape, features.audio.shape) == ((2, 192), (2, 96))
     with safe_open(tmp_path / "out" / "one.mp4.safetensors", "np") as file:
         about = json.loads(file.metadata()["mlavl"])
     assert about["provenance"]["precision"] == "fp32"

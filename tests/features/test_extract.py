@@ -72,8 +72,8 @@ def test_progress_counts_every_clip(tmp_path, backbones):
 
 def test_public_function(routine):
     features = mlavl_cli.extract_features(routine, precision="fp32", device="cpu")
-    assert features.visual.shape == (2, 64)
-    assert features.audio.shape == (2, 64)
+    assert features.visual.shape == (2, 192)
+    assert features.audio.shape == (2, 96)
 
 
 def test_many_videos_come_in_order_with_the_numbers_they_get_alone(tmp_path, backbones):

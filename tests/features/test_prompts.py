@@ -52,7 +52,7 @@ def test_text_tower_is_the_library_s():
     spec = find_bundle("mini").text
     texts = sport_prompts("skating").texts[:5]
     ours = encode_prompts(texts, spec)
-    model = CLIPTextModelWithProjection.from_pretrained(spec.source).eval()
+    model = CLIPTextModelWithProjection.from_pretrained(spec.source).float().eval()
     tokenizer = AutoTokenizer.from_pretrained(spec.source)
     with torch.inference_mode():
         alone = [model(**tokenizer(text, return_tensors="pt")).text_embeds for text in texts]

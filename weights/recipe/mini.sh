@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes weights/mini from nothing but seeds: backbones, then heads on the features of the same simulated routines, then
 # one look at a style that no step before has seen. About an hour and a half on two cores; run it again to go on where
-# it stopped.
+# it stopped. WORK/mini without its runs/ is weights/mini.
 #
 #     weights/recipe/mini.sh WORK
 set -euo pipefail
