@@ -16,6 +16,7 @@ from mlavl_cli.errors import DeviceError, FeatureError, WeightsError
 from mlavl_cli.features.audio import AudioBackbone, load_audio
 from mlavl_cli.features.background import Background
 from mlavl_cli.features.routine import RoutineFeatures
+from mlavl_cli.features.rows import Rows
 from mlavl_cli.features.visual import VisualBackbone, load_visual
 from mlavl_cli.media.clips import FRAMES_PER_CLIP, ClipReader, Tail
 from mlavl_cli.media.decode import VideoInfo
@@ -183,7 +184,8 @@ class _Routine:
         self._error: Exception | None = None
         self._end: _End | None = None
         self._taken = 0
-        self.rows: list[tuple[tuple[float, float], torch.Tensor, torch.Tensor | None]] = []
+        self._spans: list[tuple[float, float]] = []
+        self._visual, self._audio = Rows(), Rows()
 
     def clips(self) -> Iterator[_Prepared]:
         try:
@@ -199,7 +201,14 @@ class _Routine:
 
     @property
     def complete(self) -> bool:
-        return self.read and len(self.rows) == self._taken
+        return self.read and len(self._spans) == self._taken
+
+    def add(self, span: tuple[float, float], visual: torch.Tensor, audio: torch.Tensor | None) -> None:
+        """One clip's features, in order."""
+        self._spans.append(span)
+        self._visual.append(visual)
+        if audio is not None:
+            self._audio.append(audio)
 
     def outcome(self) -> RoutineFeatures | Exception:
         try:
@@ -208,19 +217,16 @@ class _Routine:
             return error
 
     def _features(self) -> RoutineFeatures:
-        spans, visual, audio = zip(*self.rows, strict=True)
-        warnings = list(self._end.warnings)
-        if not self._end.info.has_audio:
-            warnings.append("no sound: only the visual branch can score it")
-        start_s, end_s = np.array(spans, np.float64).T
+        silent = () if self._end.info.has_audio else ("no sound: only the visual branch can score it",)
+        start_s, end_s = np.array(self._spans, np.float64).T
         return RoutineFeatures(
-            visual=torch.stack(visual).cpu().numpy(),  # the first time that a GPU is waited for
-            audio=None if audio[0] is None else torch.stack(audio).cpu().numpy(),
+            visual=self._visual.numpy(),  # the first time that a GPU is waited for
+            audio=self._audio.numpy() if len(self._audio) else None,
             start_s=start_s.copy(),
             end_s=end_s.copy(),
             video=self._end.info,
             provenance=provenance(self._backbones.identity, self._cutting, self._backbones.placement.precision),
-            warnings=tuple(warnings),
+            warnings=(*self._end.warnings, *silent),
         )
 
     def close(self) -> None:
@@ -249,7 +255,7 @@ def _encode(batch: list[tuple[_Routine, _Prepared]], backbones: Backbones, on_cl
             _encode(part, backbones, on_clips)
         return
     for (routine, clip), row in zip(batch, visual, strict=True):
-        routine.rows.append((clip.span, row, None if clip.sound is None else next(audio)))
+        routine.add(clip.span, row, None if clip.sound is None else next(audio))
     if on_clips:
         on_clips(len(clips), clips[-1].span[1], clips[-1].info)
 
