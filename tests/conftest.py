@@ -137,7 +137,10 @@ def shell(*args: object, stdin: bytes | None = None, cwd: Path | None = None, **
 
 
 def _expected(stderr: str) -> str:
-    """Without what is true of every video these tests draw: that the embedded weights have seen nothing like it."""
+    """Without what the embedded weights say of nearly every video that tests draw: that they know nothing like it.
+
+    tests/scores/test_domain.py looks at what really is printed.
+    """
     return "".join(line for line in stderr.splitlines(keepends=True) if not line.rstrip().endswith(UNFAMILIAR))
 
 

@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from mlavl_cli.device import Placement
+from mlavl_cli.device import Placement, place
 from mlavl_cli.errors import DeviceError, MediaError, MlavlError
 from mlavl_cli.features.extract import Backbones, Progress
-from mlavl_cli.features.extractor import Extractor, Outcome, load_extractor
+from mlavl_cli.features.extractor import Extractor, LookedUp, Outcome, load_extractor, stored_first
 from mlavl_cli.files import Input
 
 LOCAL = "local"
@@ -67,16 +67,12 @@ class ClusterExtractor:
             DeviceError: no Ray, no such cluster, or nothing in it to run on.
             WeightsError: the backbones can't be had on an actor's machine.
         """
-        looked_up = ((source, self._local.stored(source)) for source in sources)
-        for source, features in looked_up:
-            if features is None:
-                break
-            yield Outcome(source, features, fresh=False)
-        else:
-            return  # all were there: no cluster was needed
+        return stored_first(sources, self._local.stored, self._extract)
+
+    def _extract(self, looked_up: Iterator[LookedUp]) -> Iterator[Outcome]:
         with _connected(self._cluster.address) as ray:
             crew = _Crew(ray, self._make, *_share(ray, self._device, self._cluster.cpus))
-            yield from crew.work(chain([(source, None)], looked_up))
+            yield from crew.work(looked_up)
 
 
 def load_cluster_extractor(
@@ -95,8 +91,8 @@ def load_cluster_extractor(
     if Path(weights).is_dir():
         weights = Path(weights).absolute()
     make = partial(load_extractor, weights, precision=precision, **settings)
-    local = load_extractor(weights, **settings)
-    local.wanted["precision"] = precision  # which may be one that this machine hasn't
+    # The precision may be one that this machine hasn't: here only heads run.
+    local = load_extractor(weights, precision=precision, placement=place(), **settings)
     return ClusterExtractor(make, local, cluster, device)
 
 
@@ -137,8 +133,8 @@ class _Crew:
     def _hire(self) -> Any:
         return self._actor.remote(self._make, self._device)
 
-    def work(self, looked_up: Iterator[tuple[Input, Any]]) -> Iterator[Outcome]:
-        """Files, with their stored features where there are any -> outcomes in order."""
+    def work(self, looked_up: Iterator[LookedUp]) -> Iterator[Outcome]:
+        """Outcomes in order."""
         numbered = enumerate(looked_up)
         told, taken, exhausted = 0, 0, False
         while True:
@@ -182,7 +178,8 @@ class _Crew:
             features = outcome.features and replace(
                 outcome.features, video=replace(outcome.features.video, path=str(source.path))
             )
-            self._done[i] = replace(outcome, source=source, features=features)
+            # Fresh for us, even where the worker found in the store what a dead one had finished.
+            self._done[i] = replace(outcome, source=source, features=features, fresh=True)
 
     def _bury(self, job: _Job) -> None:
         deaths = job.deaths + 1

@@ -48,6 +48,23 @@ class Outcome:
         return self.features
 
 
+LookedUp = tuple[Input, RoutineFeatures | None]  # a file, and its stored features where there are any
+
+
+def stored_first(
+    sources: Iterable[Input],
+    stored: Callable[[Input], RoutineFeatures | None],
+    extract: Callable[[Iterator[LookedUp]], Iterator[Outcome]],
+) -> Iterator[Outcome]:
+    """Outcomes in order; `extract` is called once, with the first file that isn't stored and all after it."""
+    looked_up = ((source, stored(source)) for source in sources)
+    for source, features in looked_up:
+        if features is None:
+            yield from extract(chain([(source, None)], looked_up))
+        else:
+            yield Outcome(source, features, fresh=False)
+
+
 class Extractor:
     """Features of files by one set of backbones, through a store where there is one. Backbones load when first needed.
 
@@ -77,7 +94,7 @@ class Extractor:
         self.bundle, self.placement, self.store = bundle, placement, store
         self.cutting, self.batch_size, self.workers = cutting, batch_size, workers
         self._specs = (visual, audio)
-        self.wanted = provenance(describe(bundle, *self._specs), cutting, precision)
+        self._wanted = provenance(describe(bundle, *self._specs), cutting, precision)
 
     @cached_property
     def backbones(self) -> Backbones:
@@ -85,7 +102,7 @@ class Extractor:
 
     def stored(self, source: Input) -> RoutineFeatures | None:
         """The store's features of this file, if they are there and good."""
-        return self.store.get(source, self.wanted) if self.store else None
+        return self.store.get(source, self._wanted) if self.store else None
 
     def run(
         self,
@@ -103,20 +120,17 @@ class Extractor:
         Raises:
             WeightsError: the backbones can't be had.
         """
-        looked_up = ((source, self.stored(source)) for source in sources)
-        for source, features in looked_up:
-            if features is None:
-                break
-            yield Outcome(source, features, fresh=False)
-        else:
-            return  # all were there: no backbone was needed
+        return stored_first(sources, self.stored, lambda rest: self._extract(rest, on_clips, check))
+
+    def _extract(
+        self, looked_up: Iterator[LookedUp], on_clips: Progress | None, check: Callable[[Backbones], None] | None
+    ) -> Iterator[Outcome]:
         if check:
             check(self.backbones)
-        first = source
         pending: deque[tuple[Input, bool, os.stat_result | None]] = deque()  # fresh?, and the file as it was
 
         def jobs() -> Iterator[Path | RoutineFeatures]:
-            for source, features in chain([(first, None)], looked_up):
+            for source, features in looked_up:
                 pending.append((source, features is None, _status(source.path)))
                 yield source.path if features is None else features
 
@@ -164,8 +178,9 @@ def load_extractor(
     cutting: Cutting = PAPER_CUTTING,
     batch_size: int | None = None,
     workers: int = DECODERS,
+    placement: Placement | None = None,
 ) -> Extractor:
-    """An Extractor from what a command line says: names, ids and folders.
+    """An Extractor from what a command line says: names, ids and folders; `placement` comes before `device`.
 
     Raises:
         WeightsError: no such bundle or backbone.
@@ -173,7 +188,7 @@ def load_extractor(
     """
     return Extractor(
         find_bundle(weights),
-        place(device, precision),
+        placement or place(device, precision),
         precision,
         *(parse_backbone(source) if source else None for source in (visual, audio)),
         FeatureStore(store) if store else None,

@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
+from mlavl_cli.cli.app import app
 from mlavl_cli.errors import WeightsError
 from mlavl_cli.scores.domain import fit_domain, load_domain, save_domain
+from mlavl_cli.scores.result import UNFAMILIAR
 
 
 def routines(seed: int, count: int, scale: float = 1.0, shift: float = 0.0) -> list[np.ndarray]:
@@ -78,6 +81,9 @@ def test_another_kind_of_video_is_flagged_and_one_of_the_same_kind_is_not(run, t
     assert not score["domain"]["inside"]
     assert any("unlike" in warning for warning in score["warnings"])
     assert "unlike" in run("score", strange, "-w", tmp_path / "b").stdout
+
+    really = CliRunner().invoke(app, ["score", str(strange), "-w", str(tmp_path / "b")]).stderr
+    assert sum(line == f"warning: {strange}: {UNFAMILIAR}" for line in really.splitlines()) == 1
 
     known = run("score", tmp_path / "5.mp4", "-w", tmp_path / "b", "-f", "json").json()
     assert known["domain"]["inside"]

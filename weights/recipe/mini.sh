@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes weights/mini from nothing but seeds: backbones, then heads on the features of the same simulated routines, then
-# one look at a style that no step before has seen. About an hour and a half on two cores; run it again to go on where
+# one look at a style that no step before has seen. About an hour on two cores; run it again to go on where
 # it stopped. WORK/mini without its runs/ is weights/mini.
 #
 #     weights/recipe/mini.sh WORK
@@ -21,6 +21,7 @@ heads() {
 OMP_NUM_THREADS=1 heads --target TES --target PCS --target SS --target TR &
 OMP_NUM_THREADS=1 heads --target PE --target CO --target IN
 wait
+rm -f "$work/mini/bundle.json"  # written by both as they ended; now once, with all heads in their order
 heads
 
 mlavl synthesize "$work/test" --count 60 --seed 3000 --style gala --split test

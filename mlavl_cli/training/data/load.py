@@ -3,11 +3,9 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from mlavl_cli.bundle import find_bundle
 from mlavl_cli.device import Placement
 from mlavl_cli.errors import DataError
-from mlavl_cli.features.extractor import Extractor
-from mlavl_cli.features.store import FeatureStore
+from mlavl_cli.features.extractor import load_extractor
 from mlavl_cli.training.data.dataset import Dataset
 from mlavl_cli.training.data.fs1000 import load_fs1000
 from mlavl_cli.training.data.logo import load_logo
@@ -55,7 +53,6 @@ def load_dataset(
     ranges = ranges or {}
     if kind == "simulated":
         path, ranges = path / "manifest.csv", {**SIMULATED_RANGES, **ranges}
-    extractor = Extractor(
-        find_bundle(backbones), placement, precision, store=FeatureStore(features or path.parent / "features")
-    )
+    store = features or path.parent / "features"
+    extractor = load_extractor(backbones, precision=precision, store=store, placement=placement)
     return load_manifest(path, sport, backbones, ranges, extractor.one)
