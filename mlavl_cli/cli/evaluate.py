@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mlavl_cli.cli import console, dataset, exam, options
+from mlavl_cli.cli import console, dataset, exam, options, plots
 from mlavl_cli.cli.tables import Row, TableFormat, print_rows
 from mlavl_cli.errors import UsageError
 
@@ -20,7 +20,7 @@ def evaluate(
     shift: Annotated[int, typer.Option(min=1, help="Clips by which the music is shifted to test consistency.")] = 2,
     save: Annotated[bool, typer.Option("--save", help="Write metrics and consistency AUCs into the bundle.")] = False,
     plot: Annotated[
-        Path | None, typer.Option(help="Scatter of predicted against true scores: .png, .svg or .pdf.")
+        Path | None, typer.Option(help="Predicted against true scores, and how reliable: .png, .svg or .pdf.")
     ] = None,
     predictions: Annotated[
         Path | None, typer.Option(help="Write each routine's true and predicted score as csv.")
@@ -47,7 +47,7 @@ def evaluate(
     mlavl evaluate simulated skate --weights my-weights
     """
     ranges = dataset.parse_ranges(score_range)
-    figure = _matplotlib() if plot else None
+    sheet = plots.Sheet(plot) if plot else None
 
     from dataclasses import replace
 
@@ -110,8 +110,9 @@ def evaluate(
     print_rows(rows, form, f"{bundle.name} on {data.name}, split {split}; average SRCC by Fisher's z")
     if predictions:
         _write_predictions(predictions, pairs)
-    if figure:
-        _scatter(figure, plot, pairs, f"{bundle.name} on {data.name}, {split}")
+    if sheet:
+        title = f"{bundle.name} on {data.name}, {split}"
+        sheet.judgement(title, {name: (true, predicted) for name, (true, predicted, _) in pairs.items()})
     if save:
         measured = bundle.consistency
         if aucs or sat:
@@ -138,31 +139,3 @@ def _write_predictions(path: Path, pairs: dict[str, tuple[Any, Any, list[str]]])
         out.writerow(["id", "target", "true", "predicted"])
         for name, (true, predicted, ids) in pairs.items():
             out.writerows([id, name, f"{t:.4f}", f"{p:.4f}"] for id, t, p in zip(ids, true, predicted, strict=True))
-
-
-def _matplotlib() -> Any:
-    """Asked for before the work and not after."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise UsageError("matplotlib isn't installed", hint="Run: pip install 'mlavl[train]'.") from error
-    return Figure
-
-
-def _scatter(figure: Any, path: Path, pairs: dict[str, tuple[Any, Any, list[str]]], title: str) -> None:
-    from mlavl_cli.files import atomic_write
-
-    form = path.suffix.lstrip(".") or "png"
-    if form not in ("png", "svg", "pdf"):
-        raise UsageError(f"--plot can't write .{form}", hint="Use .png, .svg or .pdf.")
-    sheet = figure(figsize=(4 * len(pairs), 4.2), layout="constrained")
-    sheet.suptitle(title)
-    for axes, (name, (true, predicted, _)) in zip(
-        sheet.subplots(1, len(pairs), squeeze=False)[0], pairs.items(), strict=True
-    ):
-        low, high = min(true.min(), predicted.min()), max(true.max(), predicted.max())
-        axes.plot([low, high], [low, high], color="grey", linewidth=1)
-        axes.scatter(true, predicted, s=12)
-        axes.set(title=name, xlabel="true, points", ylabel="predicted, points")
-    with atomic_write(path) as file:
-        sheet.savefig(file, format=form)

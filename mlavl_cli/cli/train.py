@@ -1,16 +1,14 @@
 """mlavl train: features and labels -> heads in a bundle that `mlavl score` takes."""
 
-import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mlavl_cli.cli import console, dataset, options
+from mlavl_cli.cli import console, dataset, options, plots
 from mlavl_cli.cli.tables import Row, TableFormat, print_rows
+from mlavl_cli.cli.training_progress import told
 from mlavl_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -100,6 +98,9 @@ def train(
     triplet: Annotated[float, typer.Option("--triplet-weight", min=0)] = 1.0,
     cross_entropy: Annotated[float, typer.Option("--ce-weight", min=0)] = 0.01,
     lambda_c: Annotated[float, typer.Option(min=0, help="Weight of the consistency objective; 0: the paper.")] = 0.0,
+    align_epochs: Annotated[
+        int, typer.Option(min=0, help="With --lambda-c: epochs at first in which it alone is learned.")
+    ] = 10,
     temperature: Annotated[float, typer.Option(min=1e-3, help="Of the cross-entropy.")] = 1.0,
     triplets: Annotated[Triplets, typer.Option(help="Over patterns alone, or over prompts too.")] = Triplets.all,
     without: Annotated[list[Box] | None, typer.Option(help="Leave out a box or a loss (again for more).")] = None,
@@ -112,9 +113,11 @@ def train(
     features: dataset.Features = None,
     trained_on: Annotated[str | None, typer.Option(help="The sentence shown with every score.")] = None,
     licence: Annotated[str, typer.Option()] = "not stated",
+    half: Annotated[bool, typer.Option("--half", help="Write the heads' matrices in 16 bits: half the size.")] = False,
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Also log for TensorBoard, in OUTPUT/runs.")
     ] = False,
+    plot: Annotated[Path | None, typer.Option(help="Draw the epochs of all runs: .png, .svg or .pdf.")] = None,
     form: Annotated[TableFormat, typer.Option("--format", "-f")] = TableFormat.table,
     device: options.Device = "auto",
     precision: Annotated[options.Precision, typer.Option(help="Of the head's forward pass.")] = options.Precision.fp32,
@@ -151,6 +154,7 @@ def train(
     from mlavl_cli.training.train import TrainConfig
 
     writer = _tensorboard() if tensorboard else None
+    sheet = plots.Sheet(plot) if plot else None
     placement = place(device, precision.value)
     data = load_dataset(kind.value, path, place(device), backbones, sport.value, ranges, features)
     targets = dataset.chosen_targets(target, data.targets)
@@ -161,6 +165,7 @@ def train(
             mse=mse, triplet=triplet * ("tl" not in left_out), cross_entropy=cross_entropy * ("ce" not in left_out),
             consistency=lambda_c, temperature=temperature, triplets=triplets.value,
         ),
+        align_epochs=align_epochs,
     )  # fmt: skip
     dims: dict[str, Any] = {"graph": graph.value, "regressor": regressor.value, "dropout": dropout, "width": width}
     dims |= dict.fromkeys(left_out - {"tl", "ce"}, False) | MODALITIES[modalities.value]
@@ -176,12 +181,13 @@ def train(
     if data.judged_split == "test":
         console.note("The best epoch is chosen on the test split, as the official code does; a val split is fairer.")
 
-    rows, heads, metrics = [], {}, {}
+    rows, heads, metrics, histories = [], {}, {}, {}
     for job in jobs:
         folder = output / "runs" / job.target / _file_name(job.variant.name)
-        with _live(job, len(jobs), writer and writer(str(folder))) as on_epoch:
-            trained = job.run(placement, folder, on_epoch)
+        with told(job, writer and writer(str(folder))) as (on_epoch, on_align):
+            trained = job.run(placement, folder, on_epoch, on_align)
         rows.append(_row(job, trained.metrics, len(variants) > 1))
+        histories[f"{job.target} {job.variant.name}"] = trained.history
         if variants == [whole]:
             heads[job.target] = job.head(trained)
             metrics[job.target] = {"split": data.judged_split, **_plain(trained.metrics)}
@@ -189,8 +195,10 @@ def train(
     if heads:
         counts = ", ".join(f"{len(found)} {name}" for name, found in data.splits.items())
         sentence = trained_on or f"{data.name} ({counts}); features: {data.backbones}"
-        bundle = write_heads(output, find_bundle(data.backbones), heads, metrics, sentence, licence, data)
+        bundle = write_heads(output, find_bundle(data.backbones), heads, metrics, sentence, licence, data, half)
         console.note(f"Score with: mlavl score VIDEO --weights {bundle.folder}")
+    if sheet:
+        sheet.curves(histories)
     print_rows(rows, form, f"{data.name}, split {data.judged_split}")
 
 
@@ -255,36 +263,3 @@ def _tensorboard() -> Any:
     except ImportError as error:
         raise UsageError("TensorBoard isn't installed", hint="Run: pip install 'mlavl[train]'.") from error
     return SummaryWriter
-
-
-@contextmanager
-def _live(job: "Job", jobs: int, writer: Any) -> Iterator[Any]:
-    """Tells of each epoch: a bar on a terminal, ten lines elsewhere; and TensorBoard."""
-    label, total = f"{job.target} {job.variant.name}", job.config.epochs
-    with ExitStack() as stack:
-        bar = None
-        if sys.stderr.isatty() and not console.quiet:
-            from rich.console import Console
-            from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-            columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[said]}"))
-            bar = stack.enter_context(
-                Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True)
-            )
-            task = bar.add_task(label, total=total, said="")
-        if writer:
-            stack.callback(writer.close)
-
-        def on_epoch(epoch: Any, history: list[Any]) -> None:
-            best = max((e.srcc for e in history if e.srcc == e.srcc), default=float("nan"))
-            terms = ", ".join(f"{name} {value:.4f}" for name, value in epoch.terms.items())
-            said = f"{epoch.epoch}/{total}  {terms}  SRCC {epoch.srcc:.3f} (best {best:.3f})  MSE {epoch.mse:.3f}"
-            if bar:
-                bar.update(task, completed=epoch.epoch, said=said)
-            elif not console.quiet and epoch.epoch % max(total // 10, 1) == 0:
-                typer.echo(f"{label}  {said}", err=True)
-            if writer:
-                for name, value in {**epoch.terms, "loss": epoch.loss, "srcc": epoch.srcc, "mse": epoch.mse}.items():
-                    writer.add_scalar(name, value, epoch.epoch)
-
-        yield on_epoch

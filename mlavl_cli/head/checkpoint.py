@@ -36,8 +36,11 @@ class Head:
         return low + normalised * (high - low)
 
 
-def save_head(path: Path, head: Head) -> None:
-    """Writes a head atomically; the same head gives the same bytes."""
+def save_head(path: Path, head: Head, half: bool = False) -> None:
+    """Writes a head atomically; the same head gives the same bytes.
+
+    `half` rounds its matrices to 16 bits; what is only a vector (biases, statistics of batch norms) stays.
+    """
     metadata = {
         "version": HEAD_VERSION,
         "dims": asdict(head.model.dims),
@@ -48,6 +51,8 @@ def save_head(path: Path, head: Head) -> None:
         "window": head.window,
     }
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in head.model.state_dict().items()}
+    if half:
+        tensors = {name: tensor.half() if tensor.ndim > 1 else tensor for name, tensor in tensors.items()}
     with atomic_write(path) as file:
         file.write(save(tensors, metadata={_METADATA: json.dumps(metadata, sort_keys=True)}))
 

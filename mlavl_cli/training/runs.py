@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ from mlavl_cli.scores.domain import fit_domain, save_domain
 from mlavl_cli.training.batches import Batches
 from mlavl_cli.training.data.dataset import Dataset
 from mlavl_cli.training.data.logo import TABLE_4
-from mlavl_cli.training.train import Epoch, TrainConfig, Trained, train_head
+from mlavl_cli.training.history import Epoch
+from mlavl_cli.training.train import TrainConfig, Trained, train_head
 
 _NO_LANGUAGE = {"language": False, "mag2": False}
 MODALITIES: dict[str, dict[str, Any]] = {
@@ -138,7 +140,13 @@ class Job:
             changes["audio_dim"] = 0
         return HeadDims(**{**own, **changes})
 
-    def run(self, placement: Placement, folder: Path, on_epoch: Callable[[Epoch, list[Epoch]], None]) -> Trained:
+    def run(
+        self,
+        placement: Placement,
+        folder: Path,
+        on_epoch: Callable[[Epoch, list[Epoch]], None],
+        on_align: Callable[[int], None],
+    ) -> Trained:
         """Trains it in `folder`, or goes on there.
 
         Raises:
@@ -155,7 +163,8 @@ class Job:
         text = self.guide.rows(dims) if dims.language else None
         kind = MLAVL if self.variant.model == "mlavl" else BASELINES[self.variant.model]
         true = np.array([routine.scores[self.target] for routine in judged])
-        return train_head(lambda: kind(dims, text), *batches, true, score_range, config, placement, folder, on_epoch)
+        build = partial(kind, dims, text)
+        return train_head(build, *batches, true, score_range, config, placement, folder, on_epoch, on_align)
 
     def head(self, trained: Trained) -> Head:
         """The trained model as a head of a bundle."""
@@ -179,6 +188,7 @@ def write_heads(
     trained_on: str,
     licence: str,
     dataset: Dataset | None = None,
+    half: bool = False,
 ) -> Bundle:
     """The heads and the backbones of `base` as a bundle that `mlavl score --weights` takes.
 
@@ -190,7 +200,7 @@ def write_heads(
     paths = dict(before.heads) if before else {}
     for target, head in heads.items():
         paths[target] = folder / "heads" / f"{target}.safetensors"
-        save_head(paths[target], head)
+        save_head(paths[target], head, half)
     domain = None
     if dataset:
         domain = folder / "domain.safetensors"

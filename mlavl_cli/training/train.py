@@ -1,7 +1,5 @@
 """One head, one target: the loop. Batches, losses, the best epochs by SRCC and by MSE, and exact resume."""
 
-import csv
-import io
 import math
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -17,8 +15,11 @@ from mlavl_cli.device import Placement
 from mlavl_cli.errors import DataError
 from mlavl_cli.files import atomic_write
 from mlavl_cli.head.baselines import Baseline
+from mlavl_cli.head.mlavl import MLAVL
+from mlavl_cli.training.align import align
 from mlavl_cli.training.batches import Batch, Batches
-from mlavl_cli.training.evaluate import predict
+from mlavl_cli.training.evaluate import consistency_aucs, predict
+from mlavl_cli.training.history import Epoch, log_csv
 from mlavl_cli.training.losses import LossWeights, loss_terms
 from mlavl_cli.training.metrics import Metrics, measure
 
@@ -38,23 +39,13 @@ class TrainConfig:
     clip_grad: float | None = None
     patience: int | None = None  # epochs without a better SRCC before it stops; None: never
     save_every: int = 10  # epochs between states to resume from
+    align_epochs: int = 10  # before the first epoch, where there is a consistency objective (align.py)
     loss: LossWeights = field(default_factory=LossWeights)
 
 
 @dataclass(frozen=True)
-class Epoch:
-    """One epoch as the log has it: mean weighted loss terms, and metrics on the judged split."""
-
-    epoch: int
-    loss: float
-    terms: dict[str, float]
-    srcc: float
-    mse: float
-
-
-@dataclass(frozen=True)
 class Trained:
-    """The model of the best epoch by SRCC, its metrics, and all epochs."""
+    """The model of the best epoch, its metrics, and all epochs."""
 
     model: nn.Module
     metrics: Metrics
@@ -71,6 +62,7 @@ def train_head(
     placement: Placement,
     folder: Path,
     on_epoch: Callable[[Epoch, list[Epoch]], None] | None = None,
+    on_align: Callable[[int], None] | None = None,
 ) -> Trained:
     """Trains one model, or goes on where a killed run stopped, with the same losses as if it had not stopped.
 
@@ -81,8 +73,10 @@ def train_head(
         score_range: of the target, in points.
         config: the recipe.
         placement: device, and the number format of the forward pass.
-        folder: gets `last.pt`, `best_srcc.pt`, `best_mse.pt` and `log.csv`.
+        folder: RUNS/TARGET/VARIANT, gets `last.pt`, `best_srcc.pt`, `best_mse.pt` and `log.csv`; RUNS gets what the
+            targets share.
         on_epoch: told of each epoch, with all so far.
+        on_align: told how many passes of the alignment are done.
 
     Raises:
         DataError: the folder holds a run with other settings; or the loss is no number any more.
@@ -91,6 +85,7 @@ def train_head(
     model = build().to(placement.device)
     run = _Run(model, train, config, placement, score_range, folder)
     run.resume()
+    run.align(folder.parents[1] / f"aligned-{folder.name}.pt", on_align)
     while not run.finished:
         history = run.epoch(judged, true_scores)
         if on_epoch:
@@ -124,13 +119,35 @@ class _Run:
         )
         self.scaler = torch.amp.GradScaler(enabled=placement.dtype == torch.float16)
         self.history: list[Epoch] = []
-        self.best = {"srcc": -math.inf, "mse": math.inf}
+        self.best = {"rank": -math.inf, "mse": math.inf}
+        consistent = config.loss.consistency > 0 and isinstance(model, MLAVL) and model.dims.hears and model.dims.dpg
+        self.consistent = consistent and all(sound is not None for sound in train.audio)
+        self.aligned = not self.consistent
+
+    def align(self, kept: Path, on_align: Callable[[int], None] | None) -> None:
+        """Once, before the first epoch; the result is kept for the other targets, which would get the same."""
+        if self.aligned or not self.config.align_epochs:
+            return
+        config = self.config
+        asked = {
+            **{name: value for name, value in self._settings().items() if name != "config"},
+            **{name: getattr(config, name) for name in ("align_epochs", "lr", "seed", "batch_size")},
+            "ids": [routine.id for routine in self.train.routines],
+        }
+        state = _load(kept, self.placement.device) if kept.exists() else {}
+        if state.get("asked") == asked:
+            self.model.load_state_dict(state["model"])
+        else:
+            align(self.model, self.train, config.align_epochs, config.lr, config.seed, on_align)
+            _save(kept, {"asked": asked, "model": self.model.state_dict()})
+        torch.manual_seed(config.seed)  # the same from here on, whoever aligned
+        self.aligned = True
 
     @property
     def finished(self) -> bool:
         done, patience = len(self.history), self.config.patience
         if patience and done:
-            best = max(range(done), key=lambda i: _rank(self.history[i].srcc))
+            best = max(range(done), key=lambda i: self.history[i].rank)
             if done - 1 - best >= patience:
                 return True
         return done >= self.config.epochs
@@ -154,8 +171,11 @@ class _Run:
         self.schedule.step()
         self._remember()
         metrics = measure(_points(predict(self.model, judged, self.placement), self.score_range), true_scores)
-        self.history.append(Epoch(number + 1, loss, means, metrics.srcc, metrics.mse))
-        self._keep_best(metrics)
+        aucs = consistency_aucs(self.model, judged, self.placement) if self.consistent else None
+        found = [value for name, value in (aucs or {}).items() if name.endswith("_clip") and not math.isnan(value)]
+        auc = sum(found) / len(found) if found else None
+        self.history.append(Epoch(number + 1, loss, means, metrics.srcc, metrics.mse, auc))
+        self._keep_best()
         if len(self.history) % self.config.save_every == 0:
             self.save()
         return self.history
@@ -183,12 +203,13 @@ class _Run:
             mask = None if exemplars.mask is None else exemplars.mask[:EXEMPLARS]
             self.model.remember(exemplars.visual[:EXEMPLARS], mask, exemplars.label[:EXEMPLARS])
 
-    def _keep_best(self, metrics: Metrics) -> None:
-        if _rank(metrics.srcc) > self.best["srcc"] or len(self.history) == 1:
-            self.best["srcc"] = _rank(metrics.srcc)
+    def _keep_best(self) -> None:
+        last = self.history[-1]
+        if last.rank > self.best["rank"] or len(self.history) == 1:
+            self.best["rank"] = last.rank
             _save(self.folder / "best_srcc.pt", self.model.state_dict())
-        if metrics.mse < self.best["mse"]:
-            self.best["mse"] = metrics.mse
+        if last.mse < self.best["mse"]:
+            self.best["mse"] = last.mse
             _save(self.folder / "best_mse.pt", self.model.state_dict())
 
     def _settings(self) -> dict[str, Any]:
@@ -218,6 +239,7 @@ class _Run:
                 "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
                 "history": [asdict(epoch) for epoch in self.history],
                 "best": self.best,
+                "aligned": self.aligned,
             },
         )
         with atomic_write(self.folder / "log.csv", "w") as file:
@@ -242,22 +264,7 @@ class _Run:
         if state["random_cuda"]:
             torch.cuda.set_rng_state_all([one.cpu() for one in state["random_cuda"]])
         self.history = [Epoch(**epoch) for epoch in state["history"]]
-        self.best = state["best"]
-
-
-def log_csv(history: list[Epoch]) -> str:
-    """One row an epoch."""
-    names = list(dict.fromkeys(name for epoch in history for name in epoch.terms))
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(["epoch", "loss", *names, "srcc", "mse"])
-    for epoch in history:
-        rows.writerow([epoch.epoch, epoch.loss, *(epoch.terms.get(name, "") for name in names), epoch.srcc, epoch.mse])
-    return text.getvalue()
-
-
-def _rank(srcc: float) -> float:
-    return -math.inf if math.isnan(srcc) else srcc
+        self.best, self.aligned = state["best"], state["aligned"]
 
 
 def _points(normalised: np.ndarray, score_range: tuple[float, float]) -> np.ndarray:

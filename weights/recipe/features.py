@@ -2,7 +2,8 @@
 
     python weights/recipe/features.py OUT [--cache CACHE]
 
-OUT is what pretrain.py made. The routines go through the very backbones that score, but not through an mp4.
+OUT is what pretrain.py made. The routines go through the very backbones that score, but not through an mp4; those to
+train on four times, cut into clips at other moments.
 """
 
 import argparse
@@ -10,7 +11,7 @@ import csv
 from pathlib import Path
 
 import numpy as np
-from clips import FRAMES, Routine, draw, pictures_of, spectrograms_of
+from clips import FRAMES, STRIDE, Routine, draw, pictures_of, spectrograms_of
 from pretrain import TRAIN, VAL
 from tower import PICTURE
 
@@ -24,13 +25,15 @@ from mlavl_cli.media.clips import FRAMES_PER_CLIP
 from mlavl_cli.media.decode import VideoInfo
 from mlavl_cli.training.simulate.collection import TARGETS, routine_id
 
+FIRSTS = range(0, FRAMES, FRAMES // 4)  # pictures at which the training routines begin: four times as many clips
 
-def features_of(id: str, routine: Routine, backbones: Backbones) -> RoutineFeatures:
-    """All whole clips of a routine."""
-    starts = list(range(0, len(routine.pictures) - FRAMES + 1, FRAMES))
+
+def features_of(id: str, routine: Routine, backbones: Backbones, first: int = 0) -> RoutineFeatures:
+    """All whole clips of a routine from its picture `first` on."""
+    starts = list(range(first, routine.starts, FRAMES))
     clips = [routine] * len(starts)
     spectrograms = spectrograms_of(clips, starts, np.zeros(len(starts)), backbones.audio)
-    edges = np.arange(len(starts) + 1) * FRAMES_PER_CLIP / routine.fps
+    edges = (first * STRIDE + np.arange(len(starts) + 1) * FRAMES_PER_CLIP) / routine.fps
     return RoutineFeatures(
         visual=backbones.visual.encode(pictures_of(clips, starts)).numpy(),
         audio=backbones.audio.encode(spectrograms).numpy(),
@@ -52,9 +55,10 @@ def main() -> None:
     for split, recipes in (("train", TRAIN), ("val", VAL)):
         for recipe in recipes:
             routine = draw(recipe, given.cache or given.out / "cache", PICTURE, backbones.audio)
-            name = f"{routine_id(recipe)}.safetensors"
-            write_features(folder / name, features_of(routine_id(recipe), routine, backbones))
-            rows.append({"path": name, "split": split} | {t: routine.truth["scores"][t] for t in TARGETS})
+            for first in FIRSTS if split == "train" else (0,):
+                name = f"{routine_id(recipe)}-from-{first}.safetensors"
+                write_features(folder / name, features_of(routine_id(recipe), routine, backbones, first))
+                rows.append({"path": name, "split": split} | {t: routine.truth["scores"][t] for t in TARGETS})
     with atomic_write(folder / "manifest.csv", "w") as file:
         out = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         out.writeheader()

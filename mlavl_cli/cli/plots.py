@@ -1,0 +1,101 @@
+"""Plots by matplotlib, which is an extra: what is asked for is checked before the work, not after."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mlavl_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from mlavl_cli.scores.result import RoutineScore
+
+FORMS = ("png", "svg", "pdf")
+_GROUPS = 5  # of routines alike in their predicted score, for the reliability
+
+
+class Sheet:
+    """A file to be drawn.
+
+    Raises:
+        UsageError: another kind of file, or no matplotlib.
+    """
+
+    def __init__(self, path: Path):
+        self.path, self.form = path, path.suffix.lower().lstrip(".") or "png"
+        if self.form not in FORMS:
+            raise UsageError(f"can't draw .{self.form}", path=path, hint="Use .png, .svg or .pdf.")
+        try:
+            from matplotlib.figure import Figure
+        except ImportError as error:
+            raise UsageError("matplotlib isn't installed", hint="Run: pip install 'mlavl[train]'.") from error
+        self._figure = Figure
+
+    def timeline(self, result: "RoutineScore") -> None:
+        """Consistency, quality and attention of every clip over time."""
+        clips = result.clips
+        lanes = {"fit": [clip.consistency for clip in clips]} if result.consistency else {}
+        lanes |= {"quality": [clip.quality for clip in clips], "attention": [clip.attention for clip in clips]}
+        sheet = self._figure(figsize=(10, 1.6 * len(lanes) + 0.9), layout="constrained")
+        points = "   ".join(f"{target} {score.score:.2f}" for target, score in result.scores.items())
+        sheet.suptitle(_plain(f"{Path(result.video['path']).name}\n{points}"), fontsize=10)
+        starts, widths = [clip.start_s for clip in clips], [clip.end_s - clip.start_s for clip in clips]
+        for axes, (name, values) in zip(
+            sheet.subplots(len(lanes), 1, sharex=True, squeeze=False)[:, 0], lanes.items(), strict=True
+        ):
+            axes.bar(starts, values, widths, align="edge", color="tab:blue", edgecolor="white", linewidth=0.5)
+            axes.set(ylabel=name, xlim=(starts[0], clips[-1].end_s))
+            if name != "attention":
+                axes.set_ylim(0, 1)
+        axes.set_xlabel(_plain(f"seconds       {result.weights['name']}: {result.weights['trained_on']}"), fontsize=8)
+        self._save(sheet)
+
+    def judgement(self, title: str, pairs: dict[str, tuple[Any, Any]]) -> None:
+        """Above, predicted against true points of each target; below, the mean truth of routines predicted alike.
+
+        Where heads are reliable, both lie on the diagonal; below it, they promise too much.
+        """
+        import numpy as np
+
+        sheet = self._figure(figsize=(4 * len(pairs), 8), layout="constrained")
+        sheet.suptitle(_plain(title))
+        columns = sheet.subplots(2, len(pairs), squeeze=False).T
+        for (above, below), (name, (true, predicted)) in zip(columns, pairs.items(), strict=True):
+            low, high = min(true.min(), predicted.min()), max(true.max(), predicted.max())
+            for axes in (above, below):
+                axes.plot([low, high], [low, high], color="grey", linewidth=1)
+            above.scatter(true, predicted, s=12)
+            above.set(title=name, xlabel="true, points", ylabel="predicted, points")
+            groups = np.array_split(np.argsort(predicted, kind="stable"), min(_GROUPS, len(true)))
+            said, was, spread = (
+                [measure(values[group]) for group in groups]
+                for measure, values in ((np.mean, predicted), (np.mean, true), (np.std, true))
+            )
+            below.errorbar(said, was, yerr=spread, fmt="o", capsize=3)
+            below.set(xlabel="predicted, points", ylabel="true: mean, spread")
+        self._save(sheet)
+
+    def curves(self, histories: dict[str, list[Any]]) -> None:
+        """Loss, SRCC, MSE and, where it was learned, the consistency's AUC over the epochs, a line a run."""
+        learned = any(epoch.auc is not None for history in histories.values() for epoch in history)
+        names = ["loss", "srcc", "mse", *(["auc"] if learned else [])]
+        sheet = self._figure(figsize=(4 * len(names), 3.6), layout="constrained")
+        for axes, name in zip(sheet.subplots(1, len(names), squeeze=False)[0], names, strict=True):
+            for label, history in histories.items():
+                told = [(epoch.epoch, getattr(epoch, name)) for epoch in history]
+                told = [(number, value) for number, value in told if value is not None]
+                axes.plot(*zip(*told, strict=True), marker="." if len(told) < 30 else "", label=label)
+            axes.set(title=name.upper() if name != "loss" else name, xlabel="epoch")
+            if name in ("loss", "mse"):
+                axes.set_yscale("log")
+        axes.legend(fontsize=7)
+        self._save(sheet)
+
+    def _save(self, sheet: Any) -> None:
+        from mlavl_cli.files import atomic_write
+
+        with atomic_write(self.path) as file:
+            sheet.savefig(file, format=self.form, dpi=150)
+
+
+def _plain(text: str) -> str:
+    """Not to be read as mathematics, nor to hold what no font can show."""
+    return text.encode("utf-8", "replace").decode().replace("$", r"\$")

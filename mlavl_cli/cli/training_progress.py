@@ -1,0 +1,57 @@
+"""How a training run is told: a bar on a terminal, a few lines elsewhere, and TensorBoard."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from mlavl_cli.cli import console
+
+if TYPE_CHECKING:
+    from mlavl_cli.training.runs import Job
+
+
+@contextmanager
+def told(job: "Job", writer: Any) -> Iterator[Any]:
+    """Tells of each epoch: a bar on a terminal, ten lines elsewhere; and TensorBoard."""
+    label, total = f"{job.target} {job.variant.name}", job.config.epochs
+    with ExitStack() as stack:
+        bar = None
+        if sys.stderr.isatty() and not console.quiet:
+            from rich.console import Console
+            from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+            columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[said]}"))
+            bar = stack.enter_context(
+                Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True)
+            )
+            task = bar.add_task(label, total=total, said="")
+        if writer:
+            stack.callback(writer.close)
+
+        def on_epoch(epoch: Any, history: list[Any]) -> None:
+            best = max((e.srcc for e in history if e.srcc == e.srcc), default=float("nan"))
+            terms = ", ".join(f"{name} {value:.4f}" for name, value in epoch.terms.items())
+            said = f"{epoch.epoch}/{total}  {terms}  SRCC {epoch.srcc:.3f} (best {best:.3f})  MSE {epoch.mse:.3f}"
+            said += "" if epoch.auc is None else f"  AUC {epoch.auc:.3f}"
+            if bar:
+                bar.update(task, completed=epoch.epoch, said=said)
+            elif not console.quiet and epoch.epoch % max(total // 10, 1) == 0:
+                typer.echo(f"{label}  {said}", err=True)
+            if writer:
+                scalars = {"loss": epoch.loss, "srcc": epoch.srcc, "mse": epoch.mse, "auc": epoch.auc}
+                for name, value in {**epoch.terms, **scalars}.items():
+                    if value is not None:
+                        writer.add_scalar(name, value, epoch.epoch)
+
+        def on_align(done: int) -> None:
+            all_of_it = 4 * job.config.align_epochs
+            aligning = f"alignment {done}/{all_of_it}"
+            if bar:
+                bar.update(task, said=aligning)
+            elif not console.quiet and done % max(all_of_it // 5, 1) == 0:
+                typer.echo(f"{label}  {aligning}", err=True)
+
+        yield on_epoch, on_align

@@ -1,0 +1,71 @@
+"""What a head learns before it learns scores, where it is to judge whether pictures and music fit (spec: section 14).
+
+Whether two clips fit is a product of both: neither says anything alone, and from a random start the consistency
+objective finds no gradient. So first a moment's pictures and its music are given similar tokens, which costs next to
+nothing, and then the consistency is learned by itself. Neither asks for scores: all targets begin with the same.
+"""
+
+from collections.abc import Callable, Iterator
+
+import torch
+
+from mlavl_cli.head.mlavl import MLAVL
+from mlavl_cli.training.batches import Batch, Batches
+from mlavl_cli.training.losses import LossWeights, contrast, loss_terms
+
+FIT_ALONE = LossWeights(mse=0, triplet=0, cross_entropy=0, consistency=1)
+
+
+def align(
+    head: MLAVL, train: Batches, epochs: int, lr: float, seed: int, on_epoch: Callable[[int], None] | None = None
+) -> None:
+    """Trains a head, in place, to tell which music belongs to which pictures.
+
+    Args:
+        head: that hears, with DPG, on its device.
+        train: routines with sound.
+        epochs: passes over them in which the whole head learns its consistency; three times as many before them bring
+            the projections alone together.
+        lr: the highest; each part warms up for a tenth and ends near nothing.
+        seed: of all that is drawn.
+        on_epoch: told how many of the 4 * epochs passes are done.
+    """
+    generator = torch.Generator().manual_seed(seed)
+
+    def projections(batch: Batch) -> torch.Tensor:
+        mask = batch.mask
+        return contrast(head.proj_visual(batch.visual, mask), head.proj_audio(batch.audio, mask), mask)
+
+    def whole(batch: Batch) -> torch.Tensor:
+        output = head(batch.visual, batch.audio, batch.mask)
+        return sum(loss_terms(head, output, batch, FIT_ALONE, generator).values())
+
+    head.train()
+    done = 0
+    for objective, passes in ((projections, 3 * epochs), (whole, epochs)):
+        for _ in _learn(head, train, objective, passes, lr, generator):
+            done += 1
+            if on_epoch:
+                on_epoch(done)
+
+
+def _learn(
+    head: MLAVL,
+    train: Batches,
+    objective: Callable[[Batch], torch.Tensor],
+    epochs: int,
+    lr: float,
+    generator: torch.Generator,
+) -> Iterator[None]:
+    """Adam on one objective; yields behind every epoch."""
+    device = next(head.parameters()).device
+    optimizer = torch.optim.Adam(head.parameters(), lr=lr)
+    steps = epochs * -(-len(train.routines) // train.batch_size)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps, pct_start=0.1)
+    for _ in range(epochs):
+        for batch in train.shuffled(generator):
+            optimizer.zero_grad(set_to_none=True)
+            objective(batch.to(device)).backward()
+            optimizer.step()
+            schedule.step()
+        yield

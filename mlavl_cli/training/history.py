@@ -1,0 +1,38 @@
+"""What a training run remembers of its epochs."""
+
+import csv
+import io
+import math
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One epoch as the log has it: mean weighted loss terms, and metrics on the judged split.
+
+    `auc`, with a consistency objective alone: how often a clip's own music is more consistent than false music.
+    """
+
+    epoch: int
+    loss: float
+    terms: dict[str, float]
+    srcc: float
+    mse: float
+    auc: float | None = None
+
+    @property
+    def rank(self) -> float:
+        """What the best epoch is chosen by: SRCC, plus the AUC where consistency is to be learned too."""
+        return -math.inf if math.isnan(self.srcc) else self.srcc + (self.auc or 0.0)
+
+
+def log_csv(history: list[Epoch]) -> str:
+    """One row an epoch."""
+    names = list(dict.fromkeys(name for epoch in history for name in epoch.terms))
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(["epoch", "loss", *names, "srcc", "mse", "auc"])
+    for epoch in history:
+        terms = (epoch.terms.get(name, "") for name in names)
+        rows.writerow([epoch.epoch, epoch.loss, *terms, epoch.srcc, epoch.mse, epoch.auc])
+    return text.getvalue()
