@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mlavl_cli.errors import DeviceError
+from mlavl_cli.errors import DeviceError, UsageError
 
 if TYPE_CHECKING:
     import torch
@@ -13,10 +13,14 @@ PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 
 @dataclass(frozen=True)
 class Placement:
-    """Where backbones run and in which number format. Heads always run in fp32: they cost nothing."""
+    """Where backbones run, in which number format, and whether torch compiles the visual one.
+
+    Heads always run in fp32, uncompiled: they cost nothing.
+    """
 
     device: "torch.device"
     dtype: "torch.dtype"
+    compiled: bool = False
 
     @property
     def precision(self) -> str:
@@ -25,11 +29,12 @@ class Placement:
         return {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}[self.dtype]
 
 
-def place(device: str = "auto", precision: str = "auto") -> Placement:
+def place(device: str = "auto", precision: str = "auto", compiled: bool = False) -> Placement:
     """The named device (`auto`: CUDA, else MPS, else CPU) and precision (`auto`: the fastest that is safe there).
 
     Raises:
-        DeviceError: an unknown name, or hardware that isn't there.
+        UsageError: an unknown name.
+        DeviceError: hardware that isn't there.
     """
     import torch
 
@@ -38,19 +43,19 @@ def place(device: str = "auto", precision: str = "auto") -> Placement:
     try:
         where = torch.device(device)
     except RuntimeError as error:
-        raise DeviceError(f"no such device: {device!r}", hint="Use auto, cpu, cuda, cuda:N or mps.") from error
+        raise UsageError(f"no such device: {device!r}", hint="Use auto, cpu, cuda, cuda:N or mps.") from error
     count = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
     if (where.index or 0) >= count.get(where.type, 0):
         raise DeviceError(f"device {device!r} isn't there", hint="Use --device auto, or cpu.")
 
     if precision not in PRECISIONS:
-        raise DeviceError(f"no such precision: {precision!r}", hint=f"Use one of {', '.join(PRECISIONS)}.")
+        raise UsageError(f"no such precision: {precision!r}", hint=f"Use one of {', '.join(PRECISIONS)}.")
     if precision == "auto":
         precision = _fastest_safe(where)
     if precision == "fp16" and where.type == "cpu":
         raise DeviceError("fp16 isn't supported on the CPU", hint="Use --precision auto, bf16 or fp32.")
     dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
-    return Placement(where, dtype)
+    return Placement(where, dtype, compiled)
 
 
 def _fastest_safe(device: "torch.device") -> str:

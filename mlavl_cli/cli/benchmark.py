@@ -21,6 +21,7 @@ def benchmark(
     device: options.Device = "auto",
     precision: options.PrecisionOption = options.Precision.auto,
     batch_size: options.BatchSize = None,
+    compiled: options.Compile = False,
     form: Annotated[TableFormat, typer.Option("--format", "-f")] = TableFormat.table,
     verbose: options.Verbose = False,
 ) -> None:
@@ -33,7 +34,7 @@ def benchmark(
     from mlavl_cli.features.measure import measure
     from mlavl_cli.media.sample import write_sample
 
-    bundle, placement = find_bundle(weights), place(device, precision.value)
+    bundle, placement = find_bundle(weights), place(device, precision.value, compiled)
     specs = [parse_backbone(source) if source else None for source in (visual, audio)]
     backbones = load_backbones(bundle, placement, *specs)
     with tempfile.TemporaryDirectory() as folder:

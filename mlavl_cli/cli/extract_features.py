@@ -30,6 +30,7 @@ def extract_features(
     device: options.Device = "auto",
     precision: options.PrecisionOption = options.Precision.auto,
     batch_size: options.BatchSize = None,
+    compiled: options.Compile = False,
     workers: options.Workers = 2,
     tail: options.TailOption = options.Tail.drop,
     video_stream: options.VideoStream = None,
@@ -67,6 +68,7 @@ def extract_features(
         cutting=Cutting(tail.value, video_stream, audio_stream),
         batch_size=batch_size,
         workers=workers,
+        compiled=compiled,
     )
 
     def work(source: Input, outcome: Outcome) -> None:

@@ -42,6 +42,9 @@ VideoStream = Annotated[
 AudioStream = Annotated[
     int | None, typer.Option("--audio-stream", min=0, help="Which audio stream of a file.  [default: the best]")
 ]
+Compile = Annotated[
+    bool, typer.Option("--compile", help="Let torch compile the visual backbone: a minute at first, then faster.")
+]
 Workers = Annotated[int, typer.Option("--workers", min=1, help="Videos that are decoded at once.")]
 Shard = Annotated[
     str | None, typer.Option("--shard", metavar="I/N", help="Only every N-th input from the I-th, as for SLURM arrays.")

@@ -58,6 +58,7 @@ def score(
 ) -> None:
     """Score routines: TES/PCS-style points, grades, and how well action and music fit, clip by clip.
 
+    compiled: options.Compile = False,
     mlavl score routine.mp4
 
     mlavl score season/ --format csv --output scores.csv
@@ -81,7 +82,7 @@ def score(
 
     cutting = Cutting(tail.value, video_stream, audio_stream)
     cluster = Cluster(ray, ray_cpus) if ray else None
-    scorer = load_scorer(weights, device, precision.value, batch_size, features, cutting, workers, cluster)
+    scorer = load_scorer(weights, device, precision.value, batch_size, features, cutting, workers, cluster, compiled)
     many = len(inputs) > 1 or inputs[0] == "-" or Path(inputs[0]).is_dir()
 
     with ExitStack() as stack:

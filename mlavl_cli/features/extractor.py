@@ -178,6 +178,7 @@ def load_extractor(
     cutting: Cutting = PAPER_CUTTING,
     batch_size: int | None = None,
     workers: int = DECODERS,
+    compiled: bool = False,
     placement: Placement | None = None,
 ) -> Extractor:
     """An Extractor from what a command line says: names, ids and folders; `placement` comes before `device`.
@@ -188,7 +189,7 @@ def load_extractor(
     """
     return Extractor(
         find_bundle(weights),
-        placement or place(device, precision),
+        placement or place(device, precision, compiled),
         precision,
         *(parse_backbone(source) if source else None for source in (visual, audio)),
         FeatureStore(store) if store else None,

@@ -13,7 +13,7 @@ from torch import nn
 
 from mlavl_cli.bundle import BackboneSpec
 from mlavl_cli.device import Placement
-from mlavl_cli.errors import WeightsError
+from mlavl_cli.errors import DeviceError, WeightsError
 from mlavl_cli.features.hub import load_model, load_pretrained
 from mlavl_cli.media.clips import FRAMES_PER_CLIP
 from mlavl_cli.media.picture import PictureSpec
@@ -56,13 +56,25 @@ class VisualBackbone(nn.Module):
         self.register_buffer("offset", offset, persistent=False)
         self.to(placement.device)
         self.network.to(placement.dtype)
+        if placement.compiled:
+            self.network.compile()
 
     @torch.inference_mode()
     def encode(self, frames: torch.Tensor) -> torch.Tensor:
-        """uint8 (B, F, height, width, 3) on any device -> float32 (B, D_v) on the backbone's."""
+        """uint8 (B, F, height, width, 3) on any device -> float32 (B, D_v) on the backbone's.
+
+        Raises:
+            DeviceError: it is to be compiled, and can't.
+        """
         frames = frames.to(self.placement.device, non_blocking=True)
         pixels = frames.permute(0, 1, 4, 2, 3).float() * self.factor + self.offset
-        return self.network(pixels.to(self.placement.dtype)).float()
+        try:
+            return self.network(pixels.to(self.placement.dtype)).float()
+        except RuntimeError as error:
+            if not self.placement.compiled or isinstance(error, torch.OutOfMemoryError):
+                raise
+            cause = f"torch can't compile the visual backbone here ({str(error).splitlines()[0]})"
+            raise DeviceError(cause, hint="Install a C++ compiler, or leave out --compile.") from error
 
 
 def load_visual(spec: BackboneSpec, placement: Placement) -> VisualBackbone:

@@ -163,6 +163,7 @@ def load_scorer(
     cutting: Cutting = PAPER_CUTTING,
     workers: int = DECODERS,
     cluster: Cluster | None = None,
+    compiled: bool = False,
 ) -> Scorer:
     """A bundle's heads, ready to score. Backbones load with the first video that needs them.
 
@@ -175,6 +176,7 @@ def load_scorer(
         cutting: tail rule and streams.
         workers: how many videos are decoded at once.
         cluster: a Ray cluster to extract on; `device` is then that of its workers.
+        compiled: torch compiles the visual backbone first, which takes a minute and pays on many videos.
 
     Raises:
         WeightsError: no such bundle, no head in it, or a broken one.
@@ -186,7 +188,10 @@ def load_scorer(
         raise WeightsError("these weights have backbones but no head to score with", path=bundle.folder, hint=hint)
     load = partial(load_cluster_extractor, cluster) if cluster else load_extractor
     store = Path(features) if features else None
-    extractor = load(weights, device, precision, store=store, cutting=cutting, batch_size=batch_size, workers=workers)
+    extractor = load(
+        weights, device, precision,
+        store=store, cutting=cutting, batch_size=batch_size, workers=workers, compiled=compiled,
+    )  # fmt: skip
     heads = {}
     for target, path in bundle.heads.items():
         heads[target] = head = load_head(path)

@@ -174,7 +174,7 @@ def test_a_bundle_cannot_name_files_outside_itself(run, routine, tmp_path, name)
 @pytest.mark.parametrize(
     ("options", "code", "cause"),
     [
-        (["--device", "gpu9"], 1, "no such device"),
+        (["--device", "gpu9"], 2, "no such device"),
         (["--device", "cuda:77"], 1, "isn't there"),
         (["--device", "cpu", "--precision", "fp16"], 1, "fp16 isn't supported"),
         (["--precision", "fp8"], 2, "fp8"),

@@ -2,7 +2,7 @@ import json
 
 import numpy as np
 import pytest
-from conftest import make_video
+from conftest import make_video, shell
 from safetensors import safe_open
 
 from mlavl_cli.features.store import read_features
@@ -102,3 +102,25 @@ def test_two_videos_of_one_name_are_refused(run, folder, tmp_path):
     result = run("extract-features", folder / "one.mp4", make_video(tmp_path / "other" / "one.mp4", 40), "-o", tmp_path)
     assert result.exit_code == 2
     assert "would share a feature file" in result.errors[0]
+
+
+@pytest.mark.slow
+def test_a_compiled_backbone_sees_the_same(run, tmp_path, routine):
+    stores = [tmp_path / name for name in ("plain", "compiled")]
+    for store, options in zip(stores, ([], ["--compile"]), strict=True):
+        assert run("extract-features", routine, "-o", store, *options).exit_code == 0
+    plain, compiled = (read_features(store / "routine.mp4.safetensors") for store in stores)
+    cosines = (plain.visual * compiled.visual).sum(1) / np.prod(
+        [np.linalg.norm(features.visual, axis=1) for features in (plain, compiled)], axis=0
+    )
+    assert cosines.min() > 0.999
+    np.testing.assert_array_equal(plain.audio, compiled.audio)
+
+
+def test_no_compiler_is_one_line(tmp_path, routine):
+    nothing = {"PATH": str(tmp_path), "CXX": str(tmp_path / "g++"), "TORCHINDUCTOR_CACHE_DIR": str(tmp_path)}
+    result = shell("extract-features", routine, "-o", tmp_path / "store", "--compile", **nothing)
+    assert result.exit_code == 1
+    (line,) = result.errors
+    assert "can't compile the visual backbone" in line
+    assert "leave out --compile" in line
