@@ -20,7 +20,7 @@ class MlavlError(Exception):
     def __str__(self) -> str:
         text = self.message if self.path is None else f"{self.path}: {self.message}"
         if self.hint:
-            text = f"{text.rstrip('.')}. {self.hint}"
+            text = f"{text if text.endswith('?') else text.rstrip('.') + '.'} {self.hint}"
         return one_line(text)
 
 

@@ -25,7 +25,8 @@ ORDER = {
         "official",
         "baselines",
     ],
-    "scores": ["result", "domain", "scorer", "render"],
+    "scores": ["result", "domain", "scorer", "render", "webvtt", "compare", "report"],
+    "scores/report": ["glimpse", "html", "page", "index", "write"],
 }
 
 
@@ -39,13 +40,18 @@ def imports(path: Path):
             yield from ((node.lineno, alias.name) for alias in node.names if alias.name.startswith("mlavl_cli"))
 
 
-def place(parts: list[str]) -> tuple[int, int]:
+def place(parts: list[str]) -> tuple[int, float]:
     """(rank of the folder, place within it) of a module, the root of the package left out."""
     folder = parts[0]
     if folder in RANK:
-        order = ORDER.get(folder)
-        return RANK[folder], order.index(parts[1]) if order and len(parts) > 1 and parts[1] in order else -1
+        step, inner = step_in(folder, parts[1:2]), step_in("/".join(parts[:2]), parts[2:3])
+        return RANK[folder], step if -1 in (step, inner) else step + (1 + inner) / 100
     return 0, GROUND.index(folder) if folder in GROUND else -1
+
+
+def step_in(folder: str, name: list[str]) -> int:
+    order = ORDER.get(folder, [])
+    return order.index(name[0]) if name and name[0] in order else -1
 
 
 def violations():

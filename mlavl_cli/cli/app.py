@@ -1,7 +1,7 @@
 """The Typer app, and the one boundary where errors become a line on stderr and an exit code."""
 
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -9,21 +9,31 @@ from typer.core import TyperGroup
 from mlavl_cli import __version__
 from mlavl_cli.cli import console, prompts, weights
 from mlavl_cli.cli.benchmark import benchmark
+from mlavl_cli.cli.compare import compare
+from mlavl_cli.cli.doctor import doctor
 from mlavl_cli.cli.evaluate import evaluate
 from mlavl_cli.cli.extract_features import extract_features
 from mlavl_cli.cli.score import score
 from mlavl_cli.cli.synthesize import synthesize
 from mlavl_cli.cli.train import train
-from mlavl_cli.errors import MlavlError
+from mlavl_cli.errors import MlavlError, UsageError
 
 
 class MlavlGroup(TyperGroup):
     """Exit codes: 0 all done, 1 at least one input failed, 2 wrong usage, 130 interrupted."""
 
+    def make_context(self, *args: Any, **kwargs: Any) -> typer.Context:
+        try:
+            return super().make_context(*args, **kwargs)
+        except typer.TyperException as problem:
+            raise _wrong_usage(problem) from problem
+
     def invoke(self, ctx: typer.Context) -> object:
         try:
             return super().invoke(ctx)
-        except (typer.TyperException, typer.Exit, typer.Abort, EOFError, BrokenPipeError):
+        except typer.TyperException as problem:
+            raise _wrong_usage(problem) from problem
+        except (typer.Exit, typer.Abort, EOFError, BrokenPipeError):
             raise
         except MlavlError as problem:
             console.error(problem)
@@ -31,6 +41,17 @@ class MlavlGroup(TyperGroup):
         except Exception as problem:
             console.error(problem)
             raise typer.Exit(1) from problem
+
+
+def _wrong_usage(problem: typer.TyperException) -> typer.Exit:
+    """Says on one line, as all errors are said, what typer would draw a box around."""
+    ctx = getattr(problem, "ctx", None)
+    if ctx is None or type(problem).__name__ == "NoArgsIsHelpError":
+        problem.show()
+    else:
+        cause = problem.format_message().replace("Value error, ", "")
+        console.error(UsageError(cause, hint=f"See {ctx.command_path} --help."))
+    return typer.Exit(problem.exit_code)
 
 
 app = typer.Typer(
@@ -57,12 +78,10 @@ def root(
     pass
 
 
-app.command()(score)
-app.command()(extract_features)
-app.command()(train)
-app.command()(evaluate)
-app.command()(benchmark)
-app.command()(synthesize)
+for command in (score, extract_features, train, evaluate, compare, synthesize):
+    app.command(no_args_is_help=True)(command)
+for command in (benchmark, doctor):
+    app.command()(command)
 app.add_typer(weights.app, name="weights")
 app.add_typer(prompts.app, name="prompts")
 

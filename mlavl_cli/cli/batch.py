@@ -57,20 +57,24 @@ def _parse_shard(text: str | None) -> tuple[int, int]:
 def for_each(
     results: Iterator[tuple[Input, T | Exception]], work: Callable[[Input, T], None], failed: int, fail_fast: bool
 ) -> None:
-    """Calls `work` on each good result and says what was wrong with the others.
+    """Calls `work` on each good result and says what was wrong with the others, or with what became of it.
 
     Raises:
         typer.Exit: code 1, when at least one input failed (`failed` of them before).
     """
     for source, result in results if not (failed and fail_fast) else ():
-        if isinstance(result, Exception):
+        problem = result if isinstance(result, Exception) else None
+        if problem is None:
+            try:
+                work(source, result)
+            except MlavlError as error:
+                problem = error
+        if problem:
             failed += 1
             # A bug of ours must not cost the other ten thousand files.
-            console.error(result, None if isinstance(result, MlavlError) else source.path)
+            console.error(problem, None if isinstance(problem, MlavlError) else source.path)
             if fail_fast:
                 break
-        else:
-            work(source, result)
     if failed:
         raise typer.Exit(1)
 

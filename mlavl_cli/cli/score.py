@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
-from mlavl_cli.cli import console, options
+from mlavl_cli.cli import console, options, plots
 from mlavl_cli.cli.batch import expand, for_each, refuse_clashes, results_only, tracked
 from mlavl_cli.errors import UsageError
 from mlavl_cli.files import Input, atomic_write
@@ -37,6 +37,19 @@ def score(
     ] = None,
     output: options.Output = None,
     clips_csv: Annotated[Path | None, typer.Option("--clips-csv", help="Also write one row a clip here.")] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option("--report", help="Write a page a video here, with the video's timeline, and an index of them."),
+    ] = None,
+    embed: Annotated[
+        bool, typer.Option("--report-embed-video", help="Put the videos into the pages, instead of links to them.")
+    ] = False,
+    vtt: Annotated[
+        Path | None, typer.Option("--vtt", help="Write the timelines here as WebVTT, for players: one file a video.")
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option("--plot", help="Draw the timeline of one video: .png, .svg or .pdf.")
+    ] = None,
     weights: options.Weights = "mini",
     features: Annotated[
         Path | None,
@@ -45,6 +58,7 @@ def score(
     device: options.Device = "auto",
     precision: options.PrecisionOption = options.Precision.auto,
     batch_size: options.BatchSize = None,
+    compiled: options.Compile = False,
     workers: options.Workers = 2,
     tail: options.TailOption = options.Tail.drop,
     video_stream: options.VideoStream = None,
@@ -58,7 +72,6 @@ def score(
 ) -> None:
     """Score routines: TES/PCS-style points, grades, and how well action and music fit, clip by clip.
 
-    compiled: options.Compile = False,
     mlavl score routine.mp4
 
     mlavl score season/ --format csv --output scores.csv
@@ -70,17 +83,27 @@ def score(
     found, failed = expand(inputs, shard)
     if not found:
         raise typer.Exit(1 if failed else 0)
-    if features:
+    if features or report or vtt:
         refuse_clashes(found)
     _refuse_overwriting(found, output, clips_csv)
+    sheet = plots.Sheet(plot) if plot else None
+    if sheet and len(found) > 1:
+        raise UsageError("--plot draws one video", hint="Use --report for many.")
+    if embed and not report:
+        raise UsageError("--report-embed-video is of no use without --report", hint="Add --report FOLDER.")
 
     from mlavl_cli.features.cluster import Cluster
     from mlavl_cli.features.extract import Cutting
     from mlavl_cli.scores.render import WRITERS, ClipsCsvWriter
+    from mlavl_cli.scores.report.write import Report
     from mlavl_cli.scores.result import is_of_consistency
     from mlavl_cli.scores.scorer import load_scorer
+    from mlavl_cli.scores.webvtt import write_webvtt
 
     cutting = Cutting(tail.value, video_stream, audio_stream)
+    pages = Report(report, embed, cutting) if report else None
+    if pages:
+        pages.check(found)
     cluster = Cluster(ray, ray_cpus) if ray else None
     scorer = load_scorer(weights, device, precision.value, batch_size, features, cutting, workers, cluster, compiled)
     many = len(inputs) > 1 or inputs[0] == "-" or Path(inputs[0]).is_dir()
@@ -91,6 +114,8 @@ def score(
         stream = stack.enter_context(_result_file(output, results)) if output else stdout
         writer = WRITERS[form](stream, list(scorer.heads), many)
         stack.callback(writer.close)
+        if pages:
+            stack.callback(pages.write_index)
         of_clips = ClipsCsvWriter(stack.enter_context(_result_file(clips_csv, results))) if clips_csv else None
 
         def work(source: Input, result: "RoutineScore") -> None:
@@ -101,6 +126,12 @@ def score(
                 writer.add(result)
             if of_clips:
                 of_clips.add(result)
+            if vtt:
+                write_webvtt(vtt / f"{source.name}.vtt", result)
+            if sheet:
+                sheet.timeline(result)
+            if pages:
+                pages.add(source, result)
             results.append(source.path)
             console.note(f"{source.path}: {result.timing['real_time_factor']:.1f} x real time, {result.timing}")
 

@@ -59,6 +59,9 @@ def verify(name: _Name) -> None:
         console.error(problem)
     if problems:
         raise typer.Exit(1)
+    if not bundle.files and not bundle.heads:
+        typer.echo(f"{bundle.name}: nothing to verify; its backbones come from the hub, and it has no heads")
+        return
     typer.echo(f"{bundle.name}: {len(bundle.files)} files and {len(bundle.heads)} heads are whole")
 
 

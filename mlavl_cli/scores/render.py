@@ -12,7 +12,7 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
-from mlavl_cli.scores.result import UNFAMILIAR, ClipScore, RoutineScore, TargetScore, clock, is_of_consistency
+from mlavl_cli.scores.result import UNFAMILIAR, RoutineScore, TargetScore, clock, is_of_consistency, level
 
 _STEPS = " ▁▂▃▄▅▆▇█"
 _BAR = 12  # cells of a score's bar
@@ -114,14 +114,15 @@ def panel(result: RoutineScore, width: int) -> Panel:
     notes = [Text(UNFAMILIAR, style="bold red"), Text()] if UNFAMILIAR in result.warnings else []
     weakest = Text("weakest   ", style="bold")
     for i, clip in enumerate(result.weakest()):
-        weakest.append("   " if i else "", style="not bold")
-        weakest.append(f"{clock(clip.start_s)}-{clock(clip.end_s)}", style=_colour(_strength(clip)) + Style(bold=False))
-        weakest.append(f" {_strength(clip):.2f}", style="not bold dim")
+        between = "\n          " if width < 72 else "   "
+        weakest.append(between if i else "", style="not bold")
+        weakest.append(f"{clock(clip.start_s)}-{clock(clip.end_s)}", style=_colour(clip.strength) + Style(bold=False))
+        weakest.append(f" {clip.strength:.2f}", style="not bold dim")
     body = Group(
         *notes,
         _score_table(result.scores, narrow=width < 72),
         Text(),
-        *_timeline(result, max(width - 18, 16)),
+        *_timeline(result, max(width - 20, 16)),
         weakest,
         Text(),
         Text(f"{result.weights['name']}: {result.weights['trained_on']}", style="dim"),
@@ -184,9 +185,5 @@ def _squeeze(values: list[float], cells: int) -> list[float]:
     return [sum(values[a:b]) / (b - a) for a, b in pairwise(bounds)]
 
 
-def _strength(clip: ClipScore) -> float:
-    return clip.quality if clip.consistency is None else clip.consistency
-
-
 def _colour(share: float) -> Style:
-    return Style(color="red" if share < 1 / 3 else "yellow" if share < 2 / 3 else "green")
+    return Style(color={"low": "red", "mid": "yellow", "high": "green"}[level(share)])

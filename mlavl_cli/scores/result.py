@@ -1,7 +1,7 @@
 """RoutineScore: what is said about one routine. `to_dict` is the JSON that users build on (schema.json, version 1)."""
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 SCHEMA_VERSION = 1
 UNVALIDATED = "consistency is not validated for these weights"
@@ -33,6 +33,11 @@ class ClipScore:
     quality: float
     attention: float
 
+    @property
+    def strength(self) -> float:
+        """What moments are compared by: consistency, or quality without sound."""
+        return self.quality if self.consistency is None else self.consistency
+
 
 @dataclass(frozen=True)
 class RoutineScore:
@@ -55,12 +60,21 @@ class RoutineScore:
         return {"schema": SCHEMA_VERSION, **asdict(self)}
 
     def weakest(self, count: int = 3) -> list[ClipScore]:
-        """The clips of least quality, or of least consistency where there is sound, in the order of time."""
+        """The clips of least consistency, or of least quality where there is no sound, in the order of time."""
+        return _in_time(sorted(self.clips, key=lambda clip: clip.strength)[:count])
 
-        def strength(clip: ClipScore) -> float:
-            return clip.quality if clip.consistency is None else clip.consistency
+    def strongest(self, count: int = 3) -> list[ClipScore]:
+        """The clips of most consistency, or of most quality where there is no sound, in the order of time."""
+        return _in_time(sorted(self.clips, key=lambda clip: -clip.strength)[:count])
 
-        return sorted(sorted(self.clips, key=strength)[:count], key=lambda clip: clip.start_s)
+
+def _in_time(clips: list[ClipScore]) -> list[ClipScore]:
+    return sorted(clips, key=lambda clip: clip.start_s)
+
+
+def level(share: float) -> Literal["low", "mid", "high"]:
+    """The third of [0, 1] that a share lies in, which colours it."""
+    return "low" if share < 1 / 3 else "mid" if share < 2 / 3 else "high"
 
 
 def is_of_consistency(warning: str) -> bool:

@@ -69,3 +69,44 @@ def test_unknown_command_suggests(run):
     result = run("scoer")
     assert result.exit_code == 2
     assert "score" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["scroe", "x"], "Did you mean 'score'?"),
+        (["score", "--fromat", "json", "x"], "--format"),
+        (["score", "x", "-f", "xml"], "'table', 'json', 'jsonl', 'csv'"),
+        (["weights", "verfy"], "Did you mean 'verify'?"),
+        (["--nonsense"], "No such option: --nonsense"),
+        (["compare", "a.mp4"], "Missing argument"),
+    ],
+)
+def test_wrong_usage_is_one_line_with_the_way_out(run, words, said):
+    result = run(*words)
+    assert (result.exit_code, result.stdout) == (2, "")
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("error: ")
+    assert said in line
+    assert "--help." in line
+
+
+def test_a_command_without_arguments_shows_how_it_is_used(run):
+    result = run("score")
+    assert result.exit_code == 2
+    assert "mlavl score routine.mp4" in result.stdout + result.stderr
+
+
+def test_a_preset_without_files_has_nothing_to_verify(run):
+    assert "nothing to verify" in run("weights", "verify", "fs1000").stdout
+
+
+@pytest.mark.parametrize("columns", [40, 60, 100])
+def test_a_table_fits_its_terminal(routine, columns):
+    lines = shell("score", routine, COLUMNS=str(columns), NO_COLOR="1").stdout.splitlines()
+    assert {len(line) for line in lines} == {columns}
+    assert "\x1b" not in "".join(lines)
+    for name in ("TES", "fit", "quality"):  # a row each: nothing is broken over two lines
+        assert sum(line.startswith(f"│ {name} ") for line in lines) == 1
+    timeline = next(line for line in lines if line.startswith("│ fit "))
+    assert timeline.rstrip(" │")[-4] == "0"  # its mean, 0.xx, at its end

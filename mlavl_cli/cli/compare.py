@@ -1,0 +1,113 @@
+"""mlavl compare: two takes of one programme, side by side."""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mlavl_cli.cli import options
+from mlavl_cli.cli.batch import results_only
+from mlavl_cli.cli.tables import Row, TableFormat, print_rows
+from mlavl_cli.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from mlavl_cli.scores.compare import Moment
+
+_Take = Annotated[str, typer.Argument(help="A video, or what `mlavl score --format json` wrote of one.")]
+
+
+def compare(
+    a: _Take,
+    b: _Take,
+    offset: Annotated[float, typer.Option(help="By how many seconds the programme begins later in B.")] = 0.0,
+    most: Annotated[int, typer.Option(min=1, help="Table: how many moments, those that differ most.")] = 8,
+    form: Annotated[
+        TableFormat, typer.Option("--format", "-f", help="csv: one row a moment, all of them. json: everything.")
+    ] = TableFormat.table,
+    weights: options.Weights = "mini",
+    device: options.Device = "auto",
+    precision: options.PrecisionOption = options.Precision.auto,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Compare two takes of one programme: their scores, and the moments in which they differ.
+
+    mlavl compare monday.mp4 friday.mp4
+
+    mlavl compare monday.json friday.json --offset 1.5
+    """
+    from mlavl_cli.scores.compare import compare_moments, compare_scores
+
+    takes = [_written(path) for path in (a, b)]
+    if None in takes:
+        from mlavl_cli.scores.scorer import load_scorer
+
+        with results_only():
+            scorer = load_scorer(weights, device, precision.value)
+            takes = [take or scorer.score(path).to_dict() for take, path in zip(takes, (a, b), strict=True)]
+    for take in takes:
+        if take["weights"] != takes[0]["weights"]:
+            names = " and ".join(repr(one["weights"]["name"]) for one in takes)
+            hint = "Score both with the same weights."
+            raise UsageError(f"scores by different weights ({names}) can't be compared", hint=hint)
+    scores, moments = compare_scores(*takes), compare_moments(*takes, offset)
+    if not any(moment.quality_b is not None for moment in moments):
+        raise UsageError("the takes share no time", hint="Check --offset.")
+    if form is TableFormat.json:
+        sys.stdout.write(json.dumps(_whole(takes, scores, moments, offset), indent=2, allow_nan=False) + "\n")
+        return
+    if form is TableFormat.csv:
+        print_rows([vars(moment) | {"change": moment.change} for moment in moments], form)
+        return
+    for name, take in zip("AB", takes, strict=True):
+        typer.echo(f"{name} {take['video']['path']}")
+    print_rows([{"": name, "A": a, "B": b, "B - A": b - a} for name, (a, b) in scores.items()], form)
+    differing = sorted((m for m in moments if m.change is not None), key=lambda m: -abs(m.change))[:most]
+    print_rows([_row(m) for m in sorted(differing, key=lambda m: m.start_s)], form, "Where they differ most (A's time)")
+    typer.echo(f"{takes[0]['weights']['name']}: {takes[0]['weights']['trained_on']}")
+
+
+def _written(path: str) -> dict[str, Any] | None:
+    """A score that was written as json, checked as far as it is used; None: it is no json, so a video.
+
+    Raises:
+        DataError: json, but not a score of one video.
+    """
+    if Path(path).suffix.lower() not in (".json", ".jsonl"):
+        return None
+    try:
+        found = json.loads(Path(path).read_text("utf-8"))
+        if isinstance(found, list):
+            (found,) = found
+        ((found["weights"]["name"], found["weights"]["trained_on"], found["video"]["path"]),)
+        checked = [float(score["score"]) for score in found["scores"].values()]
+        for clip in found["clips"]:
+            checked += [float(clip[name]) for name in ("start_s", "end_s", "quality")]
+            checked.append(float(clip["consistency"] or 0))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        cause = "can't be read as the score of one video"
+        raise DataError(cause, path=path, hint="Write it with: mlavl score VIDEO --format json.") from error
+    return found
+
+
+def _row(moment: "Moment") -> Row:
+    from mlavl_cli.scores.result import clock
+
+    return {
+        "time": f"{clock(moment.start_s)}-{clock(moment.end_s)}",
+        "fit A": moment.consistency_a, "fit B": moment.consistency_b,
+        "quality A": moment.quality_a, "quality B": moment.quality_b, "change": moment.change,
+    }  # fmt: skip
+
+
+def _whole(takes: list[dict[str, Any]], scores: dict, moments: list["Moment"], offset: float) -> dict[str, Any]:
+    return {
+        "a": takes[0]["video"]["path"],
+        "b": takes[1]["video"]["path"],
+        "weights": takes[0]["weights"],
+        "offset_s": offset,
+        "scores": {name: {"a": a, "b": b, "difference": b - a} for name, (a, b) in scores.items()},
+        "moments": [vars(moment) | {"change": moment.change} for moment in moments],
+    }

@@ -1,0 +1,64 @@
+"""Two takes of one programme: what differs in the scores, and when."""
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A clip of take A, and take B over the same stretch of the programme; None where B has nothing there.
+
+    Times are A's, in seconds. Consistency is None without sound.
+    """
+
+    start_s: float
+    end_s: float
+    consistency_a: float | None
+    consistency_b: float | None
+    quality_a: float
+    quality_b: float | None
+
+    @property
+    def change(self) -> float | None:
+        """B less A: of consistency where both have it, else of quality."""
+        if self.consistency_a is not None and self.consistency_b is not None:
+            return self.consistency_b - self.consistency_a
+        return None if self.quality_b is None else self.quality_b - self.quality_a
+
+
+def compare_scores(a: dict[str, Any], b: dict[str, Any]) -> dict[str, tuple[float, float]]:
+    """Target -> points of both takes, as `mlavl score --format json` gives them; of the targets that both have."""
+    return {
+        target: (score["score"], b["scores"][target]["score"])
+        for target, score in a["scores"].items()
+        if target in b["scores"]
+    }
+
+
+def compare_moments(a: dict[str, Any], b: dict[str, Any], offset_s: float = 0.0) -> list[Moment]:
+    """Clip by clip of take A: what take B was like then.
+
+    B's clips begin at other moments; their values are averaged by how long each shares A's clip.
+
+    Args:
+        a, b: as `mlavl score --format json` gives them.
+        offset_s: how much later the programme begins in B's video than in A's.
+    """
+    moments = []
+    for clip in a["clips"]:
+        start, end = clip["start_s"] + offset_s, clip["end_s"] + offset_s
+        shares = [(min(end, c["end_s"]) - max(start, c["start_s"]), c) for c in b["clips"]]
+        shares = [(share, c) for share, c in shares if share > 0]
+        moments.append(
+            Moment(
+                clip["start_s"], clip["end_s"],
+                clip["consistency"], _mean(shares, "consistency"), clip["quality"], _mean(shares, "quality"),
+            )
+        )  # fmt: skip
+    return moments
+
+
+def _mean(shares: list[tuple[float, dict[str, Any]]], name: str) -> float | None:
+    known = [(share, clip[name]) for share, clip in shares if clip[name] is not None]
+    whole = sum(share for share, _ in known)
+    return sum(share * value for share, value in known) / whole if whole else None

@@ -1,0 +1,1 @@
+"""Scores as pages: one self-contained HTML file a routine, and an index of them."""

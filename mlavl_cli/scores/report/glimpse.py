@@ -1,0 +1,90 @@
+"""What a page shows of the video itself: small pictures, the waveform, and where the music has onsets and beats."""
+
+import base64
+import io
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from mlavl_cli.features.extract import Cutting
+from mlavl_cli.media.clips import ClipReader
+from mlavl_cli.media.picture import PictureSpec
+from mlavl_cli.media.sound import SAMPLE_RATE_HZ
+
+THUMBNAIL_PX = 192  # the longer side
+_PEAKS_HZ = 20  # of the waveform
+_LISTEN_S = 1200.0  # beats of longer videos are not looked for: a page must not cost more than the score
+
+
+@dataclass(frozen=True)
+class Glimpse:
+    """Of one video.
+
+    Attributes:
+        thumbnails: JPEG as a data URI, by index of the clip whose middle frame it shows.
+        peaks: (start_s, end_s, largest magnitude in [0, 1]) of short stretches of the sound; empty without sound.
+        onsets_s, beats_s: times in the music.
+    """
+
+    thumbnails: dict[int, str]
+    peaks: list[tuple[float, float, float]]
+    onsets_s: list[float]
+    beats_s: list[float]
+
+
+def look(path: Path, wanted: Iterable[int], size_px: tuple[int, int], cutting: Cutting) -> Glimpse:
+    """Goes through the video once.
+
+    Args:
+        path: the video.
+        wanted: clips to show.
+        size_px: (width, height) of the upright picture.
+        cutting: as the clips that were scored were cut.
+
+    Raises:
+        MediaError: it can't be read.
+    """
+    scale = THUMBNAIL_PX / max(size_px)
+    width, height = (max(1, round(side * scale)) for side in size_px)
+    wanted = set(wanted)
+    thumbnails, peaks, sounds = {}, [], []
+    streams = (cutting.tail, cutting.video_stream, cutting.audio_stream)
+    with ClipReader(path, PictureSpec((height, width)), 1, *streams) as clips:
+        for clip in clips:
+            if clip.index in wanted:
+                thumbnails[clip.index] = _jpeg(clip.frames[0])
+            if clip.sound is not None and len(clip.sound):
+                peaks += _peaks(clip.sound, clip.start_s, clip.end_s)
+                if clip.end_s <= _LISTEN_S:
+                    sounds.append((clip.start_s, clip.sound))
+    return Glimpse(thumbnails, peaks, *_rhythm(sounds))
+
+
+def _jpeg(picture: np.ndarray) -> str:
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "JPEG", quality=72)
+    return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()
+
+
+def _peaks(sound: np.ndarray, start_s: float, end_s: float) -> list[tuple[float, float, float]]:
+    parts = np.array_split(np.abs(sound), max(1, min(len(sound), round((end_s - start_s) * _PEAKS_HZ))))
+    edges = np.linspace(start_s, end_s, len(parts) + 1)
+    return [(float(a), float(b), float(part.max())) for a, b, part in zip(edges, edges[1:], parts, strict=False)]
+
+
+def _rhythm(sounds: list[tuple[float, np.ndarray]]) -> tuple[list[float], list[float]]:
+    """Onsets and beats, in seconds of the video."""
+    if not sounds:
+        return [], []
+    import librosa
+
+    begin, samples = sounds[0][0], np.concatenate([sound for _, sound in sounds])
+    if len(samples) < SAMPLE_RATE_HZ or not samples.any():
+        return [], []
+    strength = librosa.onset.onset_strength(y=samples, sr=SAMPLE_RATE_HZ)
+    rhythm = {"onset_envelope": strength, "sr": SAMPLE_RATE_HZ, "units": "time"}
+    onsets, beats = librosa.onset.onset_detect(**rhythm), librosa.beat.beat_track(**rhythm)[1]
+    return [begin + float(t) for t in onsets], [begin + float(t) for t in beats]

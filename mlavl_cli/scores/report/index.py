@@ -1,0 +1,73 @@
+"""The index of a folder of pages: one row a routine, to be sorted, kept from run to run."""
+
+import json
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from mlavl_cli.scores.report.html import document, text
+from mlavl_cli.scores.result import RoutineScore, clock
+
+INDEX = "index.html"
+_DATA = re.compile(r'<script type="application/json" id="data">(.*?)</script>', re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A routine's row: its page (relative URL) and what is told of it."""
+
+    page: str
+    name: str
+    scores: dict[str, float]
+    consistency: float | None
+    duration_s: float
+    warnings: list[str]
+
+
+def entry(result: RoutineScore, page: str, name: str) -> Entry:
+    """The row of a routine."""
+    return Entry(
+        page=page,
+        name=name,
+        scores={target: score.score for target, score in result.scores.items()},
+        consistency=result.consistency["mean"] if result.consistency else None,
+        duration_s=result.video["duration_s"],
+        warnings=result.warnings,
+    )
+
+
+def read_index(folder: Path) -> list[Entry]:
+    """The rows of an index that is there; none if it isn't one of ours."""
+    try:
+        found = _DATA.search((folder / INDEX).read_text("utf-8"))
+        return [Entry(**row) for row in json.loads(found[1])["routines"]] if found else []
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+
+
+def index(entries: list[Entry]) -> str:
+    """The index as HTML."""
+    targets = list(dict.fromkeys(target for one in entries for target in one.scores))
+    columns = ["routine", *targets, "mean fit", "duration", "warnings"]
+    head = "".join(f'<th scope="col"><button type="button">{text(name)}</button></th>' for name in columns)
+    rows = "".join(_row(one, targets) for one in entries)
+    body = f"""
+<header><h1>Scores of {len(entries)} routine{"" if len(entries) == 1 else "s"}</h1>
+<p class="soft">Press a heading to sort by it.</p></header>
+<main><div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div></main>
+"""
+    return document("Scores", body, {"routines": [asdict(one) for one in entries]}, "index.js")
+
+
+def _row(one: Entry, targets: list[str]) -> str:
+    def number(value: float | None, digits: int = 2) -> str:
+        shown = "" if value is None else f"{value:.{digits}f}"
+        return f'<td data-value="{"" if value is None else value}">{shown}</td>'
+
+    cells: list[Any] = [f'<td data-value="{text(one.name)}"><a href="{text(one.page)}">{text(one.name)}</a></td>']
+    cells += [number(one.scores.get(target)) for target in targets]
+    cells.append(number(one.consistency))
+    cells.append(f'<td data-value="{one.duration_s}">{clock(one.duration_s)}</td>')
+    cells.append(f'<td class="text" data-value="{len(one.warnings)}">{text("; ".join(one.warnings))}</td>')
+    return f"<tr>{''.join(cells)}</tr>"

@@ -1,0 +1,89 @@
+"""Reports: a folder of pages and their index, each file written whole."""
+
+import base64
+import mimetypes
+import os
+import time
+from pathlib import Path
+from urllib.parse import quote
+
+from mlavl_cli.errors import UsageError
+from mlavl_cli.features.extract import PAPER_CUTTING, Cutting
+from mlavl_cli.files import Input, atomic_write
+from mlavl_cli.scores.report.glimpse import look
+from mlavl_cli.scores.report.index import INDEX, Entry, entry, index, read_index
+from mlavl_cli.scores.report.page import page, shown_clips
+from mlavl_cli.scores.result import RoutineScore
+
+LARGEST_EMBEDDED = 200 << 20  # bytes; browsers give up on far larger pages
+_INDEX_EVERY_S = 5.0  # a long batch is not to write its index ten thousand times
+
+
+class Report:
+    """Pages of routines under one folder, and an index that keeps those of earlier runs.
+
+    Args:
+        folder: made when it isn't there.
+        embed: put each video into its page, instead of a link to where it lies.
+        cutting: as the clips were cut.
+    """
+
+    def __init__(self, folder: Path, embed: bool = False, cutting: Cutting = PAPER_CUTTING):
+        self.folder, self.embed, self.cutting = folder, embed, cutting
+        there = {_url(path.relative_to(folder)) for path in folder.rglob("*.html")}
+        self.entries: dict[str, Entry] = {one.page: one for one in read_index(folder) if one.page in there}
+        self._indexed = 0.0
+
+    def check(self, sources: list[Input]) -> None:
+        """Before any work: is every video small enough to be embedded, if it is to be?
+
+        Raises:
+            UsageError: naming the first that isn't.
+        """
+        for source in sources if self.embed else ():
+            size = source.path.stat().st_size if source.path.is_file() else 0
+            if size > LARGEST_EMBEDDED:
+                cause = f"is too large to be put into a page ({size >> 20} MB)"
+                raise UsageError(cause, path=source.path, hint="Leave out --report-embed-video: the page links to it.")
+
+    def add(self, source: Input, result: RoutineScore) -> Path:
+        """Writes a routine's page, and from time to time the index; returns the page's path.
+
+        Raises:
+            MediaError: the video can't be read again.
+            MlavlError: the folder can't be written.
+        """
+        path = self.folder / f"{source.name}.html"
+        size_px = (result.video["width_px"], result.video["height_px"])
+        glimpse = look(source.path, shown_clips(result), size_px, self.cutting)
+        up = os.path.relpath(self.folder, path.parent)
+        html = page(result, str(source.name), glimpse, self._video_url(source.path, path), f"{_url(up)}/{INDEX}")
+        with atomic_write(path, "w") as file:
+            file.write(html)
+        relative = _url(path.relative_to(self.folder))
+        self.entries[relative] = entry(result, relative, str(source.name))
+        if time.monotonic() - self._indexed > _INDEX_EVERY_S:
+            self.write_index()
+        return path
+
+    def write_index(self) -> None:
+        """Writes the index of all pages, if there are any.
+
+        Raises:
+            MlavlError: the folder can't be written.
+        """
+        if self.entries:
+            with atomic_write(self.folder / INDEX, "w") as file:
+                file.write(index(sorted(self.entries.values(), key=lambda one: one.page)))
+        self._indexed = time.monotonic()
+
+    def _video_url(self, video: Path, page: Path) -> str:
+        if not self.embed:
+            return _url(os.path.relpath(video.resolve(), page.parent.resolve()))
+        kind = mimetypes.guess_type(video.name)[0] or "video/mp4"
+        return f"data:{kind};base64,{base64.b64encode(video.read_bytes()).decode()}"
+
+
+def _url(path: str | Path) -> str:
+    """A relative path as a URL: every byte that means something else there is quoted."""
+    return quote(os.fsencode(Path(path).as_posix()))
