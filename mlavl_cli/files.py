@@ -97,6 +97,11 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def csv_text(text: str) -> str:
+    """A csv cell that no spreadsheet takes for a formula: text that begins like one gets an apostrophe before it."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+
+
 @contextmanager
 def atomic_write(path: Path, mode: str = "wb") -> Iterator[IO]:
     """A file that appears under its name only when it is whole and on the disk.

@@ -132,10 +132,12 @@ def _average(rows: list[Row], published: tuple[float | None, float | None], fish
 def _write_predictions(path: Path, pairs: dict[str, tuple[Any, Any, list[str]]]) -> None:
     import csv
 
-    from mlavl_cli.files import atomic_write
+    from mlavl_cli.files import atomic_write, csv_text
 
     with atomic_write(path, "w") as file:
         out = csv.writer(file, lineterminator="\n")
         out.writerow(["id", "target", "true", "predicted"])
         for name, (true, predicted, ids) in pairs.items():
-            out.writerows([id, name, f"{t:.4f}", f"{p:.4f}"] for id, t, p in zip(ids, true, predicted, strict=True))
+            out.writerows(
+                [csv_text(id), name, f"{t:.4f}", f"{p:.4f}"] for id, t, p in zip(ids, true, predicted, strict=True)
+            )

@@ -12,6 +12,7 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
+from mlavl_cli.files import csv_text
 from mlavl_cli.scores.result import UNFAMILIAR, RoutineScore, TargetScore, clock, is_of_consistency, level
 
 _STEPS = " ▁▂▃▄▅▆▇█"
@@ -61,7 +62,7 @@ class CsvWriter:
     def add(self, result: RoutineScore) -> None:
         self.rows.writerow(
             [
-                result.video["path"],
+                csv_text(result.video["path"]),
                 *(f"{result.scores[target].score:.4f}" for target in self.targets),
                 f"{result.consistency['mean']:.4f}" if result.consistency else "",
                 len(result.clips),
@@ -87,7 +88,7 @@ class ClipsCsvWriter:
         for clip in result.clips:
             heard = "" if clip.consistency is None else f"{clip.consistency:.4f}"
             shown = (f"{clip.start_s:.3f}", f"{clip.end_s:.3f}", heard, f"{clip.quality:.4f}", f"{clip.attention:.6f}")
-            self.rows.writerow([result.video["path"], clip.index, *shown])
+            self.rows.writerow([csv_text(result.video["path"]), clip.index, *shown])
         self.stream.flush()
 
 

@@ -299,3 +299,14 @@ def test_a_missing_local_backbone_is_not_looked_for_on_the_hub(run, routine, tmp
         result = run("extract-features", routine, "-o", tmp_path / "o", "--visual", name)
         assert result.exit_code == 1
         assert "no such file or folder" in result.errors[0]
+
+
+def test_a_name_like_a_formula_is_text_in_every_csv(run, tmp_path, monkeypatch):
+    for name in ("=1+1.mp4", "+x.mp4", "@SUM(A1).mp4", "plain.mp4"):
+        make_video(tmp_path / name, 40)
+    monkeypatch.chdir(tmp_path)
+    result = run("score", "=1+1.mp4", "+x.mp4", "@SUM(A1).mp4", "plain.mp4", "-f", "csv", "--clips-csv", "clips.csv")
+    assert result.exit_code == 0
+    expected = ["'=1+1.mp4", "'+x.mp4", "'@SUM(A1).mp4", "plain.mp4"]
+    for text in (result.stdout, (tmp_path / "clips.csv").read_text()):
+        assert [row["path"] for row in csv.DictReader(io.StringIO(text))] == expected
