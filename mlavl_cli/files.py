@@ -139,6 +139,27 @@ def atomic_write(path: Path, mode: str = "wb") -> Iterator[IO]:
             Path(temporary).unlink(missing_ok=True)
 
 
+@contextmanager
+def one_at_a_time(path: Path) -> Iterator[None]:
+    """Waits until no other process is in here with the same file, which is made and stays; nothing where locks aren't.
+
+    Raises:
+        MlavlError: the file can't be made.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield
+        return
+    try:
+        file = path.open("w")
+    except OSError as error:
+        raise MlavlError(f"can't be written ({error.strerror})", path=path, hint="Choose another folder.") from error
+    with file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
 def _is_no_regular_file(path: Path) -> bool:
     # /dev/stdout may lead to a regular file that a shell holds open: that is not ours to replace either.
     of_the_system = any(path.absolute().is_relative_to(folder) for folder in ("/dev", "/proc"))

@@ -27,7 +27,9 @@ print(json.dumps({"memory_mb": memory, "different": len(results)}))
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
 def test_five_hundred_scorings_in_one_process(routine):
-    done = subprocess.run([sys.executable, "-c", CODE, routine], capture_output=True, text=True, timeout=600, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", CODE, routine], capture_output=True, text=True, timeout=600, check=True
+    )
     found = json.loads(done.stdout)
     print("\nresident memory after each 100 scorings, MB:", [round(mb) for mb in found["memory_mb"]])
     assert found["different"] == 1

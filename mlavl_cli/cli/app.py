@@ -49,7 +49,7 @@ def _wrong_usage(problem: typer.TyperException) -> typer.Exit:
     if ctx is None or type(problem).__name__ == "NoArgsIsHelpError":
         problem.show()
     else:
-        cause = problem.format_message().replace("Value error, ", "")
+        cause = " ".join(problem.format_message().replace("Value error, ", "").split())
         console.error(UsageError(cause, hint=f"See {ctx.command_path} --help."))
     return typer.Exit(problem.exit_code)
 

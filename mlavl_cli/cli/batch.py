@@ -31,7 +31,7 @@ def expand(arguments: list[str], shard: str | None = None) -> tuple[list[Input],
 
 
 def refuse_clashes(inputs: list[Input]) -> None:
-    """Two videos of one name, from two folders given: one would overwrite the other's features.
+    """Two videos of one name, from two folders given: one would overwrite the other's features or page.
 
     Raises:
         UsageError: naming both.
@@ -39,8 +39,8 @@ def refuse_clashes(inputs: list[Input]) -> None:
     seen: dict[Path, Path] = {}
     for source in inputs:
         if source.name in seen:
-            cause = f"would share a feature file with {seen[source.name]}"
-            raise UsageError(cause, path=source.path, hint="Give their common folder, or use two stores.")
+            cause = f"would share an output file with {seen[source.name]}"
+            raise UsageError(cause, path=source.path, hint="Give their common folder, or do them apart.")
         seen[source.name] = source.path
 
 
@@ -67,7 +67,9 @@ def for_each(
         if problem is None:
             try:
                 work(source, result)
-            except MlavlError as error:
+            except (OSError, typer.Exit):  # stdout is closed or full: no other file would fare better
+                raise
+            except Exception as error:
                 problem = error
         if problem:
             failed += 1

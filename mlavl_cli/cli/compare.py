@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mlavl_cli.cli import options
+from mlavl_cli.cli import console, options
 from mlavl_cli.cli.batch import results_only
 from mlavl_cli.cli.tables import Row, TableFormat, print_rows
 from mlavl_cli.errors import DataError, UsageError
@@ -52,7 +52,12 @@ def compare(
             names = " and ".join(repr(one["weights"]["name"]) for one in takes)
             hint = "Score both with the same weights."
             raise UsageError(f"scores by different weights ({names}) can't be compared", hint=hint)
+    for take in takes:
+        for text in take.get("warnings", ()):
+            console.warning(f"{take['video']['path']}: {text}")
     scores, moments = compare_scores(*takes), compare_moments(*takes, offset)
+    if not scores:
+        raise UsageError("the takes have no score in common", hint="Score both with the same weights.")
     if not any(moment.quality_b is not None for moment in moments):
         raise UsageError("the takes share no time", hint="Check --offset.")
     if form is TableFormat.json:

@@ -36,8 +36,20 @@ def doctor(
 
     Exit code 0: videos can be scored here; 1: something needed is missing.
     """
-    here = (*_device(device, precision.value), *_codecs(), *_weights(weights), *_cache(), *_writable())
-    findings = [*_packages(), *here]
+    checks = {
+        "packages": _packages,
+        "device": lambda: _device(device, precision.value),
+        "codecs": _codecs,
+        "weights": lambda: _weights(weights),
+        "hub cache": _cache,
+        "folders": _writable,
+    }
+    findings: list[Finding] = []
+    for name, check in checks.items():
+        try:
+            findings += check()
+        except (ImportError, OSError) as error:  # what is broken is what is to be told
+            findings.append(Finding(name, "bad", str(error), "pip install --force-reinstall mlavl"))
     if form is TableFormat.table:
         for finding in findings:
             typer.secho(f"{finding.state:<5}", fg=_COLOURS[finding.state], nl=False)
@@ -90,11 +102,11 @@ def _device(device: str, precision: str) -> Iterator[Finding]:
     try:
         with torch.inference_mode():
             square = torch.ones(64, 64, device=placement.device, dtype=placement.dtype)
-            right = float((square @ square).sum()) == 64.0**3
+            wrong = None if float((square @ square).float().sum()) == 64.0**3 else "it gives wrong products"
     except RuntimeError as error:
-        right, square = False, str(error).splitlines()[0]
-    if not right:
-        yield Finding("arithmetic", "bad", f"a product went wrong: {square}", "Use another --device or --precision.")
+        wrong = str(error).splitlines()[0]
+    if wrong:
+        yield Finding("arithmetic", "bad", wrong, "Use another --device or --precision.")
 
 
 def _codecs() -> Iterator[Finding]:
@@ -116,6 +128,8 @@ def _decodes(av: object, name: str) -> bool:
 
 
 def _weights(name: str) -> Iterator[Finding]:
+    from huggingface_hub import constants, try_to_load_from_cache
+
     from mlavl_cli.bundle import find_bundle, verify_bundle
     from mlavl_cli.head.checkpoint import load_head
 
@@ -130,8 +144,16 @@ def _weights(name: str) -> Iterator[Finding]:
     if problems:
         yield Finding("weights", "bad", f"{bundle.folder}: {problems[0]}", "Install them again, or copy them again.")
         return
-    targets = ", ".join(bundle.heads) or "no heads: features only"
-    yield Finding("weights", "ok", f"{bundle.name}: {targets}; {bundle.trained_on}")
+    if not bundle.heads:
+        yield Finding("weights", "bad", f"{bundle.name}: no heads, features only", "Train one, or use --weights mini.")
+        return
+    yield Finding("weights", "ok", f"{bundle.name}: {', '.join(bundle.heads)}; {bundle.trained_on}")
+    hub = [spec for spec in (bundle.visual, bundle.audio) if spec.folder is None]
+    wanted = [spec for spec in hub if not spec.source.startswith("torchvision/")]
+    for spec in wanted:
+        if not isinstance(try_to_load_from_cache(spec.source, "config.json", revision=spec.revision), str):
+            state = "bad" if constants.HF_HUB_OFFLINE else "note"
+            yield Finding("backbone", state, f"{spec.source} isn't in the hub cache", f"hf download {spec.source}")
 
 
 def _cache() -> Iterator[Finding]:

@@ -110,9 +110,6 @@ def evaluate(
     print_rows(rows, form, f"{bundle.name} on {data.name}, split {split}; average SRCC by Fisher's z")
     if predictions:
         _write_predictions(predictions, pairs)
-    if sheet:
-        title = f"{bundle.name} on {data.name}, {split}"
-        sheet.judgement(title, {name: (true, predicted) for name, (true, predicted, _) in pairs.items()})
     if save:
         measured = bundle.consistency
         if aucs or sat:
@@ -120,6 +117,9 @@ def evaluate(
             measured = {"dataset": data.name, "split": split, **how}
         write_bundle(replace(bundle, metrics=metrics, consistency=measured))
         console.note(f"written into {bundle.folder}")
+    if sheet:
+        title = f"{bundle.name} on {data.name}, {split}"
+        sheet.judgement(title, {name: (true, predicted) for name, (true, predicted, _) in pairs.items()})
 
 
 def _average(rows: list[Row], published: tuple[float | None, float | None], fisher_mean: Any) -> Row:

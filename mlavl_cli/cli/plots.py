@@ -1,5 +1,6 @@
 """Plots by matplotlib, which is an extra: what is asked for is checked before the work, not after."""
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +46,8 @@ class Sheet:
             axes.set(ylabel=name, xlim=(starts[0], clips[-1].end_s))
             if name != "attention":
                 axes.set_ylim(0, 1)
-        axes.set_xlabel(_plain(f"seconds       {result.weights['name']}: {result.weights['trained_on']}"), fontsize=8)
+        notes = [f"{result.weights['name']}: {result.weights['trained_on']}", *result.warnings]
+        axes.set_xlabel(_plain("\n".join(["seconds", *notes])), fontsize=7)
         self._save(sheet)
 
     def judgement(self, title: str, pairs: dict[str, tuple[Any, Any]]) -> None:
@@ -92,7 +94,8 @@ class Sheet:
     def _save(self, sheet: Any) -> None:
         from mlavl_cli.files import atomic_write
 
-        with atomic_write(self.path) as file:
+        with atomic_write(self.path) as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # a letter that the font lacks becomes a box
             sheet.savefig(file, format=self.form, dpi=150)
 
 

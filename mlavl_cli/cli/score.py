@@ -126,13 +126,13 @@ def score(
                 writer.add(result)
             if of_clips:
                 of_clips.add(result)
+            results.append(source.path)
             if vtt:
                 write_webvtt(vtt / f"{source.name}.vtt", result)
             if sheet:
                 sheet.timeline(result)
             if pages:
                 pages.add(source, result)
-            results.append(source.path)
             console.note(f"{source.path}: {result.timing['real_time_factor']:.1f} x real time, {result.timing}")
 
         with console.file_progress(len(found)) as progress:

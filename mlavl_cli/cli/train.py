@@ -99,7 +99,7 @@ def train(
     cross_entropy: Annotated[float, typer.Option("--ce-weight", min=0)] = 0.01,
     lambda_c: Annotated[float, typer.Option(min=0, help="Weight of the consistency objective; 0: the paper.")] = 0.0,
     align_epochs: Annotated[
-        int, typer.Option(min=0, help="With --lambda-c: epochs at first in which it alone is learned.")
+        int, typer.Option(min=0, help="With --lambda-c: epochs at first in which only consistency is learned.")
     ] = 10,
     temperature: Annotated[float, typer.Option(min=1e-3, help="Of the cross-entropy.")] = 1.0,
     triplets: Annotated[Triplets, typer.Option(help="Over patterns alone, or over prompts too.")] = Triplets.all,
@@ -197,9 +197,9 @@ def train(
         sentence = trained_on or f"{data.name} ({counts}); features: {data.backbones}"
         bundle = write_heads(output, find_bundle(data.backbones), heads, metrics, sentence, licence, data, half)
         console.note(f"Score with: mlavl score VIDEO --weights {bundle.folder}")
+    print_rows(rows, form, f"{data.name}, split {data.judged_split}")
     if sheet:
         sheet.curves(histories)
-    print_rows(rows, form, f"{data.name}, split {data.judged_split}")
 
 
 def _guide(sport: str, backbones: str, text_features: Path | None, actions: Path | None) -> "Guide":

@@ -18,7 +18,8 @@ def write_webvtt(path: Path, result: RoutineScore) -> None:
 
 def webvtt(result: RoutineScore) -> str:
     """One cue a clip: "fit 0.62  quality 0.41", without fit where there is no sound."""
-    note = f"{result.weights['name']}: {result.weights['trained_on']}".replace("-->", "->")
+    about = "; ".join([f"{result.weights['name']}: {result.weights['trained_on']}", *result.warnings])
+    note = about.replace("-->", "->")
     blocks = ["WEBVTT", f"NOTE {' '.join(note.split())}"]
     for clip in result.clips:
         fit = "" if clip.consistency is None else f"fit {clip.consistency:.2f}  "

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 
 import torch
 
+from mlavl_cli.errors import DataError
 from mlavl_cli.head.mlavl import MLAVL
 from mlavl_cli.training.batches import Batch, Batches
 from mlavl_cli.training.losses import LossWeights, contrast, loss_terms
@@ -24,11 +25,14 @@ def align(
     Args:
         head: that hears, with DPG, on its device.
         train: routines with sound.
-        epochs: passes over them in which the whole head learns its consistency; three times as many before them bring
-            the projections alone together.
+        epochs: passes over them in which the whole head learns its consistency; three times as many before them, which
+            cost next to nothing, bring the projections alone together.
         lr: the highest; each part warms up for a tenth and ends near nothing.
         seed: of all that is drawn.
         on_epoch: told how many of the 4 * epochs passes are done.
+
+    Raises:
+        DataError: the loss is no number any more.
     """
     generator = torch.Generator().manual_seed(seed)
 
@@ -61,11 +65,15 @@ def _learn(
     device = next(head.parameters()).device
     optimizer = torch.optim.Adam(head.parameters(), lr=lr)
     steps = epochs * -(-len(train.routines) // train.batch_size)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps, pct_start=0.1)
+    warm = 0.1 if steps >= 20 else 0.3  # with a single step to warm up, torch divides by zero
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps, pct_start=warm)
     for _ in range(epochs):
         for batch in train.shuffled(generator):
             optimizer.zero_grad(set_to_none=True)
-            objective(batch.to(device)).backward()
+            loss = objective(batch.to(device))
+            loss.backward()
             optimizer.step()
             schedule.step()
+        if not torch.isfinite(loss):
+            raise DataError("the alignment's loss is no number any more", hint="Lower --lr.")
         yield

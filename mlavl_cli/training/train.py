@@ -1,5 +1,6 @@
 """One head, one target: the loop. Batches, losses, the best epochs by SRCC and by MSE, and exact resume."""
 
+import hashlib
 import math
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -37,7 +38,7 @@ class TrainConfig:
     optimizer: Literal["adam", "sgd"] = "adam"
     seed: int = 0
     clip_grad: float | None = None
-    patience: int | None = None  # epochs without a better SRCC before it stops; None: never
+    patience: int | None = None  # epochs without a better one (history.py) before it stops; None: never
     save_every: int = 10  # epochs between states to resume from
     align_epochs: int = 10  # before the first epoch, where there is a consistency objective (align.py)
     loss: LossWeights = field(default_factory=LossWeights)
@@ -132,9 +133,9 @@ class _Run:
         asked = {
             **{name: value for name, value in self._settings().items() if name != "config"},
             **{name: getattr(config, name) for name in ("align_epochs", "lr", "seed", "batch_size")},
-            "ids": [routine.id for routine in self.train.routines],
+            "content": self._content(),
         }
-        state = _load(kept, self.placement.device) if kept.exists() else {}
+        state = _load(kept, self.placement.device, f"Delete {kept.name}.") if kept.exists() else {}
         if state.get("asked") == asked:
             self.model.load_state_dict(state["model"])
         else:
@@ -142,6 +143,14 @@ class _Run:
             _save(kept, {"asked": asked, "model": self.model.state_dict()})
         torch.manual_seed(config.seed)  # the same from here on, whoever aligned
         self.aligned = True
+
+    def _content(self) -> str:
+        """SHA-256 of all that the alignment learns from: features and prompts."""
+        text = [self.model.text_features] if self.model.dims.language else []
+        digest = hashlib.sha256()
+        for tensor in (*self.train.visual, *self.train.audio, *text):
+            digest.update(str(tuple(tensor.shape)).encode() + tensor.cpu().numpy().tobytes())
+        return digest.hexdigest()
 
     @property
     def finished(self) -> bool:
@@ -277,10 +286,8 @@ def _save(path: Path, state: dict[str, Any]) -> None:
         torch.save(state, file)
 
 
-def _load(path: Path, device: torch.device) -> dict[str, Any]:
+def _load(path: Path, device: torch.device, hint: str = "Delete its folder.") -> dict[str, Any]:
     try:
         return torch.load(path, map_location=device, weights_only=True)
     except Exception as error:  # torch raises many kinds for a damaged file
-        raise DataError(
-            "is no state of a training run, or a damaged one", path=path, hint="Delete its folder."
-        ) from error
+        raise DataError("is no state of a training run, or a damaged one", path=path, hint=hint) from error

@@ -310,3 +310,11 @@ def test_a_name_like_a_formula_is_text_in_every_csv(run, tmp_path, monkeypatch):
     expected = ["'=1+1.mp4", "'+x.mp4", "'@SUM(A1).mp4", "plain.mp4"]
     for text in (result.stdout, (tmp_path / "clips.csv").read_text()):
         assert [row["path"] for row in csv.DictReader(io.StringIO(text))] == expected
+
+
+def test_a_page_that_fails_costs_no_scores(run, tmp_path, routine):
+    (tmp_path / "file").touch()
+    result = run("score", routine, "--vtt", tmp_path / "file" / "x", "-o", tmp_path / "s.csv")
+    assert result.exit_code == 1
+    assert len(result.errors) == 1
+    assert len((tmp_path / "s.csv").read_text().splitlines()) == 2

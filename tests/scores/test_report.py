@@ -245,3 +245,16 @@ def test_webvtt_has_a_cue_a_clip_at_its_time(run, tmp_path):
         assert seconds(end) == pytest.approx(clip["end_s"], abs=1e-3)
         assert float(fit) == pytest.approx(clip["consistency"], abs=0.006)
         assert float(quality) == pytest.approx(clip["quality"], abs=0.006)
+
+
+def test_two_processes_share_an_index(tmp_path):
+    import subprocess
+    import sys
+
+    for i in range(6):
+        make_video(tmp_path / "in" / f"{i}.mp4", 40)
+    command = [sys.executable, "-m", "mlavl_cli", "score", tmp_path / "in", "--report", tmp_path / "out", "-q"]
+    running = [subprocess.Popen([*command, "--shard", f"{i}/2"], stdout=subprocess.DEVNULL) for i in (1, 2)]
+    assert [process.wait(timeout=120) for process in running] == [0, 0]
+    names = re.findall(r'<a href="([^"]+)">', (tmp_path / "out" / "index.html").read_text())
+    assert names == [f"{i}.mp4.html" for i in range(6)]

@@ -102,3 +102,27 @@ def test_an_epoch_is_worth_its_ranking_and_its_consistency():
     epochs = [Epoch(1, 0.0, {}, 0.90, 5.0, 0.55), Epoch(2, 0.0, {}, 0.85, 6.0, 0.75), Epoch(3, 0.0, {}, math.nan, 1.0)]
     assert max(epochs, key=lambda epoch: epoch.rank).epoch == 2
     assert Epoch(4, 0.0, {}, 0.9, 5.0).rank == 0.9  # without a consistency objective by SRCC alone
+
+
+def test_other_features_of_the_same_routines_are_aligned_anew(run, tmp_path, monkeypatch):
+    """Their names and shapes are the same: only the content tells."""
+    import mlavl_cli.training.train as module
+
+    calls, real = [], module.align
+    monkeypatch.setattr(module, "align", lambda *args: calls.append(1) or real(*args))
+    root, text = layouts.fisv(tmp_path / "d"), layouts.text_features(tmp_path / "text.npy")
+    assert train(run, root, tmp_path / "b", text, "TES").exit_code == 0
+    np.save(text, 2 * np.load(text))
+    assert train(run, root, tmp_path / "b", text, "PCS").exit_code == 0
+    assert len(calls) == 2
+    stored = load_head(find_bundle(tmp_path / "b").heads["PCS"]).model.text_features
+    np.testing.assert_array_equal(stored, np.load(text))
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 5, 10, 11])
+def test_any_number_of_steps_has_a_schedule(epochs):
+    """Ten steps with a tenth to warm up once divided by zero."""
+    rng = np.random.default_rng(0)
+    rows = [Routine(str(i), *rng.normal(size=(2, 3, 8)).astype(np.float32), {"X": 0.0}) for i in range(2)]
+    dims = HeadDims(visual_dim=8, audio_dim=8, text_dim=12, actions=5, width=16, heads=4)
+    align(MLAVL(dims, torch.randn(dims.prompts, 12)), Batches(rows, "X", (0.0, 1.0), 2), epochs, 1e-3, 0)

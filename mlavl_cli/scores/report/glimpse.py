@@ -76,13 +76,15 @@ def _peaks(sound: np.ndarray, start_s: float, end_s: float) -> list[tuple[float,
 
 
 def _rhythm(sounds: list[tuple[float, np.ndarray]]) -> tuple[list[float], list[float]]:
-    """Onsets and beats, in seconds of the video."""
+    """Onsets and beats, in seconds of the video; none where librosa can't be had."""
     if not sounds:
         return [], []
-    import librosa
-
     begin, samples = sounds[0][0], np.concatenate([sound for _, sound in sounds])
     if len(samples) < SAMPLE_RATE_HZ or not samples.any():
+        return [], []
+    try:
+        import librosa
+    except (ImportError, RuntimeError):  # numba wants to write a cache beside its code or at home, and may not
         return [], []
     strength = librosa.onset.onset_strength(y=samples, sr=SAMPLE_RATE_HZ)
     rhythm = {"onset_envelope": strength, "sr": SAMPLE_RATE_HZ, "units": "time"}

@@ -5,6 +5,7 @@ import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from mlavl_cli.scores.report.html import document, text
 from mlavl_cli.scores.result import RoutineScore, clock
@@ -19,6 +20,7 @@ class Entry:
 
     page: str
     name: str
+    weights: str
     scores: dict[str, float]
     consistency: float | None
     duration_s: float
@@ -30,6 +32,7 @@ def entry(result: RoutineScore, page: str, name: str) -> Entry:
     return Entry(
         page=page,
         name=name,
+        weights=result.weights["name"],
         scores={target: score.score for target, score in result.scores.items()},
         consistency=result.consistency["mean"] if result.consistency else None,
         duration_s=result.video["duration_s"],
@@ -38,10 +41,11 @@ def entry(result: RoutineScore, page: str, name: str) -> Entry:
 
 
 def read_index(folder: Path) -> list[Entry]:
-    """The rows of an index that is there; none if it isn't one of ours."""
+    """The rows of an index that is there, without pages that are gone; none if it isn't one of ours."""
     try:
         found = _DATA.search((folder / INDEX).read_text("utf-8"))
-        return [Entry(**row) for row in json.loads(found[1])["routines"]] if found else []
+        rows = [Entry(**row) for row in json.loads(found[1])["routines"]] if found else []
+        return [row for row in rows if (folder / unquote(row.page)).is_file()]
     except (OSError, ValueError, KeyError, TypeError):
         return []
 
@@ -49,7 +53,7 @@ def read_index(folder: Path) -> list[Entry]:
 def index(entries: list[Entry]) -> str:
     """The index as HTML."""
     targets = list(dict.fromkeys(target for one in entries for target in one.scores))
-    columns = ["routine", *targets, "mean fit", "duration", "warnings"]
+    columns = ["routine", *targets, "mean fit", "duration", "weights", "warnings"]
     head = "".join(f'<th scope="col"><button type="button">{text(name)}</button></th>' for name in columns)
     rows = "".join(_row(one, targets) for one in entries)
     body = f"""
@@ -69,5 +73,6 @@ def _row(one: Entry, targets: list[str]) -> str:
     cells += [number(one.scores.get(target)) for target in targets]
     cells.append(number(one.consistency))
     cells.append(f'<td data-value="{one.duration_s}">{clock(one.duration_s)}</td>')
+    cells.append(f'<td data-value="{text(one.weights)}">{text(one.weights)}</td>')
     cells.append(f'<td class="text" data-value="{len(one.warnings)}">{text("; ".join(one.warnings))}</td>')
     return f"<tr>{''.join(cells)}</tr>"

@@ -67,7 +67,12 @@ for (const button of document.querySelectorAll("button[data-start]")) {
   button.addEventListener("click", () => seek(Number(button.dataset.start)));
 }
 if (video) {
-  const follow = () => { show(video.currentTime); if (!video.paused) requestAnimationFrame(follow); };
+  let next = 0;
+  const follow = () => {
+    show(video.currentTime);
+    cancelAnimationFrame(next);
+    if (!video.paused) next = requestAnimationFrame(follow);
+  };
   for (const name of ["play", "seeked", "timeupdate"]) video.addEventListener(name, follow);
   video.addEventListener("error", () => { document.querySelector(".unplayable").hidden = false; });
 }

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from mlavl_cli.errors import UsageError
 from mlavl_cli.features.extract import PAPER_CUTTING, Cutting
-from mlavl_cli.files import Input, atomic_write
+from mlavl_cli.files import Input, atomic_write, one_at_a_time
 from mlavl_cli.scores.report.glimpse import look
 from mlavl_cli.scores.report.index import INDEX, Entry, entry, index, read_index
 from mlavl_cli.scores.report.page import page, shown_clips
@@ -30,8 +30,7 @@ class Report:
 
     def __init__(self, folder: Path, embed: bool = False, cutting: Cutting = PAPER_CUTTING):
         self.folder, self.embed, self.cutting = folder, embed, cutting
-        there = {_url(path.relative_to(folder)) for path in folder.rglob("*.html")}
-        self.entries: dict[str, Entry] = {one.page: one for one in read_index(folder) if one.page in there}
+        self.entries: dict[str, Entry] = {}
         self._indexed = 0.0
 
     def check(self, sources: list[Input]) -> None:
@@ -54,6 +53,8 @@ class Report:
             MlavlError: the folder can't be written.
         """
         path = self.folder / f"{source.name}.html"
+        if path.name == INDEX:
+            path = path.with_name("index.video.html")
         size_px = (result.video["width_px"], result.video["height_px"])
         glimpse = look(source.path, shown_clips(result), size_px, self.cutting)
         up = os.path.relpath(self.folder, path.parent)
@@ -67,14 +68,18 @@ class Report:
         return path
 
     def write_index(self) -> None:
-        """Writes the index of all pages, if there are any.
+        """Writes the index of these pages and of those that are there already, if there are any.
+
+        Several processes may fill one folder: each reads what the others have written, one at a time.
 
         Raises:
             MlavlError: the folder can't be written.
         """
         if self.entries:
-            with atomic_write(self.folder / INDEX, "w") as file:
-                file.write(index(sorted(self.entries.values(), key=lambda one: one.page)))
+            with one_at_a_time(self.folder / ".index.lock"):
+                entries = {one.page: one for one in read_index(self.folder)} | self.entries
+                with atomic_write(self.folder / INDEX, "w") as file:
+                    file.write(index(sorted(entries.values(), key=lambda one: one.page)))
         self._indexed = time.monotonic()
 
     def _video_url(self, video: Path, page: Path) -> str:
