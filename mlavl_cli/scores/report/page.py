@@ -34,8 +34,7 @@ def page(result: RoutineScore, name: str, glimpse: Glimpse, video_url: str, inde
 </header>
 <main>
 {_notes(result)}
-<h2 id="scores">Scores</h2>
-<div class="cards">{"".join(_card(target, score) for target, score in result.scores.items())}</div>
+<ul class="summary">{"".join(_summary(target, score) for target, score in result.scores.items())}</ul>
 <h2>Timeline</h2>
 <video controls preload="metadata" playsinline src="{text(video_url)}" aria-label="{text(name)}"></video>
 <p class="unplayable notes" hidden>This browser can't play the video; scores and timeline are complete all the same.</p>
@@ -49,6 +48,8 @@ better), attention how much the score rests on a clip.{_fit_note(result)}</p>
 {_moments(weakest, glimpse)}
 <h2>Strongest moments</h2>
 {_moments(strongest, glimpse)}
+<h2>Scores</h2>
+<div class="cards">{"".join(_card(target, score) for target, score in result.scores.items())}</div>
 <details><summary>All clips as a table</summary>{_table(result.clips)}</details>
 <details><summary>How this was made</summary>{_provenance(result)}</details>
 </main>
@@ -72,6 +73,12 @@ def _notes(result: RoutineScore) -> str:
 
 def _fit_note(result: RoutineScore) -> str:
     return "".join(f" Note: {text(warning)}." for warning in result.warnings if is_of_consistency(warning))
+
+
+def _summary(target: str, score: TargetScore) -> str:
+    low, high = score.range
+    of = f"of {low:g} to {high:g}" if low else f"of {high:g}"
+    return f'<li><b>{text(target)}</b> {score.score:.2f} <span class="soft">{of}</span></li>'
 
 
 def _card(target: str, score: TargetScore) -> str:
