@@ -101,7 +101,7 @@ def test_video_swin_that_is_not_here_says_how_to_get_it(run, folder, tmp_path, p
 def test_two_videos_of_one_name_are_refused(run, folder, tmp_path):
     result = run("extract-features", folder / "one.mp4", make_video(tmp_path / "other" / "one.mp4", 40), "-o", tmp_path)
     assert result.exit_code == 2
-    assert "would share a feature file" in result.errors[0]
+    assert "would share an output file" in result.errors[0]
 
 
 @pytest.mark.slow
