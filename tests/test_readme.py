@@ -50,6 +50,8 @@ def world(tmp_path_factory):
         rows.append(f"videos/{i}.mp4,{'train' if i < 4 else 'test'},{30 + i},{20 + i}")
     (folder / "season.csv").write_text("\n".join(rows) + "\n")
     layouts.fs1000(folder / "data" / "fs1000")
+    for labels in (folder / "data" / "fs1000").glob("*.txt"):  # as many epochs as the README says, of few routines
+        labels.write_text("".join(labels.read_text().splitlines(keepends=True)[:3]))
     state, text = official()
     torch.save(state, folder / "TES.pkl")
     torch.save(text, folder / "fs1000_text_feature.npy")
