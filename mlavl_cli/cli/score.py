@@ -95,14 +95,16 @@ def score(
     from mlavl_cli.features.cluster import Cluster
     from mlavl_cli.features.extract import Cutting
     from mlavl_cli.scores.render import WRITERS, ClipsCsvWriter
-    from mlavl_cli.scores.report.write import Report
     from mlavl_cli.scores.result import is_of_consistency
     from mlavl_cli.scores.scorer import load_scorer
     from mlavl_cli.scores.webvtt import write_webvtt
 
     cutting = Cutting(tail.value, video_stream, audio_stream)
-    pages = Report(report, embed, cutting) if report else None
-    if pages:
+    pages = None
+    if report:  # only then is its import worth its time
+        from mlavl_cli.scores.report.write import Report
+
+        pages = Report(report, embed, cutting)
         pages.check(found)
     cluster = Cluster(ray, ray_cpus) if ray else None
     scorer = load_scorer(weights, device, precision.value, batch_size, features, cutting, workers, cluster, compiled)
