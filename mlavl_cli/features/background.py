@@ -1,8 +1,9 @@
-"""Work done ahead of its use, by a thread."""
+"""Work done ahead of its use, by a pool's threads."""
 
 import queue
 import threading
 from collections.abc import Generator
+from concurrent.futures import Executor, wait
 from contextlib import closing
 from typing import Generic, TypeVar
 
@@ -10,17 +11,17 @@ T = TypeVar("T")
 
 
 class Background(Generic[T]):
-    """Iterates over items that a thread makes, which keeps at most `depth` of them ready; its exception is raised here.
+    """Iterates over items that a thread of `pool` makes, which keeps at most `depth` of them ready; its exception is
+    raised here.
 
     Closing waits until the thread has closed `items` itself: a file must not be closed while it is being decoded.
     """
 
-    def __init__(self, items: Generator[T, None, None], depth: int):
+    def __init__(self, items: Generator[T, None, None], depth: int, pool: Executor):
         self._items = items
         self._ready: queue.Queue[tuple[T | None, BaseException | None]] = queue.Queue(depth)
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._work, name="mlavl-decode", daemon=True)
-        self._thread.start()
+        self._job = pool.submit(self._work)
 
     def __iter__(self) -> "Background[T]":
         return self
@@ -34,7 +35,8 @@ class Background(Generic[T]):
 
     def close(self) -> None:
         self._stop.set()
-        self._thread.join()
+        if not self._job.cancel():  # it has begun
+            wait([self._job])
 
     def _work(self) -> None:
         try:

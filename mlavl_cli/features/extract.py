@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -25,6 +26,7 @@ from mlavl_cli.media.decode import VideoInfo
 EXTRACTION_VERSION = 1
 _DEFAULT_BATCH = {"cpu": 1, "cuda": 16, "mps": 8}
 DECODERS = 2  # videos decoded at once: this one, and the next
+_WAITING, _READY = 2, 4  # videos that wait for a thread; clips of a video that are decoded ahead, at least
 SILENT = "the sound is silence all along: what is said of the music means nothing"
 _SILENT_BELOW = 1e-4  # -80 dB of full scale
 
@@ -129,12 +131,13 @@ def extract_many(
     """
     size = batch_size or _DEFAULT_BATCH[backbones.placement.device.type]
     jobs = iter(jobs)
-    under_way: deque[_Routine] = deque()  # started, in order; the first is the next to be handed out
+    pool = ThreadPoolExecutor(workers, "mlavl-decode")
+    under_way: deque[_Routine] = deque()  # in order; the first is the next to be handed out
     batch: list[tuple[_Routine, _Prepared]] = []
     try:
         while True:
-            free = workers - sum(not routine.read for routine in under_way)
-            started = [_Routine(job, backbones, cutting, depth=size) for job in islice(jobs, free)]
+            free = workers + _WAITING - sum(not routine.read for routine in under_way)
+            started = [_Routine(job, backbones, cutting, max(size, _READY), pool) for job in islice(jobs, free)]
             under_way.extend(started)
             reading = next((routine for routine in under_way if not routine.read), None)
             if reading is None and not started:
@@ -153,6 +156,7 @@ def extract_many(
     finally:
         for routine in under_way:
             routine.close()
+        pool.shutdown()
 
 
 @dataclass(frozen=True)
@@ -174,12 +178,12 @@ class _End:
 
 
 class _Routine:
-    """One video under way: read by a thread of its own, its features gathered as batches come back."""
+    """One video under way: read by a thread of the pool, its features gathered as batches come back."""
 
-    def __init__(self, job: Path | RoutineFeatures, backbones: Backbones, cutting: Cutting, depth: int):
+    def __init__(self, job: Path | RoutineFeatures, backbones: Backbones, cutting: Cutting, depth: int, pool: Executor):
         self._ready = job if isinstance(job, RoutineFeatures) else None
         self._backbones, self._cutting = backbones, cutting
-        self._ahead = None if self._ready else Background(_prepare(job, backbones, cutting), depth)
+        self._ahead = None if self._ready else Background(_prepare(job, backbones, cutting), depth, pool)
         self.read = self._ready is not None  # to the end, or to where it failed
         self._error: Exception | None = None
         self._end: _End | None = None
@@ -263,8 +267,9 @@ def _encode(batch: list[tuple[_Routine, _Prepared]], backbones: Backbones, on_cl
 def _prepare(path: Path, backbones: Backbones, cutting: Cutting) -> Generator[_Prepared | _End, None, None]:
     """A video's clips, ready for the backbones, and the end. Runs in the thread that reads it."""
     visual = backbones.visual
-    streams = (cutting.tail, cutting.video_stream, cutting.audio_stream)
-    with ClipReader(path, visual.picture, visual.frames, *streams) as clips:
+    cut = (cutting.tail, cutting.video_stream, cutting.audio_stream)
+    spare_cores = backbones.placement.device.type != "cpu"
+    with ClipReader(path, visual.picture, visual.frames, *cut, spare_cores) as clips:
         loudest = 0.0
         for clip in clips:
             if clip.sound is not None:

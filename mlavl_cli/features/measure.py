@@ -56,12 +56,13 @@ def measure(path: Path, backbones: Backbones, batch_size: int | None = None, rou
     """
     visual, audio = backbones.visual, backbones.audio
     size = batch_size or 1
+    spare_cores = backbones.placement.device.type != "cpu"
     begin = time.perf_counter()
-    with VideoReader(path) as reader:
+    with VideoReader(path, spare_cores=spare_cores) as reader:
         frames = sum(1 for _ in reader.frames())
     decoding = time.perf_counter() - begin
     begin = time.perf_counter()
-    with ClipReader(path, visual.picture, visual.frames) as reader:
+    with ClipReader(path, visual.picture, visual.frames, spare_cores=spare_cores) as reader:
         clips = list(reader)
     reading = time.perf_counter() - begin
     sounds = [clip.sound for clip in clips if clip.sound is not None]

@@ -29,4 +29,5 @@ class Rows:
 
     def numpy(self) -> np.ndarray:
         """(T, D); waits for a GPU."""
-        return torch.cat(self._blocks)[: self._count].cpu().numpy()
+        last = self._blocks[-1][: (self._count - 1) % _BLOCK + 1]
+        return torch.cat([*self._blocks[:-1], last]).cpu().numpy()

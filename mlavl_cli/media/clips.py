@@ -46,6 +46,7 @@ class ClipReader:
         tail: what becomes of fewer than 32 frames at the end: "drop" them (the paper) or "pad" by repeating the last.
             Where they are all there is, they are always padded.
         video_stream, audio_stream: which stream to take; None: the best.
+        spare_cores: whether the machine's cores have nothing else to do.
 
     Attributes:
         info: the video; its duration is the decoded one after the last clip.
@@ -63,13 +64,14 @@ class ClipReader:
         tail: Tail = "drop",
         video_stream: int | None = None,
         audio_stream: int | None = None,
+        spare_cores: bool = True,
     ):
         self._positions = sampled_positions(frames)
         self._tail = tail
         self._make_picture = PictureMaker(picture)
         self._warnings: list[str] = []
         with ExitStack() as stack:
-            self._video = stack.enter_context(VideoReader(path, video_stream))
+            self._video = stack.enter_context(VideoReader(path, video_stream, spare_cores))
             self._sound: SoundReader | None = None
             if self._video.info.has_audio:
                 self._sound = stack.enter_context(SoundReader(path, audio_stream))

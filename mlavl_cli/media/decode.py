@@ -19,6 +19,9 @@ from mlavl_cli.media.clock import Clock
 _FORMATS = "mov,matroska,avi,mpegts,mpeg,asf,flv,mxf,ogg,mpegvideo,h264,hevc,m4v,wav,mp3,aac,flac,gif,dv,ivf,nut,swf,rm"
 _OPEN_OPTIONS = {"protocol_whitelist": "file", "format_whitelist": _FORMATS}
 _FALLBACK_FPS = 25.0  # only for files that state no rate at all and miss timestamps
+# Handing frames from thread to thread takes time of its own: small ones are decoded sooner by one thread, and up to
+# 720p one takes the least from all cores together.
+_SMALL_PX, _MEDIUM_PX = 640 * 360, 1280 * 720
 _EARLY_END_S = 0.5  # a file may end this much before its stated duration without a warning
 
 
@@ -85,6 +88,7 @@ class VideoReader:
     Args:
         path: the file.
         stream: index among the file's video streams (cover art doesn't count); None: the best one.
+        spare_cores: whether the machine's cores have nothing else to do.
 
     Attributes:
         info: filled from the header, and corrected by `frames()` once the end was seen.
@@ -94,13 +98,14 @@ class VideoReader:
         MediaError: can't be opened, or has no such picture.
     """
 
-    def __init__(self, path: Path, stream: int | None = None):
+    def __init__(self, path: Path, stream: int | None = None, spare_cores: bool = True):
         self.path = path
         self.warnings: list[str] = []
         self._container = open_media(path)
         try:
             self._stream = self._pick(stream)
-            self._stream.thread_type = "AUTO"
+            few = self._stream.width * self._stream.height <= (_SMALL_PX if spare_cores else _MEDIUM_PX)
+            self._stream.thread_type = "NONE" if few else "AUTO"
             self._origin_s = origin_s(self._container)
             self.info = self._describe()
         except BaseException:

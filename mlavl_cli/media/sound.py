@@ -14,6 +14,7 @@ from mlavl_cli.media.decode import decodable, open_media, origin_s
 SAMPLE_RATE_HZ = 16_000
 # Timestamps of sound are rounded to the container's ticks; only a larger step is a real gap or overlap.
 _GAP_S = 0.04
+_GATHER_S = 0.2
 
 
 class SoundReader:
@@ -32,7 +33,6 @@ class SoundReader:
         self._container = open_media(path)
         try:
             self._stream = self._pick(path, stream)
-            self._stream.thread_type = "AUTO"
             self._origin_s = origin_s(self._container)
         except BaseException:
             self.close()
@@ -96,38 +96,20 @@ class SoundReader:
 
     def _timed_chunks(self) -> Iterator[tuple[int, np.ndarray]]:
         """(sample number, samples) of each stretch of sound, as decoded and resampled."""
-        resampler, kind = None, None
-        source_s, position = 0.0, 0  # where the next decoded frame and the next resampled sample belong
+        stretch = None
         for time_s, frame in self._clock.steady(self._timed_frames()):
-            its_kind = (frame.format.name, frame.layout.name, frame.sample_rate)
-            if resampler is None or its_kind != kind or abs(time_s - source_s) > _GAP_S:
-                for samples in self._resample(resampler, None):
-                    yield position, samples
-                    position += len(samples)
-                resampler = av.AudioResampler(format="flt", layout=frame.layout, rate=SAMPLE_RATE_HZ)
-                kind, source_s, position = its_kind, time_s, round(time_s * SAMPLE_RATE_HZ)
-            source_s += frame.samples / frame.sample_rate
-            frame.pts = None  # the clock is ours; the resampler only changes the rate
-            for samples in self._resample(resampler, frame):
-                yield position, samples
-                position += len(samples)
-        for samples in self._resample(resampler, None):
-            yield position, samples
-            position += len(samples)
+            if stretch is None or not stretch.goes_on(time_s, frame):
+                if stretch is not None:
+                    yield from stretch.rest()
+                stretch = _Stretch(time_s, frame)
+            yield from stretch.add(frame)
+        if stretch is not None:
+            yield from stretch.rest()
 
     def _timed_frames(self) -> Iterator[tuple[float | None, float, av.AudioFrame]]:
         for frame in self._frames():
-            time_s = None if frame.pts is None else float(frame.pts * frame.time_base) - self._origin_s
+            time_s = None if frame.time is None else frame.time - self._origin_s
             yield time_s, frame.samples / frame.sample_rate, frame
-
-    @staticmethod
-    def _resample(resampler: av.AudioResampler | None, frame: av.AudioFrame | None) -> Iterator[np.ndarray]:
-        """Mono float32 samples; the channels' mean, so that a sound in all channels keeps its level. None: the rest."""
-        for out in resampler.resample(frame) if resampler else ():
-            # Packed samples: as planes, eight and more channels crash PyAV.
-            mono = out.to_ndarray().reshape(-1, len(out.layout.channels)).mean(axis=1, dtype=np.float32)
-            # Damaged sound can decode to NaN or to absurd peaks; neither may reach a backbone.
-            yield np.clip(np.nan_to_num(mono, nan=0.0, posinf=1.0, neginf=-1.0), -1.0, 1.0)
 
     def _frames(self) -> Iterator[av.AudioFrame]:
         packets = self._container.demux(self._stream)
@@ -143,3 +125,47 @@ class SoundReader:
                 yield from packet.decode()
             except av.FFmpegError:
                 self._damaged += 1
+
+
+class _Stretch:
+    """Sound of one kind without a gap: frames in, mono samples at 16 kHz out.
+
+    Frames hold some hundredths of a second. They are gathered first: most of a short frame's cost is not its samples'.
+    """
+
+    def __init__(self, time_s: float, first: av.AudioFrame):
+        self._kind = _kind(first)
+        self._ends_s, self._position = time_s, round(time_s * SAMPLE_RATE_HZ)  # of the next frame, of the next sample
+        self._gathered, self._enough = av.AudioFifo(), max(round(_GATHER_S * first.sample_rate), 1)
+        self._resampler = av.AudioResampler(format="flt", layout=first.layout, rate=SAMPLE_RATE_HZ)
+
+    def goes_on(self, time_s: float, frame: av.AudioFrame) -> bool:
+        """Whether a frame at this time belongs to it."""
+        return abs(time_s - self._ends_s) <= _GAP_S and _kind(frame) == self._kind
+
+    def add(self, frame: av.AudioFrame) -> Iterator[tuple[int, np.ndarray]]:
+        """(sample number, samples) of what has become ready."""
+        self._ends_s += frame.samples / frame.sample_rate
+        frame.pts = None  # the clock is ours; the resampler only changes the rate
+        self._gathered.write(frame)
+        if self._gathered.samples >= self._enough:
+            yield from self._resampled(self._gathered.read())
+
+    def rest(self) -> Iterator[tuple[int, np.ndarray]]:
+        """(sample number, samples) of what is left at the end."""
+        if self._gathered.samples:
+            yield from self._resampled(self._gathered.read())
+        yield from self._resampled(None)
+
+    def _resampled(self, frame: av.AudioFrame | None) -> Iterator[tuple[int, np.ndarray]]:
+        """Mono float32 samples; the channels' mean, so that a sound in all channels keeps its level. None: the rest."""
+        for out in self._resampler.resample(frame):
+            # Packed samples: as planes, eight and more channels crash PyAV.
+            mono = out.to_ndarray().reshape(-1, len(out.layout.channels)).mean(axis=1, dtype=np.float32)
+            # Damaged sound can decode to NaN or to absurd peaks; neither may reach a backbone.
+            yield self._position, np.clip(np.nan_to_num(mono, nan=0.0, posinf=1.0, neginf=-1.0), -1.0, 1.0)
+            self._position += len(mono)
+
+
+def _kind(frame: av.AudioFrame) -> tuple[str, str, int]:
+    return frame.format.name, frame.layout.name, frame.sample_rate

