@@ -16,7 +16,7 @@ _HOME = {
     "load_scorer": "mlavl_cli.scores.scorer",
     "Scorer": "mlavl_cli.scores.scorer",
     "RoutineScore": "mlavl_cli.scores.result",
-    "extract_features": "mlavl_cli.features.extract",
+    "extract_features": "mlavl_cli.features.extractor",
     "RoutineFeatures": "mlavl_cli.features.routine",
     "MLAVL": "mlavl_cli.head.mlavl",
     "MAG2": "mlavl_cli.head.mag2",
@@ -24,7 +24,7 @@ _HOME = {
 __all__ = ["MAG2", "MLAVL", "RoutineFeatures", "RoutineScore", "Scorer", "extract_features", "load_scorer"]
 
 if TYPE_CHECKING:
-    from mlavl_cli.features.extract import extract_features
+    from mlavl_cli.features.extractor import extract_features
     from mlavl_cli.features.routine import RoutineFeatures
     from mlavl_cli.head.mag2 import MAG2
     from mlavl_cli.head.mlavl import MLAVL

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from mlavl_cli.bundle import BackboneSpec, Bundle, find_bundle, parse_backbone
-from mlavl_cli.device import Placement, place
+from mlavl_cli.bundle import BackboneSpec, Bundle
+from mlavl_cli.device import Placement
 from mlavl_cli.errors import DeviceError, FeatureError, WeightsError
 from mlavl_cli.features.audio import AudioBackbone, load_audio
 from mlavl_cli.features.background import Background
@@ -254,8 +254,7 @@ def _encode(batch: list[tuple[_Routine, _Prepared]], backbones: Backbones, on_cl
             hint = "Use another --device, --precision bf16, or smaller backbones."
             raise DeviceError("one clip alone doesn't fit into the device's memory", hint=hint) from error
         torch.cuda.empty_cache()
-        half = len(batch) // 2
-        for part in (batch[:half], batch[half:]):
+        for part in (batch[: len(batch) // 2], batch[len(batch) // 2 :]):
             _encode(part, backbones, on_clips)
         return
     for (routine, clip), row in zip(batch, visual, strict=True):
@@ -266,9 +265,8 @@ def _encode(batch: list[tuple[_Routine, _Prepared]], backbones: Backbones, on_cl
 
 def _prepare(path: Path, backbones: Backbones, cutting: Cutting) -> Generator[_Prepared | _End, None, None]:
     """A video's clips, ready for the backbones, and the end. Runs in the thread that reads it."""
-    visual = backbones.visual
+    visual, spare_cores = backbones.visual, backbones.placement.device.type != "cpu"
     cut = (cutting.tail, cutting.video_stream, cutting.audio_stream)
-    spare_cores = backbones.placement.device.type != "cpu"
     with ClipReader(path, visual.picture, visual.frames, *cut, spare_cores) as clips:
         loudest = 0.0
         for clip in clips:
@@ -277,28 +275,3 @@ def _prepare(path: Path, backbones: Backbones, cutting: Cutting) -> Generator[_P
             yield _Prepared((clip.start_s, clip.end_s), torch.from_numpy(clip.frames), clip.sound, clips.info)
         silent = clips.info.has_audio and loudest < _SILENT_BELOW
         yield _End(clips.info, [*clips.warnings, *([SILENT] if silent else [])])
-
-
-def extract_features(
-    path: str | Path,
-    weights: str | Path = "mini",
-    visual: str | None = None,
-    audio: str | None = None,
-    device: str = "auto",
-    precision: str = "auto",
-    batch_size: int | None = None,
-) -> RoutineFeatures:
-    """One video -> RoutineFeatures: visual (T, D_v), audio (T, D_a) or None, and the clips' times.
-
-    Args:
-        path: the video.
-        weights: a bundled name or a bundle's folder, whose backbones are used.
-        visual, audio: a hub id (`ID@REVISION` pins it) or a folder to use instead.
-        device, precision, batch_size: as on the command line.
-
-    Raises:
-        MlavlError: one of its children, with the cause and the way out.
-    """
-    specs = [parse_backbone(source) if source else None for source in (visual, audio)]
-    backbones = load_backbones(find_bundle(weights), place(device, precision), *specs)
-    return extract(Path(path), backbones, batch_size=batch_size)

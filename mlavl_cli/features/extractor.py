@@ -199,6 +199,31 @@ def load_extractor(
     )
 
 
+def extract_features(
+    path: str | Path,
+    weights: str | Path = "mini",
+    visual: str | None = None,
+    audio: str | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+    batch_size: int | None = None,
+) -> RoutineFeatures:
+    """One video -> RoutineFeatures: visual (T, D_v), audio (T, D_a) or None, and the clips' times.
+
+    Args:
+        path: the video.
+        weights: a bundled name or a bundle's folder, whose backbones are used.
+        visual, audio: a hub id (`ID@REVISION` pins it) or a folder to use instead.
+        device, precision, batch_size: as on the command line.
+
+    Raises:
+        MlavlError: one of its children, with the cause and the way out.
+    """
+    path = Path(path)
+    extractor = load_extractor(weights, device, precision, visual, audio, batch_size=batch_size)
+    return extractor.one(Input(path, Path(path.name)))
+
+
 def _status(path: Path) -> os.stat_result | None:
     try:
         return path.stat()
