@@ -129,7 +129,7 @@ def read_bundle(folder: Path) -> Bundle:
             text=_backbone(folder, data["text"]) if data.get("text") else None,
             heads={str(target): _inside(folder, name) for target, name in data.get("heads", {}).items()},
             metrics=dict(data.get("metrics") or {}),
-            consistency=dict(data.get("consistency") or {}) or None,
+            consistency=_measured(data.get("consistency")),
             domain=_inside(folder, _typed(data, "domain", str)) if data.get("domain") else None,
             files={str(name): str(digest) for name, digest in data.get("files", {}).items()},
         )
@@ -201,6 +201,22 @@ def _inside(folder: Path, name: str) -> Path:
     if relative.is_absolute() or ".." in relative.parts or not path.resolve().is_relative_to(folder.resolve()):
         raise WeightsError(f"names {name!r}, which lies outside the bundle", path=folder / MANIFEST)
     return path
+
+
+def _measured(consistency: Any) -> dict[str, Any] | None:
+    """What was measured of the consistency, once its AUCs of single clips against swapped music were found to be there.
+
+    Those of an exam on simulated routines come before those of each head.
+    """
+    if not consistency:
+        return None
+    if "exam" in consistency:
+        found = [consistency["exam"]["auc"]["swapped"]]
+    else:
+        found = [of_head["swapped_clip"] for of_head in consistency["auc"].values()]
+    if not all(isinstance(auc, int | float) and 0 <= auc <= 1 for auc in found):
+        raise TypeError(f"consistency must hold measured AUCs, holds {found!r:.60}")
+    return dict(consistency)
 
 
 def _typed(data: dict[str, Any], key: str, kind: type) -> Any:

@@ -1,6 +1,7 @@
 """mlavl compare: two takes of one programme, side by side."""
 
 import json
+import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -86,11 +87,20 @@ def _written(path: str) -> dict[str, Any] | None:
         found = json.loads(Path(path).read_text("utf-8"))
         if isinstance(found, list):
             (found,) = found
-        ((found["weights"]["name"], found["weights"]["trained_on"], found["video"]["path"]),)
-        checked = [float(score["score"]) for score in found["scores"].values()]
+        numbers = [score["score"] for score in found["scores"].values()]
         for clip in found["clips"]:
-            checked += [float(clip[name]) for name in ("start_s", "end_s", "quality")]
-            checked.append(float(clip["consistency"] or 0))
+            numbers += [clip[name] for name in ("start_s", "end_s", "quality")]
+            numbers.append(0.0 if clip["consistency"] is None else clip["consistency"])
+        words = [
+            found["weights"]["name"],
+            found["weights"]["trained_on"],
+            found["video"]["path"],
+            *found.get("warnings", []),
+        ]
+        if not all(type(n) in (int, float) and math.isfinite(n) for n in numbers):
+            raise ValueError
+        if not all(isinstance(word, str) for word in words):
+            raise TypeError
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         cause = "can't be read as the score of one video"
         raise DataError(cause, path=path, hint="Write it with: mlavl score VIDEO --format json.") from error

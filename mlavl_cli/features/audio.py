@@ -4,6 +4,7 @@ AST was trained on 10.24 s; padding a one-second clip to that length costs eleve
 position embeddings for shorter input instead, and so do we (spec: section 15).
 """
 
+import math
 from collections import defaultdict
 
 import numpy as np
@@ -13,7 +14,7 @@ from torch import nn
 from mlavl_cli.bundle import BackboneSpec
 from mlavl_cli.device import Placement
 from mlavl_cli.errors import WeightsError
-from mlavl_cli.features.hub import load_model, load_pretrained
+from mlavl_cli.features.hub import load_model, load_pretrained, unfit
 from mlavl_cli.media.sound import SAMPLE_RATE_HZ
 
 _WINDOW_S, _SHIFT_S = 0.025, 0.010  # kaldi's defaults, which AST uses
@@ -53,7 +54,11 @@ class AudioBackbone:
 
     @torch.inference_mode()
     def encode(self, spectrograms: list[torch.Tensor]) -> torch.Tensor:
-        """B spectrograms of any lengths -> float32 (B, D_a), each as if it had come alone."""
+        """B spectrograms of any lengths -> float32 (B, D_a), each as if it had come alone.
+
+        Raises:
+            WeightsError: it can't take what its own configuration asks for.
+        """
         rows = torch.empty(len(spectrograms), self.dim, device=self.placement.device)
         by_length = defaultdict(list)
         for i, spectrogram in enumerate(spectrograms):
@@ -61,7 +66,12 @@ class AudioBackbone:
         for members in by_length.values():
             batch = torch.stack([spectrograms[i] for i in members])
             batch = batch.to(self.placement.device, non_blocking=True).to(self.placement.dtype)
-            rows[members] = self.pooled(batch).float()
+            try:
+                rows[members] = self.pooled(batch).float()
+            except (RuntimeError, ValueError, TypeError, IndexError) as error:
+                if isinstance(error, torch.OutOfMemoryError):
+                    raise
+                raise unfit("audio", error) from error
         return rows
 
     def pooled(self, spectrograms: torch.Tensor) -> torch.Tensor:
@@ -115,5 +125,10 @@ def load_audio(spec: BackboneSpec, placement: Placement) -> AudioBackbone:
         raise WeightsError(f"wants {extractor.sampling_rate} Hz; clips come at {SAMPLE_RATE_HZ} Hz", path=spec.source)
     mean, std = (extractor.mean, extractor.std) if extractor.do_normalize else (0.0, 0.5)
     mean, std = spec.options.get("mean", mean), spec.options.get("std", std)
+    bins = extractor.num_mel_bins
+    usable = type(bins) is int and 8 <= bins <= 1024 and {type(mean), type(std)} <= {int, float}
+    if not usable or not math.isfinite(mean) or not 0 < std < math.inf or bins != config.num_mel_bins:
+        cause = f"its settings can't be used: {bins} mel bins, mean {mean}, std {std}"
+        raise WeightsError(cause, path=spec.source, hint="Is it a saved Hugging Face model?")
     model = load_model(ASTModel.from_pretrained, spec, dtype=placement.dtype)
-    return AudioBackbone(model, extractor.num_mel_bins, mean, std, placement)
+    return AudioBackbone(model, bins, mean, std, placement)

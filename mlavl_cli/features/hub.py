@@ -5,10 +5,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from safetensors import SafetensorError
-
-from mlavl_cli.bundle import BackboneSpec
+from mlavl_cli.bundle import WEIGHTS_SUFFIXES, BackboneSpec
 from mlavl_cli.errors import WeightsError
+
+_MOST_LAYERS = 256
+_IS_IT_ONE = "Is it a saved Hugging Face model?"
 
 
 def load_pretrained(load: Callable[..., Any], spec: BackboneSpec, **options: Any) -> Any:
@@ -22,7 +23,7 @@ def load_pretrained(load: Callable[..., Any], spec: BackboneSpec, **options: Any
     with _quiet():
         try:
             return load(spec.source, trust_remote_code=False, **options)
-        except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, SafetensorError) as error:
+        except Exception as error:  # what a damaged model makes the library raise is nearly anything
             raise _explain(spec, error) from error
 
 
@@ -31,6 +32,8 @@ def load_model(load: Callable[..., Any], spec: BackboneSpec, ignore: tuple[str, 
 
     `ignore` lists prefixes of tensors that the features don't depend on.
     """
+    if spec.folder is not None:
+        _refuse_impossible(load.__self__, spec)
     model, report = load_pretrained(load, spec, output_loading_info=True, **options)
     missing = sorted(name for name in report["missing_keys"] if not name.startswith(ignore))
     if missing:
@@ -40,10 +43,39 @@ def load_model(load: Callable[..., Any], spec: BackboneSpec, ignore: tuple[str, 
     return model.eval().requires_grad_(False)
 
 
+def _refuse_impossible(kind: Any, spec: BackboneSpec) -> None:
+    """A configuration that asks for more numbers than the folder's files can hold, before any memory is taken."""
+    import torch
+    from transformers import AutoConfig
+
+    config = load_pretrained((getattr(kind, "config_class", None) or AutoConfig).from_pretrained, spec)
+    layers = getattr(config, "num_hidden_layers", 1)
+    if type(layers) is not int or not 0 < layers <= _MOST_LAYERS:
+        raise WeightsError(f"its configuration says {layers} layers", path=spec.source, hint=_IS_IT_ONE)
+    build = getattr(kind, "from_config", None) if kind.__name__.startswith("Auto") else kind
+
+    def on_paper(_: str, **__: Any) -> int:
+        with torch.device("meta"):
+            return sum(tensor.numel() for tensor in build(config).state_dict().values())
+
+    asked = load_pretrained(on_paper, spec)
+    held = sum(p.stat().st_size for p in spec.folder.iterdir() if p.suffix in WEIGHTS_SUFFIXES)
+    if asked > held:  # a number takes a byte at the least
+        cause = f"can't be loaded: its configuration asks for {asked:,} numbers, its files hold {held:,} bytes"
+        raise WeightsError(cause, path=spec.source, hint="Is it whole?")
+
+
+def unfit(kind: str, error: Exception) -> WeightsError:
+    """What is raised where a loaded model fails on its own kind of input."""
+    cause = (str(error).splitlines() or [type(error).__name__])[0]
+    hint = "Do its configuration and its weights belong together?"
+    return WeightsError(f"the {kind} backbone can't take a clip ({cause})", hint=hint)
+
+
 def _explain(spec: BackboneSpec, error: Exception) -> WeightsError:
     cause = str(error).strip().splitlines() or [type(error).__name__]
     if spec.folder is not None:
-        return WeightsError(f"can't be loaded: {cause[0]}", path=spec.source, hint="Is it a saved Hugging Face model?")
+        return WeightsError(f"can't be loaded: {cause[0]}", path=spec.source, hint=_IS_IT_ONE)
     if not isinstance(error, OSError):  # it was had, and is something else
         return WeightsError(f"can't be loaded: {cause[0]}", path=spec.source, hint="Is it a model of this kind?")
     from huggingface_hub.constants import HF_HUB_CACHE

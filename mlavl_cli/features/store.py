@@ -6,6 +6,7 @@
 
 import hashlib
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -92,16 +93,21 @@ def read_features(path: Path) -> RoutineFeatures:
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
         if _checksum(arrays) != metadata["checksum"]:
             raise FeatureError("is damaged: its checksum doesn't fit", path=path, hint=hint)
-        return RoutineFeatures(
-            **{name: arrays.get(name) for name in _ARRAYS},
-            video=VideoInfo(**metadata["video"]),
-            provenance=metadata["provenance"],
-            warnings=tuple(metadata["warnings"]),
-        )
+        video, provenance, warnings = VideoInfo(**metadata["video"]), metadata["provenance"], metadata["warnings"]
+        if not (_is_video(video) and isinstance(provenance, dict) and all(isinstance(text, str) for text in warnings)):
+            raise TypeError("metadata of other kinds")
+        rows = {name: arrays.get(name) for name in _ARRAYS}
+        return RoutineFeatures(**rows, video=video, provenance=provenance, warnings=tuple(warnings))
     except FileNotFoundError:
         raise
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise FeatureError("is no feature file, or a damaged one", path=path, hint=hint) from error
+
+
+def _is_video(video: VideoInfo) -> bool:
+    words = isinstance(video.path, str) and isinstance(video.has_audio, bool)
+    numbers = (video.duration_s, video.fps, video.width_px, video.height_px)
+    return words and all(isinstance(n, int | float) and math.isfinite(n) and n >= 0 for n in numbers)
 
 
 def _checksum(arrays: dict[str, np.ndarray]) -> str:

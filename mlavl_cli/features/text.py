@@ -36,9 +36,16 @@ def encode_prompts(prompts: list[str], spec: BackboneSpec, checkpoint: Path | No
     if checkpoint:
         load_openai_tensors(model, checkpoint)
     length = model.config.max_position_embeddings
-    tokens = tokenizer(prompts, padding=True, truncation=True, max_length=length, return_tensors="pt")
-    with torch.inference_mode():
-        return model(**tokens).text_embeds.numpy()
+    try:
+        tokens = tokenizer(prompts, padding=True, truncation=True, max_length=length, return_tensors="pt")
+        with torch.inference_mode():
+            rows = model(**tokens).text_embeds.numpy()
+    except Exception as error:  # a tokenizer of another model makes the library raise nearly anything
+        cause = f"its tokenizer and its text tower don't go together ({type(error).__name__})"
+        raise WeightsError(cause, path=spec.source, hint="Do its files belong together?") from error
+    if not np.isfinite(rows).all():
+        raise WeightsError("the text tower gives NaN or infinity", path=spec.source, hint="Are its weights damaged?")
+    return rows
 
 
 def load_openai_tensors(model, path: Path) -> None:

@@ -14,7 +14,7 @@ from torch import nn
 from mlavl_cli.bundle import BackboneSpec
 from mlavl_cli.device import Placement
 from mlavl_cli.errors import DeviceError, WeightsError
-from mlavl_cli.features.hub import load_model, load_pretrained
+from mlavl_cli.features.hub import load_model, load_pretrained, unfit
 from mlavl_cli.media.clips import FRAMES_PER_CLIP
 from mlavl_cli.media.picture import PictureSpec
 
@@ -65,14 +65,17 @@ class VisualBackbone(nn.Module):
 
         Raises:
             DeviceError: it is to be compiled, and can't.
+            WeightsError: it can't take the pictures that its own configuration asks for.
         """
         frames = frames.to(self.placement.device, non_blocking=True)
         pixels = frames.permute(0, 1, 4, 2, 3).float() * self.factor + self.offset
         try:
             return self.network(pixels.to(self.placement.dtype)).float()
-        except RuntimeError as error:
-            if not self.placement.compiled or isinstance(error, torch.OutOfMemoryError):
+        except (RuntimeError, ValueError, TypeError, IndexError) as error:
+            if isinstance(error, torch.OutOfMemoryError):
                 raise
+            if not self.placement.compiled:
+                raise unfit("visual", error) from error
             cause = f"torch can't compile the visual backbone here ({str(error).splitlines()[0]})"
             raise DeviceError(cause, hint="Install a C++ compiler, or leave out --compile.") from error
 
@@ -113,14 +116,13 @@ def _load_transformer(spec: BackboneSpec, placement: Placement) -> VisualBackbon
     # VideoMAE's mean-pooled checkpoints and ViViT's pooler: nothing that the pooled tokens depend on.
     model = load_model(AutoModel.from_pretrained, spec, ignore=("pooler.", "predictor."), dtype=placement.dtype)
     processor = load_pretrained(AutoVideoProcessor.from_pretrained, spec)
-    return VisualBackbone(
-        _Pooled(model, kind),
-        config.hidden_size,
-        min(frames, FRAMES_PER_CLIP) if kind == "vjepa2" else frames,
-        _picture_spec(processor, spec.options),
-        _scale(processor, offset=-1.0 if kind == "vivit" else 0.0),
-        placement,
-    )
+    try:
+        picture, scale = _picture_spec(processor, spec.options), _scale(processor, -1.0 if kind == "vivit" else 0.0)
+    except (TypeError, KeyError, ValueError, AttributeError, ZeroDivisionError) as error:
+        cause = f"its processor's settings can't be used ({error})"
+        raise WeightsError(cause, path=spec.source, hint="Is it a saved Hugging Face model?") from error
+    frames = min(frames, FRAMES_PER_CLIP) if kind == "vjepa2" else frames
+    return VisualBackbone(_Pooled(model, kind), config.hidden_size, frames, picture, scale, placement)
 
 
 def _picture_spec(processor: Any, options: Mapping[str, Any]) -> PictureSpec:

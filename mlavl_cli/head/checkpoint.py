@@ -73,13 +73,15 @@ def load_head(path: Path) -> Head:
             shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
             model = _built(dims, shapes)
             model.load_state_dict({name: file.get_tensor(name) for name in shapes})
+        if len(metadata["grades"]) != dims.grades:
+            raise WeightsError(f"names {len(metadata['grades'])} grades, its dimensions say {dims.grades}")
         return Head(
             model.eval().requires_grad_(False),
             str(metadata["target"]),
             _range(metadata["score_range"]),
             tuple(map(str, metadata["grades"])),
             tuple(map(str, metadata["prompts"])),
-            metadata["window"] and int(metadata["window"]),
+            _window(metadata["window"]),
         )
     except FileNotFoundError as error:
         raise WeightsError("no such head", path=path, hint="Is the bundle whole?") from error
@@ -99,6 +101,12 @@ def _built(dims: HeadDims, shapes: dict[str, tuple[int, ...]]) -> MLAVL:
         if wanted.get(name) != shapes.get(name):
             raise WeightsError(f"{name} has shape {shapes.get(name)}, its dimensions say {wanted.get(name)}")
     return MLAVL(dims)
+
+
+def _window(value: Any) -> int | None:
+    if value is not None and (type(value) is not int or not 0 < value <= 1 << 16):
+        raise WeightsError(f"a window of {value!r:.40} clips is none")
+    return value
 
 
 def _range(values: Any) -> tuple[float, float]:

@@ -82,6 +82,17 @@ def decodable(stream: av.stream.Stream) -> bool:
     return stream.codec_context is not None
 
 
+def packets_of(container: InputContainer, stream: av.stream.Stream) -> Iterator[av.Packet]:
+    """A stream's packets, the last one empty; reading goes on past those of streams that weren't there at the start,
+    over which PyAV stumbles."""
+    while True:
+        try:
+            yield from container.demux(stream)
+            return
+        except IndexError:
+            continue
+
+
 class VideoReader:
     """Reads one video stream, frame by frame, in constant memory.
 
@@ -201,7 +212,7 @@ class VideoReader:
 
     def _pictures(self) -> Iterator[av.VideoFrame]:
         damaged = 0
-        packets = self._container.demux(self._stream)
+        packets = packets_of(self._container, self._stream)
         while True:
             try:
                 packet = next(packets)

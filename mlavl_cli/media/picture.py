@@ -8,6 +8,8 @@ from av.video.reformatter import Interpolation, VideoReformatter
 
 from mlavl_cli.errors import MediaError
 
+_LARGEST_PX = 4096
+
 
 @dataclass(frozen=True)
 class PictureSpec:
@@ -15,11 +17,19 @@ class PictureSpec:
 
     The upright picture is scaled so that its short side is `short_side` pixels, the middle `crop` (height, width) of it
     is kept, and that is squeezed to `size` (height, width). `short_side` None squeezes the whole picture to `size`.
+
+    Raises:
+        ValueError: sides that are no numbers of pixels, or more than anybody looks at.
     """
 
     size: tuple[int, int]
     short_side: int | None = None
     crop: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        sides = (*self.size, *(self.crop or ()), *(() if self.short_side is None else (self.short_side,)))
+        if not all(type(side) is int and 0 < side <= _LARGEST_PX for side in sides):
+            raise ValueError(f"pictures can't be of {', '.join(map(str, sides))} pixels")
 
     def plan(self, height: float, width: float) -> tuple[tuple[int, int], tuple[int, int]]:
         """For an upright picture: (height, width) to scale it to, and (top, left) where `size` is then cut from it.

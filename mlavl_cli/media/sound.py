@@ -9,7 +9,7 @@ import numpy as np
 
 from mlavl_cli.errors import MediaError
 from mlavl_cli.media.clock import Clock
-from mlavl_cli.media.decode import decodable, open_media, origin_s
+from mlavl_cli.media.decode import decodable, open_media, origin_s, packets_of
 
 SAMPLE_RATE_HZ = 16_000
 # Timestamps of sound are rounded to the container's ticks; only a larger step is a real gap or overlap.
@@ -112,7 +112,7 @@ class SoundReader:
             yield time_s, frame.samples / frame.sample_rate, frame
 
     def _frames(self) -> Iterator[av.AudioFrame]:
-        packets = self._container.demux(self._stream)
+        packets = packets_of(self._container, self._stream)
         while True:
             try:
                 packet = next(packets)

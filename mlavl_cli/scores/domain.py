@@ -66,4 +66,6 @@ def load_domain(path: Path) -> Domain:
         ) from error
     if mean.ndim != 1 or whitening.shape != (len(mean), len(mean)) or limit.shape != (1,):
         raise WeightsError("holds tensors of the wrong shapes", path=path)
+    if not all(np.isfinite(tensor).all() for tensor in (mean, whitening, limit)):
+        raise WeightsError("holds NaN or infinity", path=path)
     return Domain(mean, whitening, float(limit[0]))

@@ -1,5 +1,6 @@
 """Scorer: a video, or features that are there already -> RoutineScore. The one place where features meet a head."""
 
+import math
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
@@ -113,7 +114,7 @@ class Scorer:
             "min_clip": min(heard, key=lambda clip: clip.consistency).index,
             "validated": validated,
         }
-        warnings = list(features.warnings)
+        warnings = [*features.warnings, *filter(None, map(_outside, scores, scores.values()))]
         if heard and not validated:
             warnings.append(UNVALIDATED)
         elif heard and (measured := _swapped_auc(self.bundle.consistency)) < TRUSTED_AUC:
@@ -125,7 +126,7 @@ class Scorer:
             if not domain["inside"]:
                 warnings.append(UNFAMILIAR)
         made = features.provenance
-        return RoutineScore(
+        result = RoutineScore(
             video=asdict(features.video),
             weights={"name": self.bundle.name, "trained_on": self.bundle.trained_on},
             backbones=made.get("backbones", {}),
@@ -138,6 +139,10 @@ class Scorer:
             warnings=warnings,
             timing={},
         )
+        if wrong := next(_no_numbers(asdict(result)), None):
+            cause = f"{wrong}: these weights can't score it"
+            raise WeightsError(cause, path=features.video.path, hint="Are they damaged? Try: mlavl weights verify.")
+        return result
 
     def _check_backbones(self, have: Backbones) -> None:
         """Before an hour of extraction, not after: do these backbones give what the heads take?"""
@@ -204,6 +209,20 @@ def _swapped_auc(consistency: dict[str, Any]) -> float:
     if "exam" in consistency:
         return consistency["exam"]["auc"]["swapped"]
     return min((of_head["swapped_clip"] for of_head in consistency.get("auc", {}).values()), default=1.0)
+
+
+def _outside(target: str, score: TargetScore) -> str | None:
+    low, high = score.range
+    return None if low <= score.score <= high else f"the {target} of {score.score:.2f} is not in {low:g} to {high:g}"
+
+
+def _no_numbers(value: Any, name: str = "") -> Iterator[str]:
+    """What in a result is NaN or infinite, such as "scores TES visual is nan"."""
+    if isinstance(value, dict | list | tuple):
+        for key, inside in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _no_numbers(inside, f"{name} {key}".strip())
+    elif isinstance(value, float) and not math.isfinite(value):
+        yield f"{name} is {value}"
 
 
 def _target_score(head: Head, output: HeadOutput) -> TargetScore:

@@ -91,6 +91,8 @@ def _read_csv(path: Path) -> list[dict[str, str]]:
     for number, row in enumerate(rows, 2):
         if None in row or None in row.values():
             raise DataError(f"line {number} has not as many cells as the first line", path=path)
+        if any("\0" in cell for cell in row.values()):
+            raise DataError(f"line {number} holds a NUL character", path=path)
     return rows
 
 
