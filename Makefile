@@ -2,7 +2,7 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 
-.PHONY: demo test slow bench lint clean
+.PHONY: demo test slow bench fuzz lint clean
 
 demo: .venv/installed
 	HF_HUB_OFFLINE=1 $(BIN)/mlavl score weights/demo.mp4
@@ -15,6 +15,11 @@ slow: .venv/installed-test
 
 bench: .venv/installed-test
 	$(BIN)/python -m pytest -m benchmark -s
+
+MINUTES ?= 60
+
+fuzz: .venv/installed-test
+	PYTHONPATH=tests $(BIN)/python -m fuzz --minutes $(MINUTES)
 
 lint: .venv/installed-test
 	$(BIN)/ruff check .
