@@ -126,8 +126,12 @@ def load_audio(spec: BackboneSpec, placement: Placement) -> AudioBackbone:
     mean, std = (extractor.mean, extractor.std) if extractor.do_normalize else (0.0, 0.5)
     mean, std = spec.options.get("mean", mean), spec.options.get("std", std)
     bins = extractor.num_mel_bins
-    usable = type(bins) is int and 8 <= bins <= 1024 and {type(mean), type(std)} <= {int, float}
-    if not usable or not math.isfinite(mean) or not 0 < std < math.inf or bins != config.num_mel_bins:
+    try:
+        usable = type(bins) is int and 8 <= bins <= 1024 and bins == config.num_mel_bins
+        usable &= math.isfinite(mean := float(mean)) and 0 < (std := float(std)) < math.inf
+    except (TypeError, ValueError, OverflowError):
+        usable = False
+    if not usable:
         cause = f"its settings can't be used: {bins} mel bins, mean {mean}, std {std}"
         raise WeightsError(cause, path=spec.source, hint="Is it a saved Hugging Face model?")
     model = load_model(ASTModel.from_pretrained, spec, dtype=placement.dtype)
