@@ -191,6 +191,7 @@ class VideoReader:
         interval_s = 1.0 / self.info.fps
         clock, count, last_s, end_s = Clock(), 0, 0.0, 0.0
         for time_s, (picture, duration_s) in clock.steady(self._timed(interval_s)):
+            time_s = max(time_s, 0.0)  # what is stamped before the start is shown at the start
             if count == 0:
                 self._describe_first(picture)
             elif time_s <= last_s:  # a doubled timestamp, or a small step back

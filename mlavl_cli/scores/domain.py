@@ -29,7 +29,8 @@ class Domain:
 
     def distance(self, visual: np.ndarray) -> float:
         """Visual features (T, D) of a routine -> its distance; 1 is usual."""
-        return float(np.median((((visual - self.mean) @ self.whitening) ** 2).mean(1)))
+        away = visual.astype(np.float64) - self.mean  # float32 would overflow in the square of what is far away
+        return float(np.median(((away @ self.whitening) ** 2).mean(1)))
 
 
 def fit_domain(train: list[np.ndarray], known: list[np.ndarray]) -> Domain:

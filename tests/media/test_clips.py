@@ -302,3 +302,11 @@ def test_damaged_sound_is_told_of(tmp_path):
         data[spot + 30 : spot + 60] = b"\xff" * 30
     path.write_bytes(data)
     assert any("of the sound" in text for text in read(path)[1].warnings)
+
+
+def test_pictures_before_the_start_are_shown_at_the_start(routine, monkeypatch):
+    monkeypatch.setattr("mlavl_cli.media.decode.origin_s", lambda container: 0.4)
+    times = [(clip.start_s, clip.end_s) for clip in read(routine)[0]]
+    assert times[0] == pytest.approx((0, 0.88), abs=1e-9)
+    assert times[0][0] == 0
+    assert times[1] == pytest.approx((0.88, 2.16), abs=1e-9)
