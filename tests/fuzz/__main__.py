@@ -31,8 +31,8 @@ class Found:
     """Of one target: how many inputs came to what, the slowest, the memory they took, and what is wrong."""
 
     outcomes: Counter = field(default_factory=Counter)
-    slowest_s: float = 0.0
-    grown_mb: float = 0.0
+    slowest: tuple[float, int] = (0.0, 0)  # seconds, input
+    largest: tuple[float, int] = (0.0, 0)  # MB more than before, input
     wrong: list[str] = field(default_factory=list)
 
 
@@ -63,12 +63,15 @@ def fuzz(name: str, seed: int, inputs: int, until: float, findings: Path) -> Fou
                     if not ours.poll(HANG_S):
                         raise TimeoutError
                     outcome, wrong, seconds, grown = ours.recv()
-                    if grown > MEMORY_MB > found.grown_mb:
+                    if grown > MEMORY_MB > found.largest[0]:
                         wrong = wrong or f"{grown:.0f} MB of memory"
                     if wrong:
                         note(wrong, folder)
                     found.outcomes[outcome or "other errors"] += 1
-                    found.slowest_s, found.grown_mb = max(found.slowest_s, seconds), max(found.grown_mb, grown)
+                    found.slowest, found.largest = (
+                        max(found.slowest, (seconds, number)),
+                        max(found.largest, (grown, number)),
+                    )
                     number += 1
                     if number >= inputs or time.monotonic() >= until:
                         ours.send("stop")
@@ -108,7 +111,8 @@ def main() -> int:
     def one(name: str) -> tuple[str, Found]:
         found = fuzz(name, given.seed, given.inputs, time.monotonic() + share_s, given.findings)
         counts = ", ".join(f"{count} {outcome}" for outcome, count in sorted(found.outcomes.items()))
-        print(f"{name}: {counts}; slowest {found.slowest_s:.1f} s, {found.grown_mb:.0f} MB", flush=True)
+        slowest, largest = ("{:.1f} s (input {})".format(*found.slowest), "{:.0f} MB (input {})".format(*found.largest))
+        print(f"{name}: {counts}; at the most {slowest} and {largest}", flush=True)
         for wrong in found.wrong:
             print(f"   {json.dumps(wrong, ensure_ascii=False)}", flush=True)
         return name, found
