@@ -32,14 +32,14 @@ class BackboneSpec:
     @property
     def folder(self) -> Path | None:
         path = Path(self.source)
-        return path if self.local or path.exists() else None
+        return path if self.local or _there(path) else None
 
     def identity(self) -> dict[str, Any]:
         """What features made with this backbone depend on: hub id and revision, or the content of local files."""
         options = {"options": self.options} if self.options else {}
         if self.folder is None:
             return {"id": self.source, "revision": self.revision or "main", **options}
-        if not self.folder.exists():
+        if not _there(self.folder):
             raise WeightsError("the backbone is missing", path=self.folder, hint="Is the bundle whole?")
         files = [self.folder] if self.folder.is_file() else sorted(p for p in self.folder.iterdir() if p.is_file())
         hashes = {p.name: sha256(p) for p in files if p.suffix in {".json", ".safetensors", ".bin", ".pth", ".pt"}}
@@ -72,11 +72,18 @@ def parse_backbone(text: str) -> BackboneSpec:
     Raises:
         WeightsError: it can only be a path, and nothing is there.
     """
-    if Path(text).exists():
+    if _there(Path(text)):
         return BackboneSpec(text)
     if text.startswith(("/", "./", "../")) or Path(text).suffix in WEIGHTS_SUFFIXES:
         raise WeightsError("no such file or folder", path=text, hint="Give a hub id, ID@REVISION, or a local folder.")
     return BackboneSpec(*text.rsplit("@", 1))
+
+
+def _there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # a name that no file can have
+        return False
 
 
 def bundled_names() -> list[str]:

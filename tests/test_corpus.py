@@ -2,13 +2,17 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from corpus import CASES
+
+README = Path(__file__).parent.parent / "README.md"
 
 HANG_S = 300  # for all of them together
 
@@ -35,7 +39,7 @@ def test_every_case_ends_in_a_score_or_in_one_line(corpus, record_property):
     stderr = done.stderr.decode()
     errors = [line for line in stderr.splitlines() if line.startswith("error: ")]
     scored = [json.loads(line) for line in done.stdout.splitlines()]
-    outcome = Counter()
+    outcome, documented = Counter(), documentation()
     wrong = []
     for path, (name, expected) in corpus.items():
         shown = os.fsdecode(path)
@@ -45,6 +49,8 @@ def test_every_case_ends_in_a_score_or_in_one_line(corpus, record_property):
         outcome["clear errors"] += len(said)
         if len(said) + len(scores) != 1 or (expected == "score" and said) or (expected == "error" and scores):
             wrong.append(f"{name}: {len(scores)} scores, {said}")
+        if said and documented[name].startswith("error: ") and documented[name][7:] not in said[0]:
+            wrong.append(f"{name}: README says {documented[name]}, it was {said[0]}")
     print(f"\n{len(corpus)} inputs in {seconds:.0f} s: {dict(outcome)}, 0 tracebacks, 0 hangs, 0 lost")
     assert wrong == []
     assert "Traceback" not in stderr
@@ -61,3 +67,24 @@ def test_every_case_ends_in_a_score_or_in_one_line(corpus, record_property):
 
 def _as_shown(path: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in path)
+
+
+def documentation() -> dict[str, str]:
+    """What README's table says that each input gives."""
+    table = README.read_text().split("<summary>What bad and odd input gives</summary>")[1].split("</details>")[0]
+    rows = [line.strip("| ").split(" | ") for line in table.splitlines() if line.startswith("|")][2:]
+    return {name: gives for names, gives in rows for name in names.split("; ")}
+
+
+def test_the_documentation_names_every_case_and_what_it_gives():
+    documented = documentation()
+    assert sorted(documented) == sorted(CASES)
+    begins = {"score": "a score", "error": "error: ", "either": "a score of what can be read"}
+    for name, (expected, _) in CASES.items():
+        assert documented[name].startswith(begins[expected]), name
+    readme = README.read_text()
+    assert f"{len(CASES)} bad and odd inputs" in readme
+    promised = readme.split("## Reliability")[1].split("## Development")[0]
+    named = set(re.findall(r"`(tests/[\w/]+\.py)`", promised))
+    assert len(named) > 10
+    assert [name for name in named if not (README.parent / name).is_file()] == []

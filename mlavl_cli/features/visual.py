@@ -144,6 +144,8 @@ def _scale(processor: Any, offset: float) -> tuple[list[float], list[float]]:
     """Rescaling and normalising as one multiplication and one addition a channel."""
     factor = processor.rescale_factor if processor.do_rescale else 1.0
     mean, std = (processor.image_mean, processor.image_std) if processor.do_normalize else ([0.0] * 3, [1.0] * 3)
+    if len(mean) != 3:
+        raise ValueError(f"{len(mean)} means for the three colours")
     return [factor / s for s in std], [(offset - m) / s for m, s in zip(mean, std, strict=True)]
 
 
