@@ -81,8 +81,8 @@ def test_a_full_disk_behind_the_results_is_one_line(season, form):
 
 @pytest.mark.parametrize("place", ["/proc/mlavl", "/dev/null/x"])
 @pytest.mark.parametrize("option", ["-o", "--features", "--report", "--vtt"])
-def test_a_place_that_cannot_be_written_is_one_line(season, option, place):
-    result = shell("score", season / "0.mp4", "-q", option, f"{place}/out")
+def test_a_place_that_cannot_be_written_is_one_line(run, season, option, place):
+    result = run("score", season / "0.mp4", "-q", option, f"{place}/out")
     assert result.exit_code in (1, 2)
     assert len(result.stderr.splitlines()) == 1, result.stderr
     assert place in result.stderr

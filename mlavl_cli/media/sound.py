@@ -15,6 +15,8 @@ SAMPLE_RATE_HZ = 16_000
 # Timestamps of sound are rounded to the container's ticks; only a larger step is a real gap or overlap.
 _GAP_S = 0.04
 _GATHER_S = 0.2
+_NOTHING = np.zeros(0, np.float32)
+_RATES_HZ = (1000, 1_000_000)  # a broken header can claim a sample an hour, and a second would become millions
 
 
 class SoundReader:
@@ -81,10 +83,9 @@ class SoundReader:
             position, samples = chunk
             if position < self._end:  # heard already: an overlap, or timestamps that went back
                 samples, position = samples[self._end - position :], self._end
-            if len(samples):
-                self._end = position + len(samples)
-                if self._end > first:  # before that nobody will ask for it any more
-                    self._ahead.append((position, samples))
+            self._end = max(self._end, position + len(samples))
+            if len(samples) and self._end > first:  # before that nobody will ask for it any more
+                self._ahead.append((position, samples))
         while self._ahead and self._ahead[0][0] + len(self._ahead[0][1]) <= first:
             self._ahead.popleft()
         out = np.zeros(last - first, np.float32)
@@ -102,6 +103,7 @@ class SoundReader:
                 if stretch is not None:
                     yield from stretch.rest()
                 stretch = _Stretch(time_s, frame)
+                yield stretch.position, _NOTHING  # how far the sound has come: after a gap, far enough for most
             yield from stretch.add(frame)
         if stretch is not None:
             yield from stretch.rest()
@@ -122,9 +124,15 @@ class SoundReader:
                 self._broke_off = f"reading the sound stopped early ({error.strerror})"
                 return
             try:
-                yield from packet.decode()
+                frames = packet.decode()
             except av.FFmpegError:
                 self._damaged += 1
+                continue
+            for frame in frames:
+                if _RATES_HZ[0] <= frame.sample_rate <= _RATES_HZ[1]:
+                    yield frame
+                else:
+                    self._damaged += 1
 
 
 class _Stretch:
@@ -135,7 +143,7 @@ class _Stretch:
 
     def __init__(self, time_s: float, first: av.AudioFrame):
         self._kind = _kind(first)
-        self._ends_s, self._position = time_s, round(time_s * SAMPLE_RATE_HZ)  # of the next frame, of the next sample
+        self._ends_s, self.position = time_s, round(time_s * SAMPLE_RATE_HZ)  # of the next frame, of the next sample
         self._gathered, self._enough = av.AudioFifo(), max(round(_GATHER_S * first.sample_rate), 1)
         self._resampler = av.AudioResampler(format="flt", layout=first.layout, rate=SAMPLE_RATE_HZ)
 
@@ -163,8 +171,8 @@ class _Stretch:
             # Packed samples: as planes, eight and more channels crash PyAV.
             mono = out.to_ndarray().reshape(-1, len(out.layout.channels)).mean(axis=1, dtype=np.float32)
             # Damaged sound can decode to NaN or to absurd peaks; neither may reach a backbone.
-            yield self._position, np.clip(np.nan_to_num(mono, nan=0.0, posinf=1.0, neginf=-1.0), -1.0, 1.0)
-            self._position += len(mono)
+            yield self.position, np.clip(np.nan_to_num(mono, nan=0.0, posinf=1.0, neginf=-1.0), -1.0, 1.0)
+            self.position += len(mono)
 
 
 def _kind(frame: av.AudioFrame) -> tuple[str, str, int]:

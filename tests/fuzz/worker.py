@@ -22,6 +22,7 @@ def work(name: str, seed: int, first: int, folder: Path, pipe: Connection) -> No
 
     from fuzz.targets import TARGETS
     from mlavl_cli.errors import MlavlError
+    from mlavl_cli.features.measure import peak_memory_mb
 
     av.logging.set_level(None)
     torch.set_num_threads(1)
@@ -29,7 +30,7 @@ def work(name: str, seed: int, first: int, folder: Path, pipe: Connection) -> No
     held = _address_space_mb()
     limit = int(held + _CEILING_MB) << 20
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-    before, number = _peak_mb(), first
+    before, number = peak_memory_mb(), first
     pipe.send("ready")
     while True:
         here = folder / "input"
@@ -45,14 +46,10 @@ def work(name: str, seed: int, first: int, folder: Path, pipe: Connection) -> No
         except Exception as error:
             last = traceback.extract_tb(error.__traceback__)[-1]
             outcome, wrong = "", f"{type(error).__name__}: {error} ({Path(last.filename).name}:{last.lineno})"
-        pipe.send((outcome, wrong[:500], time.monotonic() - begin, _peak_mb() - before))
+        pipe.send((outcome, wrong[:500], time.monotonic() - begin, peak_memory_mb() - before))
         if pipe.recv() == "stop":
             return
         number += 1
-
-
-def _peak_mb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def _address_space_mb() -> float:

@@ -310,3 +310,14 @@ def test_pictures_before_the_start_are_shown_at_the_start(routine, monkeypatch):
     assert times[0] == pytest.approx((0, 0.88), abs=1e-9)
     assert times[0][0] == 0
     assert times[1] == pytest.approx((0.88, 2.16), abs=1e-9)
+
+
+def test_sound_of_an_impossible_rate_is_silence(tmp_path):
+    path = make_video(tmp_path / "v.mov", 40, audio_codec="pcm_s16le")
+    data = path.read_bytes()
+    at = data.index(b"sowt") + 4 + 24  # of the sound's description, the rate as 16.16
+    assert int.from_bytes(data[at : at + 2], "big") == 44_100
+    path.write_bytes(data[:at] + (2).to_bytes(2, "big") + data[at + 2 :])
+    clips, reader = read(path)
+    assert not clips[0].sound.any()
+    assert any("pieces of the sound were replaced by silence" in warning for warning in reader.warnings)

@@ -214,3 +214,9 @@ def test_without_a_window_all_clips_come_behind_a_mask():
     (batch,) = Batches([routine(5), routine(2)], "X", (0.0, 10.0), 2).in_order()
     assert batch.mask.sum(1).tolist() == [5, 2]
     assert batch.visual.shape == (2, 5, 3)
+
+
+def test_a_pickle_cannot_claim_memory_by_a_number(tmp_path):
+    (tmp_path / "p.pkl").write_bytes(b"\x80\x02]r\xff\xff\xff\x1f.")  # an empty list, kept under number 536870911
+    with pytest.raises(DataError, match="beyond its own length"):
+        read_pickle(tmp_path / "p.pkl")

@@ -7,6 +7,7 @@ by numpy's unpickling but here, from their bytes, shape and a plain dtype.
 import io
 import math
 import pickle
+import pickletools
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,17 @@ def _finished(value: Any) -> Any:
     return value
 
 
+def _load(file: io.BytesIO, size: int) -> Any:
+    """What a pickle of `size` bytes holds, from where the file stands."""
+    start = file.tell()
+    for opcode, argument, _ in pickletools.genops(file):
+        # The reader makes room for the highest number, whatever it is.
+        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(argument) > size:
+            raise pickle.UnpicklingError("it numbers its parts beyond its own length")
+    file.seek(start)
+    return _finished(_Restricted(file, encoding="latin1").load())
+
+
 def read_pickle(path: Path) -> Any:
     """The content of a `.pkl`, or of a `.npy` that wraps a pickled object, if it is plain data.
 
@@ -112,14 +124,14 @@ def read_pickle(path: Path) -> Any:
     try:
         data = path.read_bytes()
         if not data.startswith(np.lib.format.MAGIC_PREFIX):
-            return _finished(_Restricted(io.BytesIO(data), encoding="latin1").load())
+            return _load(io.BytesIO(data), len(data))
         file = io.BytesIO(data)
         first = np.lib.format.read_magic(file) == (1, 0)
         header = np.lib.format.read_array_header_1_0 if first else np.lib.format.read_array_header_2_0
         shape, _, dtype = header(file)
         if not dtype.hasobject:
             return np.load(io.BytesIO(data), allow_pickle=False)
-        value = _finished(_Restricted(file, encoding="latin1").load())
+        value = _load(file, len(data))
         return value.item() if shape == () else value
     except OSError as error:
         raise DataError(f"can't be read ({error.strerror})", path=path) from error
