@@ -132,6 +132,20 @@ def _nan_sound(folder: Path) -> Path:
     return path
 
 
+@case("subtitles")
+def _subtitles(folder: Path) -> Path:
+    """Words in one container with picture and sound, before them."""
+    whole, words, path = make_video(folder / "whole.mp4", 40), folder / "words.srt", folder / "v.mkv"
+    words.write_text("".join(f"{i + 1}\n00:00:0{i},000 --> 00:00:0{i},900\na double Axel\n\n" for i in range(2)))
+    with av.open(str(words)) as text, av.open(str(whole)) as film, av.open(str(path), "w") as container:
+        streams = {id(s): container.add_stream_from_template(s) for s in (*text.streams, *film.streams)}
+        for packet in (*film.demux(), *text.demux()):
+            if packet.dts is not None:
+                packet.stream = streams[id(packet.stream)]
+                container.mux(packet)
+    return path
+
+
 # --- Damage ----------------------------------------------------------------------------------------------------------
 
 
