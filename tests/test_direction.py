@@ -9,7 +9,7 @@ PACKAGE = Path(mlavl_cli.__file__).parent
 GROUND = ["errors", "files", "bundle", "device"]
 RANK = {"media": 1, "features": 2, "head": 2, "scores": 3, "training": 4, "cli": 5}
 ORDER = {
-    "media": ["clock", "decode", "picture", "sound", "clips", "encode", "sample"],
+    "media": ["clock", "container", "decode", "picture", "sound", "clips", "encode", "sample"],
     "features": "routine rows hub prompts visual audio text background extract store extractor cluster measure".split(),
     "head": [
         "dims",

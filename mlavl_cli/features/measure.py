@@ -12,6 +12,7 @@ import torch
 
 from mlavl_cli.features.extract import Backbones, extract
 from mlavl_cli.media.clips import FRAMES_PER_CLIP, ClipReader
+from mlavl_cli.media.container import Media
 from mlavl_cli.media.decode import VideoReader
 
 
@@ -58,8 +59,8 @@ def measure(path: Path, backbones: Backbones, batch_size: int | None = None, rou
     size = batch_size or 1
     spare_cores = backbones.placement.device.type != "cpu"
     begin = time.perf_counter()
-    with VideoReader(path, spare_cores=spare_cores) as reader:
-        frames = sum(1 for _ in reader.frames())
+    with Media(path) as media:
+        frames = sum(1 for _ in VideoReader(media, spare_cores=spare_cores).frames())
     decoding = time.perf_counter() - begin
     begin = time.perf_counter()
     with ClipReader(path, visual.picture, visual.frames, spare_cores=spare_cores) as reader:

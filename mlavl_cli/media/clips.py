@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 
 from mlavl_cli.errors import MediaError
+from mlavl_cli.media.container import Media
 from mlavl_cli.media.decode import TimedFrame, VideoInfo, VideoReader
 from mlavl_cli.media.picture import PictureMaker, PictureSpec
 from mlavl_cli.media.sound import SoundReader
@@ -71,10 +72,11 @@ class ClipReader:
         self._make_picture = PictureMaker(picture)
         self._warnings: list[str] = []
         with ExitStack() as stack:
-            self._video = stack.enter_context(VideoReader(path, video_stream, spare_cores))
+            media = stack.enter_context(Media(path))
+            self._video = VideoReader(media, video_stream, spare_cores)
             self._sound: SoundReader | None = None
             if self._video.info.has_audio:
-                self._sound = stack.enter_context(SoundReader(path, audio_stream))
+                self._sound = SoundReader(media if media.small else stack.enter_context(Media(path)), audio_stream)
             self._open = stack.pop_all()
 
     def __enter__(self) -> "ClipReader":

@@ -5,19 +5,14 @@ Times are seconds on the file's own clock, from presentation timestamps; 0 is wh
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import av
-from av.container import InputContainer
-from av.format import Flags
 from av.stream import Disposition
 
 from mlavl_cli.errors import MediaError
 from mlavl_cli.media.clock import Clock
+from mlavl_cli.media.container import Media, decodable
 
-# A media file must never make us read another file or a network address: only self-contained formats, only files.
-_FORMATS = "mov,matroska,avi,mpegts,mpeg,asf,flv,mxf,ogg,mpegvideo,h264,hevc,m4v,wav,mp3,aac,flac,gif,dv,ivf,nut,swf,rm"
-_OPEN_OPTIONS = {"protocol_whitelist": "file", "format_whitelist": _FORMATS}
 _FALLBACK_FPS = 25.0  # only for files that state no rate at all and miss timestamps
 # Handing frames from thread to thread takes time of its own: small ones are decoded sooner by one thread, and up to
 # 720p one takes the least from all cores together.
@@ -46,58 +41,11 @@ class TimedFrame:
     picture: av.VideoFrame
 
 
-def open_media(path: Path) -> InputContainer:
-    """Opens a media file, and nothing that it points to.
-
-    Raises:
-        MediaError: missing, unreadable, empty, or not a media file.
-    """
-    hint = "Give a video file."
-    try:
-        if not path.is_file():  # never opens a FIFO or a device: reading one may not end
-            cause = "is not a regular file" if path.exists() else "no such file"
-            raise MediaError(cause, path=path, hint=hint)
-        if path.stat().st_size == 0:
-            raise MediaError("the file is empty", path=path, hint=hint)
-        # The prefix keeps a name like "concat:b.mp4" from being read as a protocol.
-        return av.open(f"file:{path}", options=dict(_OPEN_OPTIONS), metadata_errors="replace")
-    except PermissionError as error:
-        raise MediaError("no permission to read it", path=path, hint="Check the file's permissions.") from error
-    except av.FFmpegError as error:
-        hint = "The file may be damaged, cut short, or no video at all."
-        raise MediaError(f"can't be read as a video ({error.strerror})", path=path, hint=hint) from error
-    except OSError as error:
-        raise MediaError(f"can't be opened ({error.strerror})", path=path, hint=hint) from error
-
-
-def origin_s(container: InputContainer) -> float:
-    """Where the container's clock stands when playing starts: formats of broadcasting start anywhere."""
-    if container.format.flags & Flags.ts_discont.value and container.start_time:
-        return container.start_time / av.time_base
-    return 0.0
-
-
-def decodable(stream: av.stream.Stream) -> bool:
-    """Whether this FFmpeg knows the stream's codec."""
-    return stream.codec_context is not None
-
-
-def packets_of(container: InputContainer, stream: av.stream.Stream) -> Iterator[av.Packet]:
-    """A stream's packets, the last one empty; reading goes on past those of streams that weren't there at the start,
-    over which PyAV stumbles."""
-    while True:
-        try:
-            yield from container.demux(stream)
-            return
-        except IndexError:
-            continue
-
-
 class VideoReader:
     """Reads one video stream, frame by frame, in constant memory.
 
     Args:
-        path: the file.
+        media: the file, open for as long as it is read.
         stream: index among the file's video streams (cover art doesn't count); None: the best one.
         spare_cores: whether the machine's cores have nothing else to do.
 
@@ -106,38 +54,24 @@ class VideoReader:
         warnings: what a user should know; complete once `frames()` is exhausted.
 
     Raises:
-        MediaError: can't be opened, or has no such picture.
+        MediaError: no such picture.
     """
 
-    def __init__(self, path: Path, stream: int | None = None, spare_cores: bool = True):
-        self.path = path
+    def __init__(self, media: Media, stream: int | None = None, spare_cores: bool = True):
+        self.path = media.path
         self.warnings: list[str] = []
-        self._container = open_media(path)
-        try:
-            self._stream = self._pick(stream)
-            few = self._stream.width * self._stream.height <= (_SMALL_PX if spare_cores else _MEDIUM_PX)
-            self._stream.thread_type = "NONE" if few else "AUTO"
-            self._origin_s = origin_s(self._container)
-            self.info = self._describe()
-        except BaseException:
-            self.close()
-            raise
-
-    def __enter__(self) -> "VideoReader":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        self._container.close()
+        self._media = media
+        self._stream = self._pick(stream)
+        few = self._stream.width * self._stream.height <= (_SMALL_PX if spare_cores else _MEDIUM_PX)
+        self._stream.thread_type = "NONE" if few else "AUTO"
+        self.info = self._describe()
 
     @property
     def rotation_is_sideways(self) -> bool:
         return self.quarter_turns % 2 == 1
 
     def _pick(self, index: int | None) -> av.VideoStream:
-        pictures = [s for s in self._container.streams.video if not s.disposition & Disposition.attached_pic]
+        pictures = [s for s in self._media.container.streams.video if not s.disposition & Disposition.attached_pic]
         if not pictures:
             raise MediaError("has no picture, only sound", path=self.path, hint="Give a file with a video stream.")
         pictures = [stream for stream in pictures if decodable(stream)]
@@ -152,7 +86,7 @@ class VideoReader:
 
     def _describe(self) -> VideoInfo:
         stream = self._stream
-        sounds = self._container.streams.audio
+        sounds = self._media.container.streams.audio
         if sounds and not any(map(decodable, sounds)):
             self.warnings.append("its sound uses a codec that can't be decoded here")
         self.pixel_aspect = float(stream.sample_aspect_ratio or 1)
@@ -176,8 +110,8 @@ class VideoReader:
             hours, minutes, seconds = stream.metadata["DURATION"].split(":")
             return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
         except (KeyError, ValueError):
-            whole = self._container.duration
-            alone = len(self._container.streams) == 1
+            whole = self._media.container.duration
+            alone = len(self._media.container.streams) == 1
             return whole / av.time_base if whole and alone else None
 
     def frames(self) -> Iterator[TimedFrame]:
@@ -206,14 +140,15 @@ class VideoReader:
         self._describe_end(count, end_s)
 
     def _timed(self, interval_s: float) -> Iterator[tuple[float | None, float, tuple[av.VideoFrame, float]]]:
+        origin_s = self._media.origin_s
         for picture in self._pictures():
             duration_s = float(picture.duration * picture.time_base) if picture.duration else interval_s
-            time_s = None if picture.pts is None else float(picture.pts * picture.time_base) - self._origin_s
+            time_s = None if picture.pts is None else float(picture.pts * picture.time_base) - origin_s
             yield time_s, duration_s, (picture, duration_s)
 
     def _pictures(self) -> Iterator[av.VideoFrame]:
         damaged = 0
-        packets = packets_of(self._container, self._stream)
+        packets = self._media.packets(self._stream)
         while True:
             try:
                 packet = next(packets)

@@ -2,14 +2,13 @@
 
 from collections import deque
 from collections.abc import Iterator
-from pathlib import Path
 
 import av
 import numpy as np
 
 from mlavl_cli.errors import MediaError
 from mlavl_cli.media.clock import Clock
-from mlavl_cli.media.decode import decodable, open_media, origin_s, packets_of
+from mlavl_cli.media.container import Media, decodable
 
 SAMPLE_RATE_HZ = 16_000
 # Timestamps of sound are rounded to the container's ticks; only a larger step is a real gap or overlap.
@@ -23,34 +22,20 @@ class SoundReader:
     """The sound between any two increasing times of one audio stream; where there is none, silence.
 
     Args:
-        path: the file.
+        media: the file, open for as long as it is read.
         stream: index among its audio streams; None: the best one.
 
     Raises:
         MediaError: no such stream.
     """
 
-    def __init__(self, path: Path, stream: int | None = None):
+    def __init__(self, media: Media, stream: int | None = None):
         self._clock, self._damaged, self._broke_off = Clock(), 0, ""
-        self._container = open_media(path)
-        try:
-            self._stream = self._pick(path, stream)
-            self._origin_s = origin_s(self._container)
-        except BaseException:
-            self.close()
-            raise
+        self._media = media
+        self._stream = self._pick(stream)
         self._decoded = self._timed_chunks()
         self._ahead: deque[tuple[int, np.ndarray]] = deque()  # (sample number, samples), apart and in order
         self._end = 0  # sample number after the last decoded sample
-
-    def __enter__(self) -> "SoundReader":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        self._container.close()
 
     @property
     def warnings(self) -> list[str]:
@@ -62,10 +47,10 @@ class SoundReader:
             found.append(f"{self._clock.repaired} timestamps of the sound were missing or broken, and replaced")
         return found
 
-    def _pick(self, path: Path, index: int | None) -> av.AudioStream:
-        streams = self._container.streams.audio
+    def _pick(self, index: int | None) -> av.AudioStream:
+        path, streams = self._media.path, self._media.container.streams.audio
         if index is None:
-            best = self._container.streams.best("audio")
+            best = self._media.container.streams.best("audio")
             return best if best is not None and decodable(best) else next(filter(decodable, streams))
         if not 0 <= index < len(streams):
             raise MediaError(f"has no audio stream {index}", path=path, hint=f"It has {len(streams)}, from 0.")
@@ -109,12 +94,13 @@ class SoundReader:
             yield from stretch.rest()
 
     def _timed_frames(self) -> Iterator[tuple[float | None, float, av.AudioFrame]]:
+        origin_s = self._media.origin_s
         for frame in self._frames():
-            time_s = None if frame.time is None else frame.time - self._origin_s
+            time_s = None if frame.time is None else frame.time - origin_s
             yield time_s, frame.samples / frame.sample_rate, frame
 
     def _frames(self) -> Iterator[av.AudioFrame]:
-        packets = packets_of(self._container, self._stream)
+        packets = self._media.packets(self._stream)
         while True:
             try:
                 packet = next(packets)

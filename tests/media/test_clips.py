@@ -8,6 +8,7 @@ from conftest import make_sound, make_video, moving_square, tone
 
 from mlavl_cli.errors import MediaError
 from mlavl_cli.media.clips import FRAMES_PER_CLIP, ClipReader, sampled_positions
+from mlavl_cli.media.container import Media
 from mlavl_cli.media.decode import VideoReader
 from mlavl_cli.media.picture import PictureSpec
 
@@ -205,8 +206,8 @@ def test_damage_in_the_middle_costs_only_the_middle(tmp_path):
 def test_timestamps_always_increase(tmp_path):
     """A raw stream has no container to give it times."""
     path = make_video(tmp_path / "raw.h264", 64, sound=None, options={"bf": "0"})
-    with VideoReader(path) as reader:
-        times = [frame.time_s for frame in reader.frames()]
+    with Media(path) as media:
+        times = [frame.time_s for frame in VideoReader(media).frames()]
     assert len(times) == 64
     assert (np.diff(times) > 0).all()
 
@@ -305,7 +306,7 @@ def test_damaged_sound_is_told_of(tmp_path):
 
 
 def test_pictures_before_the_start_are_shown_at_the_start(routine, monkeypatch):
-    monkeypatch.setattr("mlavl_cli.media.decode.origin_s", lambda container: 0.4)
+    monkeypatch.setattr(Media, "origin_s", 0.4)
     times = [(clip.start_s, clip.end_s) for clip in read(routine)[0]]
     assert times[0] == pytest.approx((0, 0.88), abs=1e-9)
     assert times[0][0] == 0
@@ -321,3 +322,29 @@ def test_sound_of_an_impossible_rate_is_silence(tmp_path):
     clips, reader = read(path)
     assert not clips[0].sound.any()
     assert any("pieces of the sound were replaced by silence" in warning for warning in reader.warnings)
+
+
+@pytest.mark.parametrize("ending", ["mp4", "mkv", "ts", "avi"])
+@pytest.mark.parametrize("state", ["whole", "cut", "damaged"])
+def test_a_small_file_read_through_one_opening_gives_what_two_give(tmp_path, monkeypatch, ending, state):
+    path = make_video(tmp_path / f"v.{ending}", 100, options={"g": "10"})
+    data = bytearray(path.read_bytes())
+    if state == "cut":
+        data = data[: len(data) * 2 // 3] if ending != "mp4" else data + bytes(500)
+    elif state == "damaged":
+        data[len(data) // 2 : len(data) // 2 + 200] = b"\xa5" * 200
+    path.write_bytes(data)
+    found = {}
+    for small in (1 << 20, 0):
+        monkeypatch.setattr("mlavl_cli.media.container._SMALL_BYTES", small)
+        with Media(path) as media:
+            assert media.small == bool(small)
+        found[small] = read(path)
+    (clips, reader), (others, other) = found.values()
+    assert len(clips) >= 1
+    assert len(clips) == len(others)
+    for clip, one in zip(clips, others, strict=True):
+        assert (clip.start_s, clip.end_s) == (one.start_s, one.end_s)
+        np.testing.assert_array_equal(clip.frames, one.frames)
+        np.testing.assert_array_equal(clip.sound, one.sound)
+    assert (reader.warnings, reader.info) == (other.warnings, other.info)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from mlavl_cli.media.clips import ClipReader
+from mlavl_cli.media.container import Media
 from mlavl_cli.media.picture import PictureSpec
 from mlavl_cli.media.sound import SAMPLE_RATE_HZ, SoundReader
 from mlavl_cli.training.simulate.music import compose
@@ -59,8 +60,8 @@ def test_the_file_is_a_real_video_with_the_truths_clips(made):
 def test_accents_are_heard_when_the_truth_says(made):
     """Rises of the spectrum of the file's own sound fall on the listed accents: picture and sound share a clock."""
     video, truth = made
-    with SoundReader(video) as reader:
-        sound = reader.read(0.0, truth["seconds"])
+    with Media(video) as media:
+        sound = SoundReader(media).read(0.0, truth["seconds"])
     hop = SAMPLE_RATE_HZ // 100
     windows = np.lib.stride_tricks.sliding_window_view(sound, 2 * hop)[::hop] * np.hanning(2 * hop)
     spectrum = np.log1p(100 * np.abs(np.fft.rfft(windows)))

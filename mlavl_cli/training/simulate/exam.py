@@ -14,6 +14,7 @@ from mlavl_cli.errors import DataError
 from mlavl_cli.features.audio import AudioBackbone
 from mlavl_cli.features.routine import RoutineFeatures
 from mlavl_cli.files import Input
+from mlavl_cli.media.container import Media
 from mlavl_cli.media.sound import SAMPLE_RATE_HZ, SoundReader
 from mlavl_cli.scores.scorer import Scorer
 from mlavl_cli.training.metrics import auc, srcc
@@ -86,8 +87,8 @@ def hear(listen: AudioBackbone, sound: Path, features: RoutineFeatures, shift_s:
     A sound that ends before the clips do goes on from its start.
     """
     rows = []
-    with SoundReader(sound) as reader:
-        whole = reader.read(0.0, float(features.end_s[-1]) + shift_s)
+    with Media(sound) as media:
+        whole = SoundReader(media).read(0.0, float(features.end_s[-1]) + shift_s)
     heard = np.flatnonzero(whole)
     whole = np.resize(whole[: heard[-1] + 1] if len(heard) else whole, len(whole))
     for start, end in zip(features.start_s, features.end_s, strict=True):
