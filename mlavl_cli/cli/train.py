@@ -101,6 +101,9 @@ def train(
     align_epochs: Annotated[
         int, typer.Option(min=0, help="With --lambda-c: epochs at first in which only consistency is learned.")
     ] = 10,
+    reach: Annotated[
+        int, typer.Option(min=0, help="Clips that a clip's consistency leans on around it; 0: on itself alone.")
+    ] = 0,
     temperature: Annotated[float, typer.Option(min=1e-3, help="Of the cross-entropy.")] = 1.0,
     triplets: Annotated[Triplets, typer.Option(help="Over patterns alone, or over prompts too.")] = Triplets.all,
     without: Annotated[list[Box] | None, typer.Option(help="Leave out a box or a loss (again for more).")] = None,
@@ -167,7 +170,8 @@ def train(
         ),
         align_epochs=align_epochs,
     )  # fmt: skip
-    dims: dict[str, Any] = {"graph": graph.value, "regressor": regressor.value, "dropout": dropout, "width": width}
+    dims: dict[str, Any] = {"graph": graph.value, "regressor": regressor.value, "dropout": dropout}
+    dims |= {"width": width, "reach": reach}
     dims |= dict.fromkeys(left_out - {"tl", "ce"}, False) | MODALITIES[modalities.value]
     clips = {"auto": data.window, "full": None}.get(window, int(window) if window.isdigit() else None)
     whole = Variant("mlavl")

@@ -2,14 +2,21 @@
 
 Each clip is graded with the PGT's memory masked to that clip alone. Attending to a single token is the same as having
 only it in memory, so all clips of all routines go through as one batch of one-clip routines.
+
+A clip of a second or so holds two or three accents, and those may meet a foreign music by chance. Heads with a `reach`
+therefore don't take a clip's own word for it: music is followed, or isn't, over whole phrases.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
 
 from mlavl_cli.head.dpg import Branch, BranchName
 from mlavl_cli.head.mlavl import MLAVL, HeadOutput
+
+OWN = 0.2  # what a clip's own evidence weighs where its surroundings are heard too
+SURE = math.log(1e4)  # no clip's evidence is stronger, in log-odds
 
 
 @dataclass(frozen=True)
@@ -36,11 +43,31 @@ def per_clip(head: MLAVL, output: HeadOutput, mask: torch.Tensor | None = None) 
         return ClipReading(None, quality, attention)
     heard = head.dpg.attention(text["av_grades"], output.fused, output.p_av, mask)
     w = head.dpg.w.clamp(0, 1)
-    return ClipReading(clip_consistency(head, output.fused, text), quality, w * heard + (1 - w) * attention)
+    return ClipReading(consistency(head, output.fused, text, mask), quality, w * heard + (1 - w) * attention)
+
+
+def consistency(
+    head: MLAVL, fused: torch.Tensor, text: dict[str, torch.Tensor], mask: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Fused clips (B, T, d) -> (B, T): how well music and movement fit around each clip, in [0, 1].
+
+    With reach r > 0 the log-odds of a clip alone are averaged with those of its surroundings: OWN of the weight is the
+    clip's own, the rest falls off as exp(-distance / r).
+    """
+    alone = clip_consistency(head, fused, text)
+    if not head.dims.reach:
+        return alone
+    at = torch.arange(alone.shape[1], device=alone.device)
+    weights = torch.exp(-(at[:, None] - at).abs() / head.dims.reach)
+    weights = weights if mask is None else weights * mask[:, None]
+    weights = weights / weights.sum(-1, keepdim=True).clamp(min=1e-9)
+    own = alone.logit(1e-6).clamp(-SURE, SURE)
+    around = (weights @ own.unsqueeze(-1)).squeeze(-1)
+    return (OWN * own + (1 - OWN) * around).sigmoid()
 
 
 def clip_consistency(head: MLAVL, fused: torch.Tensor, text: dict[str, torch.Tensor]) -> torch.Tensor:
-    """Fused clips (B, T, d) -> (B, T): how much of each clip's audio-visual grades says "with fitting music"."""
+    """Fused clips (B, T, d) -> (B, T): how much of each clip's grades, alone, says "with fitting music"."""
     p = _alone(head, "av", text["av_grades"], fused).p
     return p[:, head.dims.grades :].sum(-1).clamp(0, 1).view(fused.shape[:2])
 

@@ -7,7 +7,7 @@ from torch import nn
 from mlavl_cli.device import Placement
 from mlavl_cli.errors import FeatureError
 from mlavl_cli.head.checkpoint import Head
-from mlavl_cli.head.consistency import clip_consistency
+from mlavl_cli.head.consistency import consistency
 from mlavl_cli.head.mlavl import MLAVL
 from mlavl_cli.training.batches import Batches
 from mlavl_cli.training.data.dataset import Routine
@@ -60,11 +60,11 @@ def consistency_aucs(head: MLAVL, batches: Batches, placement: Placement, shift:
         output = head(batch.visual, batch.audio, batch.mask)
         if output.p_av is None:
             return None
-        _collect(found, "true", clip_consistency(head, output.fused, output.text), batch.real_clips())
+        _collect(found, "true", consistency(head, output.fused, output.text, batch.mask), batch.real_clips())
         for kind, by in (("swapped", 1), ("shifted", shift)):
             audio, judged = false_music(batch, kind, by=by)
             fused = head.fuse(output.visual, head.encode_audio(audio, output.text, batch.mask), batch.mask)
-            _collect(found, kind, clip_consistency(head, fused, output.text), judged)
+            _collect(found, kind, consistency(head, fused, output.text, judged), judged)
     joined = {name: np.concatenate(values) for name, values in found.items() if values}
     empty = np.zeros(0)
     return {

@@ -1,3 +1,6 @@
+import math
+from dataclasses import replace
+
 import pytest
 import torch
 from head.test_mlavl import head
@@ -61,3 +64,30 @@ def test_consistency_of_a_batch_is_that_of_each_routine():
     for i in range(3):
         alone = per_clip(model, model(visual[i : i + 1], audio[i : i + 1])).consistency
         torch.testing.assert_close(together[i : i + 1], alone, atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_with_a_reach_clips_lean_on_their_surroundings():
+    """Against plain loops over the clips' own values; padding has no say."""
+    model, lengths = head(), (7, 4)
+    mask = torch.arange(7) < torch.tensor(lengths)[:, None]
+    output = model(torch.randn(2, 7, 24), torch.randn(2, 7, 20), mask)
+    alone = per_clip(model, output, mask).consistency
+    model.dims = replace(model.dims, reach=2)
+    leaning = per_clip(model, output, mask).consistency
+    for row, length in enumerate(lengths):
+        own = [math.log(c / (1 - c)) for c in alone[row, :length].tolist()]
+        for t in range(length):
+            weights = [math.exp(-abs(t - s) / 2) for s in range(length)]
+            around = sum(w * x for w, x in zip(weights, own, strict=True)) / sum(weights)
+            expected = 1 / (1 + math.exp(-(0.2 * own[t] + 0.8 * around)))
+            assert leaning[row, t].item() == pytest.approx(expected, abs=1e-5)
+
+
+@torch.no_grad()
+def test_a_lone_clip_has_nothing_to_lean_on():
+    model = head()
+    output = model(torch.randn(1, 1, 24), torch.randn(1, 1, 20))
+    alone = per_clip(model, output).consistency
+    model.dims = replace(model.dims, reach=4)
+    torch.testing.assert_close(per_clip(model, output).consistency, alone)
