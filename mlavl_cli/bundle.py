@@ -88,22 +88,25 @@ def _there(path: Path) -> bool:
 
 def bundled_names() -> list[str]:
     """The names `--weights` takes besides folders."""
-    folders = next((folder for folder in WEIGHTS_FOLDERS if folder.is_dir()), None)
-    return sorted(p.parent.name for p in folders.glob(f"*/{MANIFEST}")) if folders else []
+    return sorted(manifest.parent.name for manifest in _bundled().glob(f"*/{MANIFEST}"))
+
+
+def _bundled() -> Path:
+    return next((folder for folder in WEIGHTS_FOLDERS if folder.is_dir()), WEIGHTS_FOLDERS[0])
 
 
 def find_bundle(name_or_folder: str | Path) -> Bundle:
     """A bundled name or a folder -> its bundle.
 
+    A bundled name always means what came with the package, whatever lies in the working folder: `mini` is never
+    `./mini`.
+
     Raises:
         WeightsError: there is no such bundle, or its `bundle.json` is broken.
     """
+    if isinstance(name_or_folder, str) and name_or_folder in bundled_names():
+        return read_bundle(_bundled() / name_or_folder)
     folder = Path(name_or_folder)
-    if (folder / MANIFEST).is_file():
-        return read_bundle(folder)
-    for weights in WEIGHTS_FOLDERS:
-        if len(folder.parts) == 1 and (weights / folder / MANIFEST).is_file():
-            return read_bundle(weights / folder)
     if folder.is_dir():
         return read_bundle(folder)
     hint = f"Give a folder with {MANIFEST}, or one of: {', '.join(bundled_names())}."

@@ -200,10 +200,15 @@ def train(
         counts = ", ".join(f"{len(found)} {name}" for name, found in data.splits.items())
         sentence = trained_on or f"{data.name} ({counts}); features: {data.backbones}"
         bundle = write_heads(output, find_bundle(data.backbones), heads, metrics, sentence, licence, data, half)
-        console.note(f"Score with: mlavl score VIDEO --weights {bundle.folder}")
+        console.note(f"Score with: mlavl score VIDEO --weights {_as_folder(bundle.folder)}")
     print_rows(rows, form, f"{data.name}, split {data.judged_split}")
     if sheet:
         sheet.curves(histories)
+
+
+def _as_folder(path: Path) -> str:
+    """A path that nobody takes for the name of bundled weights."""
+    return str(path) if len(path.parts) > 1 else f"./{path}"
 
 
 def _guide(sport: str, backbones: str, text_features: Path | None, actions: Path | None) -> "Guide":

@@ -45,6 +45,13 @@ def test_bundled_weights_are_whole(run, name):
     assert run("weights", "verify", name).exit_code == 0
 
 
+def test_a_folder_here_is_not_taken_for_bundled_weights(run, tmp_path, monkeypatch):
+    shutil.copytree(find_bundle("rg").folder, tmp_path / "mini")
+    monkeypatch.chdir(tmp_path)
+    assert find_bundle("mini").trained_on in run("weights", "info", "mini").stdout
+    assert find_bundle("rg").trained_on in run("weights", "info", "./mini").stdout
+
+
 def test_verify_finds_damage_and_loss(run, tmp_path):
     shutil.copytree(find_bundle("mini").folder, tmp_path / "w")
     path = tmp_path / "w" / "backbones" / "audio" / "model.safetensors"
