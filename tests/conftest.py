@@ -76,7 +76,8 @@ def make_video(
             step = 1024
             for start in range(0, channels.shape[1], step):
                 chunk = np.ascontiguousarray(channels[:, start : start + step])
-                frame = av.AudioFrame.from_ndarray(chunk, "fltp", layout)
+                # Packed: as planes, eight and more channels crash PyAV.
+                frame = av.AudioFrame.from_ndarray(chunk.T.reshape(1, -1).copy(), "flt", layout)
                 frame.sample_rate, frame.time_base = rate, Fraction(1, rate)
                 frame.pts = start + round(sound_start_s * rate)
                 container.mux(audio.encode(frame))

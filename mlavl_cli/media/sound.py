@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import av
 import numpy as np
+import soxr
 
 from mlavl_cli.errors import MediaError
 from mlavl_cli.media.clock import Clock
@@ -14,6 +15,8 @@ SAMPLE_RATE_HZ = 16_000
 # Timestamps of sound are rounded to the container's ticks; only a larger step is a real gap or overlap.
 _GAP_S = 0.04
 _GATHER_S = 0.2
+# Formats of samples that become arrays as they are: (zero, full scale).
+_NUMPY = {"flt": (0, 1), "dbl": (0, 1), "u8": (128, 128), "s16": (0, 1 << 15), "s32": (0, 1 << 31)}
 _NOTHING = np.zeros(0, np.float32)
 _RATES_HZ = (1000, 1_000_000)  # a broken header can claim a sample an hour, and a second would become millions
 
@@ -131,7 +134,7 @@ class _Stretch:
         self._kind = _kind(first)
         self._ends_s, self.position = time_s, round(time_s * SAMPLE_RATE_HZ)  # of the next frame, of the next sample
         self._gathered, self._enough = av.AudioFifo(), max(round(_GATHER_S * first.sample_rate), 1)
-        self._resampler = av.AudioResampler(format="flt", layout=first.layout, rate=SAMPLE_RATE_HZ)
+        self._resampler = soxr.ResampleStream(first.sample_rate, SAMPLE_RATE_HZ, 1)
 
     def goes_on(self, time_s: float, frame: av.AudioFrame) -> bool:
         """Whether a frame at this time belongs to it."""
@@ -143,22 +146,30 @@ class _Stretch:
         frame.pts = None  # the clock is ours; the resampler only changes the rate
         self._gathered.write(frame)
         if self._gathered.samples >= self._enough:
-            yield from self._resampled(self._gathered.read())
+            yield self._resampled(_mono(self._gathered.read()))
 
     def rest(self) -> Iterator[tuple[int, np.ndarray]]:
         """(sample number, samples) of what is left at the end."""
-        if self._gathered.samples:
-            yield from self._resampled(self._gathered.read())
-        yield from self._resampled(None)
+        yield self._resampled(_mono(self._gathered.read()) if self._gathered.samples else _NOTHING, last=True)
 
-    def _resampled(self, frame: av.AudioFrame | None) -> Iterator[tuple[int, np.ndarray]]:
-        """Mono float32 samples; the channels' mean, so that a sound in all channels keeps its level. None: the rest."""
-        for out in self._resampler.resample(frame):
-            # Packed samples: as planes, eight and more channels crash PyAV.
-            mono = out.to_ndarray().reshape(-1, len(out.layout.channels)).mean(axis=1, dtype=np.float32)
-            # Damaged sound can decode to NaN or to absurd peaks; neither may reach a backbone.
-            yield self.position, np.clip(np.nan_to_num(mono, nan=0.0, posinf=1.0, neginf=-1.0), -1.0, 1.0)
-            self.position += len(mono)
+    def _resampled(self, mono: np.ndarray, last: bool = False) -> tuple[int, np.ndarray]:
+        begin, samples = self.position, self._resampler.resample_chunk(mono, last)
+        self.position += len(samples)
+        return begin, np.clip(samples, -1.0, 1.0)
+
+
+def _mono(frame: av.AudioFrame) -> np.ndarray:
+    """(samples,) float32 in [-1, 1]: the channels' mean, so that a sound in all channels keeps its level."""
+    planar, channels = frame.format.is_planar, len(frame.layout.channels)
+    if frame.format.packed.name not in _NUMPY or (planar and channels >= 8):  # as planes, that many crash PyAV
+        (frame,), planar = av.AudioResampler(format="flt").resample(frame), False
+    samples = frame.to_ndarray()
+    samples = samples if planar else samples.reshape(-1, channels).T
+    middle, full = _NUMPY[frame.format.packed.name]
+    # Damaged sound can decode to NaN or to absurd peaks; neither may reach a backbone.
+    with np.errstate(over="ignore", invalid="ignore"):
+        mono = (samples.mean(axis=0, dtype=np.float32) - np.float32(middle)) / np.float32(full)
+    return np.clip(np.nan_to_num(mono, nan=0.0, posinf=1.0, neginf=-1.0), -1.0, 1.0)
 
 
 def _kind(frame: av.AudioFrame) -> tuple[str, str, int]:

@@ -14,7 +14,7 @@ from mlavl_cli.features.store import FeatureStore, read_features, write_features
 from mlavl_cli.files import Input
 from mlavl_cli.media.decode import VideoInfo
 
-MADE = {"extraction": 1, "backbones": {"visual": {"id": "v"}}, "cutting": {"tail": "drop"}, "precision": "fp32"}
+MADE = {"extraction": 2, "backbones": {"visual": {"id": "v"}}, "cutting": {"tail": "drop"}, "precision": "fp32"}
 
 
 def features(path="a.mp4", clips=3, audio=True, **provenance):

@@ -101,7 +101,7 @@ def test_stereo_is_mixed_to_the_mean_of_its_channels(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("rate", "layout", "channels"), [(8_000, "mono", 1), (48_000, "5.1", 6), (96_000, "stereo", 2)]
+    ("rate", "layout", "channels"), [(8_000, "mono", 1), (16_000, "7.1", 8), (48_000, "5.1", 6), (96_000, "stereo", 2)]
 )
 def test_any_rate_and_layout_gives_16_khz_mono(tmp_path, rate, layout, channels):
     sound = np.stack([tone(2, 300, rate)] * channels)
@@ -110,6 +110,19 @@ def test_any_rate_and_layout_gives_16_khz_mono(tmp_path, rate, layout, channels)
     spectrum = np.abs(np.fft.rfft(clip.sound * np.hanning(len(clip.sound))))
     assert spectrum.argmax() * 16_000 / len(clip.sound) == pytest.approx(300, abs=2)
     assert np.abs(clip.sound[2000:-2000]).max() == pytest.approx(0.5, abs=0.02)
+
+
+@pytest.mark.parametrize("codec", "pcm_u8 pcm_s16le pcm_s24le pcm_s32le pcm_s64le pcm_f32le pcm_f64le flac ac3".split())
+@pytest.mark.parametrize(("layout", "channels"), [("mono", 1), ("5.1", 6)])
+def test_any_kind_of_samples_keeps_its_level_and_time(tmp_path, codec, layout, channels):
+    """The tone itself at 16 kHz: half of full scale, in phase."""
+    path = make_video(
+        tmp_path / "a.nut", 40, sound=np.stack([tone(2, 300, 48_000)] * channels), rate=48_000, layout=layout,
+        audio_codec=codec,
+    )  # fmt: skip
+    heard = read(path)[0][0].sound[2000:-2000]
+    expected = tone(2, 300, 16_000)[2000:][: len(heard)]
+    assert np.abs(heard - expected).max() < (0.04 if codec in ("ac3", "pcm_u8") else 0.002)
 
 
 def test_no_sound_gives_clips_without_sound(silent_routine):
