@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes weights/mini from nothing but seeds: backbones, then heads on the features of the same simulated routines, then
-# one look at a style that no step before has seen. About two hours on two cores; run it again to go on where
+# one look at a style that no step before has seen. About three hours on two cores; run it again to go on where
 # it stopped. WORK/mini without its runs/ is weights/mini.
 #
 #     weights/recipe/mini.sh WORK
@@ -9,12 +9,15 @@ here=$(cd "$(dirname "$0")" && pwd)
 work=${1:?a folder to work in}
 
 # Keeping freed memory makes a step a fifth faster.
-MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=8589934592 python "$here/pretrain.py" "$work/backbones"
-python "$here/features.py" "$work/backbones"
+export MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=8589934592
+python "$here/pretrain.py" "$work/first"
+python "$here/second.py" "$work/first" "$work/backbones"
+unset MALLOC_MMAP_MAX_ MALLOC_TRIM_THRESHOLD_
+python "$here/features.py" "$work/backbones" --cache "$work/first/cache"
 
 heads() {
     mlavl train manifest "$work/backbones/routines/manifest.csv" --backbones "$work/backbones" --output "$work/mini" \
-        --range TES=0:90 --range PCS=0:50 --width 96 --batch-size 32 --epochs 4 --align-epochs 6 --lambda-c 1 \
+        --range TES=0:90 --range PCS=0:50 --width 96 --batch-size 32 --epochs 4 --align-epochs 6 --lambda-c 1 --reach 4 \
         --half --licence MIT \
         --trained-on "960 simulated routines (mlavl synthesize): drawn figures, made-up music. A demonstration, not a judge." "$@"
 }

@@ -103,6 +103,9 @@ class Pretraining(nn.Module):
         self.last.register_forward_pre_hook(lambda _, given: setattr(self, "attended", given[0]))
         self.heat = nn.Parameter(torch.full((3,), math.log(10.0)))
 
+    def towers(self) -> dict[str, nn.Module]:
+        return {"visual": self.look.network.model, "audio": self.ear, "text": self.read}
+
     def see(self, pictures: torch.Tensor, mirrored: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
         """uint8 (B, FRAMES, height, width, 3) -> clips (B, WIDTH), the token of each frame (B, FRAMES, WIDTH)."""
         pixels = pictures.permute(0, 1, 4, 2, 3).float()
@@ -292,6 +295,24 @@ def train(out: Path, model: Pretraining, routines: list[Routine], judged: list[R
                 torch.save({**state, "schedule": schedule.state_dict(), "step": done}, file)
 
 
+def save_bundle(out: Path, model: Pretraining, routines: int) -> None:
+    """The towers, in 16 bits, as a bundle without heads."""
+    towers = model.towers()
+    for name, tower in towers.items():
+        tower.half().save_pretrained(out / "backbones" / name)
+    write_bundle(
+        Bundle(
+            folder=out,
+            name=out.name,
+            sport="figure skating",
+            trained_on=f"{routines} simulated routines",
+            licence="MIT",
+            clip_frames=FRAMES_PER_CLIP,
+            **{name: BackboneSpec(str(out / "backbones" / name), local=True) for name in towers},
+        )
+    )
+
+
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("out", type=Path)
@@ -305,20 +326,7 @@ def main() -> None:
     )
     print(f"{len(routines)} routines to train on, {len(val)} to validate on", flush=True)
     train(given.out, model, routines, val, prompts)
-    towers = {"visual": model.look.network.model, "audio": model.ear, "text": model.read}
-    for name, tower in towers.items():
-        tower.half().save_pretrained(backbones / name)
-    write_bundle(
-        Bundle(
-            folder=given.out,
-            name=given.out.name,
-            sport="figure skating",
-            trained_on=f"{len(routines)} simulated routines",
-            licence="MIT",
-            clip_frames=FRAMES_PER_CLIP,
-            **{name: BackboneSpec(str(backbones / name), local=True) for name in towers},
-        )
-    )
+    save_bundle(given.out, model, len(routines))
 
 
 if __name__ == "__main__":
