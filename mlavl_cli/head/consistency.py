@@ -15,7 +15,7 @@ import torch
 from mlavl_cli.head.dpg import Branch, BranchName
 from mlavl_cli.head.mlavl import MLAVL, HeadOutput
 
-OWN = 0.2  # what a clip's own evidence weighs where its surroundings are heard too
+OWN = 1 / 3  # what a clip's own evidence weighs where its surroundings are heard too
 SURE = math.log(1e4)  # no clip's evidence is stronger, in log-odds
 
 

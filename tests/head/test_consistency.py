@@ -80,7 +80,7 @@ def test_with_a_reach_clips_lean_on_their_surroundings():
         for t in range(length):
             weights = [math.exp(-abs(t - s) / 2) for s in range(length)]
             around = sum(w * x for w, x in zip(weights, own, strict=True)) / sum(weights)
-            expected = 1 / (1 + math.exp(-(0.2 * own[t] + 0.8 * around)))
+            expected = 1 / (1 + math.exp(-(own[t] + 2 * around) / 3))
             assert leaning[row, t].item() == pytest.approx(expected, abs=1e-5)
 
 
