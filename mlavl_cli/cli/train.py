@@ -101,6 +101,9 @@ def train(
     align_epochs: Annotated[
         int, typer.Option(min=0, help="With --lambda-c: epochs at first in which only consistency is learned.")
     ] = 10,
+    order: Annotated[
+        int, typer.Option(min=0, help="Clips a side that two convolutions over visual clips span; 0: the paper, none.")
+    ] = 0,
     reach: Annotated[
         int, typer.Option(min=0, help="Clips that a clip's consistency leans on around it; 0: on itself alone.")
     ] = 0,
@@ -171,7 +174,7 @@ def train(
         align_epochs=align_epochs,
     )  # fmt: skip
     dims: dict[str, Any] = {"graph": graph.value, "regressor": regressor.value, "dropout": dropout}
-    dims |= {"width": width, "reach": reach}
+    dims |= {"width": width, "order": order, "reach": reach}
     dims |= dict.fromkeys(left_out - {"tl", "ce"}, False) | MODALITIES[modalities.value]
     clips = {"auto": data.window, "full": None}.get(window, int(window) if window.isdigit() else None)
     whole = Variant("mlavl")

@@ -27,6 +27,7 @@ class HeadDims:
     dropout: float = 0.3
     graph: Literal["sage", "gcn"] = "sage"  # the official code's layer, or the paper's eq. 9
     regressor: Literal["linear", "mlp"] = "linear"  # the official code's, or the paper's eq. 14
+    order: int = 0  # clips a side that the convolutions over visual clips span (layers.py); 0: none, as in the paper
     reach: int = 0  # clips that a clip's consistency leans on around it (consistency.py); 0: on itself alone
     # The rows of the paper's table 5. Without language, grade queries are learned and MAG2 has no actions to use.
     language: bool = True
@@ -38,7 +39,7 @@ class HeadDims:
     def __post_init__(self) -> None:
         sizes = {name: value for name, value in asdict(self).items() if type(value) is int}
         for name, value in sizes.items():
-            least = 0 if name in ("audio_dim", "reach") else 1
+            least = 0 if name in ("audio_dim", "order", "reach") else 1
             if not least <= value <= 1 << 16:
                 raise WeightsError(f"{name} = {value} is no possible size of a head")
         if self.width % (2 * self.heads) or self.visual_dim < 2 or self.text_dim < 2 or self.audio_dim == 1:

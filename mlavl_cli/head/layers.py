@@ -1,4 +1,4 @@
-"""What several boxes of the figure are made of: the token projection and the transformer recipes."""
+"""What several boxes of the figure are made of: the token projection, the transformer recipes, and order."""
 
 import torch
 from torch import nn
@@ -32,6 +32,27 @@ def pointwise(layers: nn.Module, tokens: torch.Tensor, mask: torch.Tensor | None
     out = real.new_zeros(*mask.shape, real.shape[-1])
     out[mask] = real
     return out
+
+
+class InOrder(nn.Module):
+    """Clips with what they learn from those on either side: a residual of two convolutions of `dims.order` a side.
+
+    Nothing else in a head knows which clip comes before which: to attention and graphs a routine is a set of clips. How
+    evenly its elements are laid out, say, no set can tell. This project's own; the paper has nothing like it.
+    """
+
+    def __init__(self, dims: HeadDims):
+        super().__init__()
+        span = 2 * dims.order + 1
+        self.first = nn.Conv1d(dims.width, dims.width, span, padding=dims.order)
+        self.second = nn.Conv1d(dims.width, dims.width, span, padding=dims.order)
+        self.dropout = nn.Dropout(dims.dropout)
+
+    def forward(self, clips: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+        """(B, T, d) -> (B, T, d). Beyond a routine's ends there is nothing: padding counts as zeros."""
+        real = clips.new_ones(()) if mask is None else mask.unsqueeze(1).to(clips.dtype)
+        hidden = self.first(clips.transpose(1, 2) * real).relu()
+        return clips + self.second(self.dropout(hidden) * real).transpose(1, 2)
 
 
 def transformer_encoder(dims: HeadDims, layers: int) -> nn.TransformerEncoder:

@@ -9,7 +9,7 @@ from mlavl_cli.errors import WeightsError
 from mlavl_cli.head.avcf import AVCF
 from mlavl_cli.head.dims import HeadDims
 from mlavl_cli.head.dpg import DPG, MeanGrading
-from mlavl_cli.head.layers import TokenProjection
+from mlavl_cli.head.layers import InOrder, TokenProjection
 from mlavl_cli.head.mag2 import MAG2
 from mlavl_cli.head.s2ce import S2CE
 
@@ -53,6 +53,8 @@ class MLAVL(nn.Module):
         super().__init__()
         self.dims = dims
         self.proj_visual = TokenProjection(dims.visual_dim, dims.width)
+        if dims.order:
+            self.in_order = InOrder(dims)
         if dims.hears:
             self.proj_audio = TokenProjection(dims.audio_dim, dims.width)
         if dims.language:
@@ -94,6 +96,8 @@ class MLAVL(nn.Module):
     ) -> torch.Tensor:
         """(B, T, D_v) -> visual clips (B, T, d), in their context and guided by the visual actions."""
         tokens = self.proj_visual(features, mask)
+        if self.dims.order:
+            tokens = self.in_order(tokens, mask)
         if self.dims.s2ce:
             tokens = self.s2ce(tokens, mask)
         return self.mag2_visual(tokens, text["visual_actions"], mask) if self.dims.mag2 else tokens

@@ -92,10 +92,9 @@ def test_equals_the_method_step_by_step(clips):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("graph", ["sage", "gcn"])
-@pytest.mark.parametrize("regressor", ["linear", "mlp"])
-def test_padding_changes_no_score(graph, regressor):
-    model = head(graph=graph, regressor=regressor)
+@pytest.mark.parametrize("changes", [{}, {"graph": "gcn"}, {"regressor": "mlp"}, {"order": 2}, {"order": 9}], ids=str)
+def test_padding_changes_no_score(changes):
+    model = head(**changes)
     lengths = [7, 1, 4]
     visual, audio = torch.randn(3, 7, 24), torch.randn(3, 7, 20)
     mask = torch.arange(7) < torch.tensor(lengths)[:, None]
@@ -104,6 +103,33 @@ def test_padding_changes_no_score(graph, regressor):
         alone = model(visual[i : i + 1, :length], audio[i : i + 1, :length])
         torch.testing.assert_close(together.score[i : i + 1], alone.score, atol=1e-5, rtol=1e-5)
         torch.testing.assert_close(together.p_av[i : i + 1], alone.p_av, atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_only_a_head_with_order_sees_which_clip_comes_first():
+    torch.manual_seed(1)
+    visual, audio, mixed = torch.randn(4, 9, 24), torch.randn(4, 9, 20), torch.randperm(9)
+    for order in (0, 2):
+        model = head(order=order)
+        change = (model(visual, audio).score - model(visual[:, mixed], audio[:, mixed]).score).abs().max()
+        assert change > 1e-4 if order else change < 1e-6
+
+
+@torch.no_grad()
+def test_order_is_what_it_says_clip_by_clip():
+    """Two convolutions in plain loops: what lies before the first and behind the last clip has no say."""
+    module = head(order=2).in_order
+    clips = torch.randn(1, 6, 32)
+
+    def look(x, convolution):
+        rows = []
+        for t in range(len(x)):
+            near = [s for s in range(t - 2, t + 3) if 0 <= s < len(x)]
+            rows.append(sum(convolution.weight[:, :, s - t + 2] @ x[s] for s in near) + convolution.bias)
+        return torch.stack(rows)
+
+    expected = clips[0] + look(look(clips[0], module.first).relu(), module.second)
+    torch.testing.assert_close(module(clips)[0], expected, atol=1e-5, rtol=1e-5)
 
 
 @torch.no_grad()
