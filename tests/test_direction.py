@@ -10,7 +10,9 @@ GROUND = ["errors", "files", "bundle", "device"]
 RANK = {"media": 1, "features": 2, "head": 2, "scores": 3, "training": 4, "cli": 5}
 ORDER = {
     "media": ["clock", "container", "decode", "picture", "sound", "clips", "encode", "sample"],
-    "features": "routine rows hub prompts visual audio text background extract store extractor cluster measure".split(),
+    "features": (
+        "routine rows hub prompts visual audio text background lanes extract store extractor cluster measure"
+    ).split(),
     "head": [
         "dims",
         "layers",

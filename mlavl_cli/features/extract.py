@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from mlavl_cli.device import Placement
 from mlavl_cli.errors import DeviceError, FeatureError, WeightsError
 from mlavl_cli.features.audio import AudioBackbone, load_audio
 from mlavl_cli.features.background import Background
+from mlavl_cli.features.lanes import side_by_side
 from mlavl_cli.features.routine import RoutineFeatures
 from mlavl_cli.features.rows import Rows
 from mlavl_cli.features.visual import VisualBackbone, load_visual
@@ -117,8 +119,8 @@ def extract_many(
 ) -> Iterator[RoutineFeatures | Exception]:
     """Videos -> their features or what was wrong with each, in order, in memory that doesn't grow with their length.
 
-    While the backbones work on one batch the next clips are decoded, of this video or of the next ones; a batch takes
-    clips of several videos, so that short files don't starve the model.
+    While the backbones work the next clips are decoded, of this video or of the next ones; a batch takes clips of
+    several videos, and on a CPU several batches are worked on at once, so that short files don't starve the model.
 
     Args:
         jobs: videos; features that are there already pass through in their place.
@@ -130,33 +132,50 @@ def extract_many(
         on_clips: called after each batch with (its number of clips, time reached in s, VideoInfo), for progress.
     """
     size = batch_size or _DEFAULT_BATCH[backbones.placement.device.type]
-    jobs = iter(jobs)
     pool = ThreadPoolExecutor(workers, "mlavl-decode")
     under_way: deque[_Routine] = deque()  # in order; the first is the next to be handed out
-    batch: list[tuple[_Routine, _Prepared]] = []
+    started = (_Routine(job, backbones, cutting, max(size, _READY), pool) for job in jobs)
+    batches = _batches(started, under_way, size, workers + _WAITING)
     try:
-        while True:
-            free = workers + _WAITING - sum(not routine.read for routine in under_way)
-            started = [_Routine(job, backbones, cutting, max(size, _READY), pool) for job in islice(jobs, free)]
-            under_way.extend(started)
-            reading = next((routine for routine in under_way if not routine.read), None)
-            if reading is None and not started:
-                break
-            for prepared in reading.clips() if reading else ():
-                batch.append((reading, prepared))
-                if len(batch) == size:
-                    _encode(batch, backbones, on_clips)
-                    batch = []
+        for batch, rows in side_by_side(partial(_encode, backbones), batches, backbones.placement):
+            for (routine, clip), row in zip(batch, rows, strict=True):
+                routine.add(clip.span, *row)
+            if batch and on_clips:
+                on_clips(len(batch), batch[-1][1].span[1], batch[-1][1].info)
             while under_way and under_way[0].complete:
                 yield under_way.popleft().outcome()
-        if batch:
-            _encode(batch, backbones, on_clips)
         while under_way:
             yield under_way.popleft().outcome()
     finally:
         for routine in under_way:
             routine.close()
         pool.shutdown()
+
+
+def _batches(
+    started: Iterator["_Routine"], under_way: deque["_Routine"], size: int, most: int
+) -> Iterator[list[tuple["_Routine", "_Prepared"]]]:
+    """Batches across the borders of videos; an empty one where there is nothing to encode but something to hand out.
+
+    Videos are started as long as fewer than `most` are being read, and put behind those under way.
+    """
+    batch: list[tuple[_Routine, _Prepared]] = []
+    while True:
+        new = list(islice(started, most - sum(not routine.read for routine in under_way)))
+        under_way.extend(new)
+        reading = next((routine for routine in under_way if not routine.read), None)
+        if reading is None and not new:
+            break
+        before = reading
+        for prepared in reading.clips() if reading else ():
+            batch.append((reading, prepared))
+            if len(batch) == size:
+                yield batch
+                batch, before = [], None
+        if before is reading:
+            yield []
+    if batch:
+        yield batch
 
 
 @dataclass(frozen=True)
@@ -238,8 +257,12 @@ class _Routine:
             self._ahead.close()
 
 
-def _encode(batch: list[tuple[_Routine, _Prepared]], backbones: Backbones, on_clips: Progress | None) -> None:
-    """Runs both backbones on a batch and hands each routine its rows; halves the batch where memory doesn't suffice."""
+def _encode(
+    backbones: Backbones, batch: list[tuple[_Routine, _Prepared]]
+) -> list[tuple[torch.Tensor, torch.Tensor | None]]:
+    """Both backbones' rows of each clip of a batch; halves the batch where memory doesn't suffice."""
+    if not batch:
+        return []
     clips = [prepared for _, prepared in batch]
     frames = torch.stack([clip.frames for clip in clips])
     # Here and not in the decoding thread, where torch would start a second team of threads that the backbones wait for.
@@ -254,13 +277,9 @@ def _encode(batch: list[tuple[_Routine, _Prepared]], backbones: Backbones, on_cl
             hint = "Use another --device, --precision bf16, or smaller backbones."
             raise DeviceError("one clip alone doesn't fit into the device's memory", hint=hint) from error
         torch.cuda.empty_cache()
-        for part in (batch[: len(batch) // 2], batch[len(batch) // 2 :]):
-            _encode(part, backbones, on_clips)
-        return
-    for (routine, clip), row in zip(batch, visual, strict=True):
-        routine.add(clip.span, row, None if clip.sound is None else next(audio))
-    if on_clips:
-        on_clips(len(clips), clips[-1].span[1], clips[-1].info)
+        half = len(batch) // 2
+        return _encode(backbones, batch[:half]) + _encode(backbones, batch[half:])
+    return [(row, None if clip.sound is None else next(audio)) for clip, row in zip(clips, visual, strict=True)]
 
 
 def _prepare(path: Path, backbones: Backbones, cutting: Cutting) -> Generator[_Prepared | _End, None, None]:

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from mlavl_cli.features.extract import Backbones, extract
+from mlavl_cli.features.lanes import side_by_side
 from mlavl_cli.media.clips import FRAMES_PER_CLIP, ClipReader
 from mlavl_cli.media.container import Media
 from mlavl_cli.media.decode import VideoReader
@@ -73,12 +74,14 @@ def measure(path: Path, backbones: Backbones, batch_size: int | None = None, rou
     pictures = [torch.from_numpy(clip.frames) for clip in clips]
 
     def see() -> None:
-        for i in range(0, len(pictures), size):
-            visual.encode(torch.stack(pictures[i : i + size])).cpu()
+        batches = (torch.stack(pictures[i : i + size]) for i in range(0, len(pictures), size))
+        for _, rows in side_by_side(visual.encode, batches, backbones.placement):
+            rows.cpu()
 
     def hear() -> None:
-        for i in range(0, len(spectrograms), size):
-            audio.encode(spectrograms[i : i + size]).cpu()
+        batches = (spectrograms[i : i + size] for i in range(0, len(spectrograms), size))
+        for _, rows in side_by_side(audio.encode, batches, backbones.placement):
+            rows.cpu()
 
     stages: dict[Callable[[], object], list[float]] = {
         see: [],

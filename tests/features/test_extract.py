@@ -10,7 +10,7 @@ from conftest import make_video
 import mlavl_cli
 from mlavl_cli.bundle import find_bundle
 from mlavl_cli.device import place
-from mlavl_cli.errors import DeviceError, MediaError
+from mlavl_cli.errors import DeviceError, MediaError, WeightsError
 from mlavl_cli.features.extract import Cutting, extract, extract_many, load_backbones
 from mlavl_cli.media.clips import ClipReader
 
@@ -95,6 +95,49 @@ def test_many_videos_come_in_order_with_the_numbers_they_get_alone(tmp_path, bac
             if batch_size is None:  # on the CPU, to the bit
                 assert one.visual.tobytes() == other.visual.tobytes()
                 assert one.audio is None or one.audio.tobytes() == other.audio.tobytes()
+
+
+@pytest.fixture
+def use_cores():
+    usual = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(usual)
+
+
+@pytest.mark.parametrize("cores", [2, 3, 7])
+def test_passes_side_by_side_give_the_numbers_of_one_thread(tmp_path, backbones, use_cores, cores):
+    """To the bit where each has one core, and close where it has two; torch's own setting is left as it was."""
+    path, told = make_video(tmp_path / "a.mp4", 400), []
+    use_cores(1)
+    alone = extract(path, backbones)
+    use_cores(cores)
+    together = extract(path, backbones, on_clips=lambda _, time_s, __: told.append(time_s))
+    assert torch.get_num_threads() == cores
+    assert told == together.end_s.tolist()
+    np.testing.assert_allclose(together.visual, alone.visual, atol=1e-5)
+    if cores < 5:
+        assert together.visual.tobytes() == alone.visual.tobytes()
+        assert together.audio.tobytes() == alone.audio.tobytes()
+
+
+def test_what_goes_wrong_in_one_of_several_passes_is_told(tmp_path, backbones, use_cores, monkeypatch):
+    """The clips before it were given to their videos already, and no thread is left."""
+    before, calls, real = threading.active_count(), [], backbones.visual.encode
+    paths = [make_video(tmp_path / f"{i}.mp4", 40) for i in range(6)]
+
+    def fails_in_the_fourth(frames):
+        calls.append(frames)
+        if len(calls) == 4:
+            raise WeightsError("no good")
+        return real(frames)
+
+    monkeypatch.setattr(backbones.visual, "encode", fails_in_the_fourth)
+    use_cores(2)
+    results = extract_many(paths, backbones)
+    assert len([next(results) for _ in range(2)]) == 2
+    with pytest.raises(WeightsError, match="no good"):
+        list(results)
+    assert threading.active_count() == before
 
 
 def test_stopping_early_leaves_no_thread(tmp_path, backbones):
