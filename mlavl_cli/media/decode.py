@@ -140,10 +140,11 @@ class VideoReader:
         self._describe_end(count, end_s)
 
     def _timed(self, interval_s: float) -> Iterator[tuple[float | None, float, tuple[av.VideoFrame, float]]]:
-        origin_s = self._media.origin_s
+        origin_s, tick = self._media.origin_s, self._stream.time_base
+        ticks, a_second = (tick.numerator, tick.denominator) if tick else (0, 1)  # fractions take long, frame by frame
         for picture in self._pictures():
-            duration_s = float(picture.duration * picture.time_base) if picture.duration else interval_s
-            time_s = None if picture.pts is None else float(picture.pts * picture.time_base) - origin_s
+            duration_s = picture.duration * ticks / a_second or interval_s
+            time_s = None if picture.time is None else picture.time - origin_s
             yield time_s, duration_s, (picture, duration_s)
 
     def _pictures(self) -> Iterator[av.VideoFrame]:

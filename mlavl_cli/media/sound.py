@@ -14,7 +14,7 @@ from mlavl_cli.media.container import Media, decodable
 SAMPLE_RATE_HZ = 16_000
 # Timestamps of sound are rounded to the container's ticks; only a larger step is a real gap or overlap.
 _GAP_S = 0.04
-_GATHER_S = 0.2
+_GATHER_S = 1.0
 # Formats of samples that become arrays as they are: (zero, full scale).
 _NUMPY = {"flt": (0, 1), "dbl": (0, 1), "u8": (128, 128), "s16": (0, 1 << 15), "s32": (0, 1 << 31)}
 _NOTHING = np.zeros(0, np.float32)
