@@ -8,11 +8,12 @@ from contextlib import closing
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
+_MOMENT_S = 0.05
 
 
 class Background(Generic[T]):
     """Iterates over items that a thread of `pool` makes, which keeps at most `depth` of them ready; its exception is
-    raised here.
+    raised here. Where no item comes for a moment, None does: there may be something else to do.
 
     Closing waits until the thread has closed `items` itself: a file must not be closed while it is being decoded.
     """
@@ -26,12 +27,15 @@ class Background(Generic[T]):
     def __iter__(self) -> "Background[T]":
         return self
 
-    def __next__(self) -> T:
-        item, error = self._ready.get()
+    def __next__(self) -> T | None:
+        try:
+            item, error = self._ready.get(timeout=_MOMENT_S)
+        except queue.Empty:
+            return None
         if error is not None:
             self.close()
             raise error
-        return item  # type: ignore[return-value]
+        return item
 
     def close(self) -> None:
         self._stop.set()

@@ -137,7 +137,7 @@ def extract_many(
     started = (_Routine(job, backbones, cutting, max(size, _READY), pool) for job in jobs)
     batches = _batches(started, under_way, size, workers + _WAITING)
     try:
-        for batch, rows in side_by_side(partial(_encode, backbones), batches, backbones.placement):
+        for batch, rows in side_by_side(partial(_encode, backbones), batches, backbones.placement, size):
             for (routine, clip), row in zip(batch, rows, strict=True):
                 routine.add(clip.span, *row)
             if batch and on_clips:
@@ -155,25 +155,27 @@ def extract_many(
 def _batches(
     started: Iterator["_Routine"], under_way: deque["_Routine"], size: int, most: int
 ) -> Iterator[list[tuple["_Routine", "_Prepared"]]]:
-    """Batches across the borders of videos; an empty one where there is nothing to encode but something to hand out.
+    """Batches across the borders of videos; an empty one where there may be something to hand out meanwhile.
 
     Videos are started as long as fewer than `most` are being read, and put behind those under way.
     """
     batch: list[tuple[_Routine, _Prepared]] = []
     while True:
-        new = list(islice(started, most - sum(not routine.read for routine in under_way)))
-        under_way.extend(new)
+        before = len(under_way)
+        for routine in islice(started, most - sum(not routine.read for routine in under_way)):
+            under_way.append(routine)  # one by one: the next job may raise
         reading = next((routine for routine in under_way if not routine.read), None)
-        if reading is None and not new:
+        if reading is None and len(under_way) == before:
             break
-        before = reading
         for prepared in reading.clips() if reading else ():
-            batch.append((reading, prepared))
+            if prepared is None:
+                yield []
+            else:
+                batch.append((reading, prepared))
             if len(batch) == size:
                 yield batch
-                batch, before = [], None
-        if before is reading:
-            yield []
+                batch = []
+        yield []
     if batch:
         yield batch
 
@@ -210,13 +212,14 @@ class _Routine:
         self._spans: list[tuple[float, float]] = []
         self._visual, self._audio = Rows(), Rows()
 
-    def clips(self) -> Iterator[_Prepared]:
+    def clips(self) -> Iterator[_Prepared | None]:
+        """As they get ready; None where none is for a moment."""
         try:
             for item in self._ahead:
                 if isinstance(item, _End):
                     self._end = item
                 else:
-                    self._taken += 1
+                    self._taken += item is not None
                     yield item
         except Exception as error:  # of this video alone: the others go on
             self._error = error

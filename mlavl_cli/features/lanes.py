@@ -1,9 +1,10 @@
-"""Forward passes side by side on a CPU: several small teams of threads, each with a batch of its own.
+"""Forward passes side by side on a CPU: several small teams of threads, each with a pass of its own.
 
 One team of all cores would wait for its slowest member many times a pass, and whenever the decoder takes a core for a
 moment, all the others wait with it.
 """
 
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,35 +15,61 @@ import torch
 from mlavl_cli.device import Placement
 
 _MOST = 4  # teams; each holds the intermediate results of a pass of its own
+_SIZING = threading.Lock()
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
 def side_by_side(
-    run: Callable[[Item], Result], items: Iterable[Item], placement: Placement
+    run: Callable[[Item], Result], items: Iterable[Item], placement: Placement, batch_size: int = 1
 ) -> Iterator[tuple[Item, Result]]:
     """(item, run(item)) of all items, in order; on the CPU up to four at once.
 
-    A GPU runs one after the other, and so does what torch compiles, which happens in the first pass. Items are taken
-    no more than two a team ahead.
+    One after the other on a GPU, where torch compiles (which it does in the first pass), and in batches of several
+    clips, for all cores together. Items are taken no more than two a team ahead. An empty one lets what is done be
+    handed out.
     """
     cores = torch.get_num_threads()
-    teams = min(cores, _MOST) if placement.device.type == "cpu" and not placement.compiled else 1
-    if teams == 1:
+    if placement.device.type != "cpu" or placement.compiled or batch_size > 1 or cores == 1:
         for item in items:
             yield item, run(item)
         return
+    teams = max(range(2, min(cores, _MOST) + 1), key=lambda n: (cores // n * n, n))  # that leave the fewest cores idle
     under_way: deque[tuple[Item, Future[Result]]] = deque()
-    # Each thread tells torch once how large its team is.
-    pool = ThreadPoolExecutor(teams, "mlavl-lane", torch.set_num_threads, (-(-cores // teams),))
+    pool = ThreadPoolExecutor(teams, "mlavl-lane")
     try:
+        _size(pool, teams, cores // teams)
         for item in items:
-            under_way.append((item, pool.submit(run, item)))
+            if item:
+                under_way.append((item, pool.submit(run, item)))
             while under_way and (under_way[0][1].done() or len(under_way) >= 2 * teams):
                 done, future = under_way.popleft()
                 yield done, future.result()
+            if not item:
+                yield item, run(item)
         for done, future in under_way:
             yield done, future.result()
     finally:
         pool.shutdown(cancel_futures=True)
-        torch.set_num_threads(cores)  # what new threads of this process begin with
+
+
+def _size(pool: ThreadPoolExecutor, teams: int, share: int) -> None:
+    """Starts the pool's threads, each with a team of `share` cores.
+
+    Torch's number of threads is the process's, and a thread's own from its first look at it on: so all look while it is
+    the share, and afterwards it is what it was.
+    """
+    together = threading.Barrier(teams)
+
+    def look() -> None:
+        torch.set_num_threads(share)
+        torch.get_num_threads()
+        together.wait()
+
+    with _SIZING:
+        usual = torch.get_num_threads()
+        try:
+            for started in [pool.submit(look) for _ in range(teams)]:
+                started.result()
+        finally:
+            torch.set_num_threads(usual)

@@ -75,12 +75,12 @@ def measure(path: Path, backbones: Backbones, batch_size: int | None = None, rou
 
     def see() -> None:
         batches = (torch.stack(pictures[i : i + size]) for i in range(0, len(pictures), size))
-        for _, rows in side_by_side(visual.encode, batches, backbones.placement):
+        for _, rows in side_by_side(visual.encode, batches, backbones.placement, size):
             rows.cpu()
 
     def hear() -> None:
         batches = (spectrograms[i : i + size] for i in range(0, len(spectrograms), size))
-        for _, rows in side_by_side(audio.encode, batches, backbones.placement):
+        for _, rows in side_by_side(audio.encode, batches, backbones.placement, size):
             rows.cpu()
 
     stages: dict[Callable[[], object], list[float]] = {

@@ -1,5 +1,6 @@
 """The pipeline gives what a plain loop over the clips gives, whatever the batch."""
 
+import itertools
 import threading
 
 import numpy as np
@@ -11,6 +12,7 @@ import mlavl_cli
 from mlavl_cli.bundle import find_bundle
 from mlavl_cli.device import place
 from mlavl_cli.errors import DeviceError, MediaError, WeightsError
+from mlavl_cli.features import extract as extraction
 from mlavl_cli.features.extract import Cutting, extract, extract_many, load_backbones
 from mlavl_cli.media.clips import ClipReader
 
@@ -104,30 +106,69 @@ def use_cores():
     torch.set_num_threads(usual)
 
 
-@pytest.mark.parametrize("cores", [2, 3, 7])
-def test_passes_side_by_side_give_the_numbers_of_one_thread(tmp_path, backbones, use_cores, cores):
-    """To the bit where each has one core, and close where it has two; torch's own setting is left as it was."""
-    path, told = make_video(tmp_path / "a.mp4", 400), []
-    use_cores(1)
-    alone = extract(path, backbones)
+@pytest.mark.parametrize(("cores", "teams", "share"), [(2, 2, 1), (5, 4, 1), (6, 3, 2)])
+def test_passes_run_side_by_side(tmp_path, backbones, use_cores, monkeypatch, cores, teams, share):
+    """As many at once as are told, each with its share of the cores; to the bit the numbers of that many threads."""
+    path, told, real = make_video(tmp_path / "a.mp4", 32 * teams), [], backbones.visual.encode
+    use_cores(share)
+    alone = extract(path, backbones, batch_size=2)
+    together, shares = threading.Barrier(teams, timeout=60), []
+
+    def meets_the_others(frames):
+        together.wait()
+        shares.append(torch.get_num_threads())
+        return real(frames)
+
     use_cores(cores)
-    together = extract(path, backbones, on_clips=lambda _, time_s, __: told.append(time_s))
-    assert torch.get_num_threads() == cores
-    assert told == together.end_s.tolist()
-    np.testing.assert_allclose(together.visual, alone.visual, atol=1e-5)
-    if cores < 5:
-        assert together.visual.tobytes() == alone.visual.tobytes()
-        assert together.audio.tobytes() == alone.audio.tobytes()
+    monkeypatch.setattr(backbones.visual, "encode", meets_the_others)
+    found = extract(path, backbones, on_clips=lambda _, time_s, __: told.append(time_s))
+    assert (torch.get_num_threads(), shares) == (cores, [share] * teams)
+    assert told == found.end_s.tolist()
+    np.testing.assert_allclose(found.visual, alone.visual, atol=1e-5)
+    monkeypatch.undo()
+    use_cores(1)
+    if share == 1:
+        exact = extract(path, backbones)
+        assert (found.visual.tobytes(), found.audio.tobytes()) == (exact.visual.tobytes(), exact.audio.tobytes())
+
+
+@pytest.mark.parametrize(("cores", "batch_size"), [(1, 1), (2, 1), (2, 2)])
+def test_a_result_does_not_wait_for_the_next_video(tmp_path, backbones, use_cores, monkeypatch, cores, batch_size):
+    use_cores(cores)
+    paths = [make_video(tmp_path / f"{i}.mp4", 32 * batch_size) for i in range(2)]
+    go_on, real = threading.Event(), extraction._prepare
+
+    def slow(path, *rest):
+        if path == paths[1]:
+            assert go_on.wait(60)
+        yield from real(path, *rest)
+
+    monkeypatch.setattr(extraction, "_prepare", slow)
+    results = extract_many(paths, backbones, batch_size=batch_size)
+    assert next(results).video.path == str(paths[0])
+    go_on.set()
+    assert next(results).video.path == str(paths[1])
+
+
+def test_a_list_of_videos_that_breaks_off_leaves_no_thread(tmp_path, backbones):
+    before = threading.active_count()
+
+    def jobs():
+        yield make_video(tmp_path / "a.mp4", 1000)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        list(extract_many(jobs(), backbones))
+    assert threading.active_count() == before
 
 
 def test_what_goes_wrong_in_one_of_several_passes_is_told(tmp_path, backbones, use_cores, monkeypatch):
     """The clips before it were given to their videos already, and no thread is left."""
-    before, calls, real = threading.active_count(), [], backbones.visual.encode
+    before, calls, real = threading.active_count(), itertools.count(), backbones.visual.encode
     paths = [make_video(tmp_path / f"{i}.mp4", 40) for i in range(6)]
 
     def fails_in_the_fourth(frames):
-        calls.append(frames)
-        if len(calls) == 4:
+        if next(calls) == 3:
             raise WeightsError("no good")
         return real(frames)
 
