@@ -6,7 +6,7 @@ moment, all the others wait with it.
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -16,7 +16,7 @@ from mlavl_cli.device import Placement
 
 _MOST = 4  # teams; each holds the intermediate results of a pass of its own
 _SIZING = threading.Lock()
-Item = TypeVar("Item")
+Item = TypeVar("Item", bound=Sized)
 Result = TypeVar("Result")
 
 
@@ -40,12 +40,12 @@ def side_by_side(
     try:
         _size(pool, teams, cores // teams)
         for item in items:
-            if item:
+            if len(item):
                 under_way.append((item, pool.submit(run, item)))
             while under_way and (under_way[0][1].done() or len(under_way) >= 2 * teams):
                 done, future = under_way.popleft()
                 yield done, future.result()
-            if not item:
+            if not len(item):
                 yield item, run(item)
         for done, future in under_way:
             yield done, future.result()
