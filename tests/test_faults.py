@@ -3,6 +3,7 @@
 import hashlib
 import http.server
 import json
+import os
 import random
 import resource
 import signal
@@ -65,13 +66,17 @@ def test_a_full_disk_costs_no_more_than_what_did_not_fit(season, whole, tmp_path
     assert contents(tmp_path / "store") == whole
 
 
+@pytest.mark.parametrize("buffered", [True, False])
 @pytest.mark.parametrize("form", ["json", "csv"])
-def test_a_full_disk_behind_the_results_is_one_line(season, form):
+def test_a_full_disk_behind_the_results_is_one_line(season, form, buffered):
+    """Whether Python meets it with the first word or as it ends."""
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"}
+    environment |= {} if buffered else {"PYTHONUNBUFFERED": "1"}
     for options in ([], ["-o", "/dev/full"]):
         with open("/dev/full", "w") as full:  # noqa: PTH123
             done = subprocess.run(
                 command("score", season / "0.mp4", "-q", "-f", form, *options),
-                stdout=full, stderr=subprocess.PIPE, text=True, timeout=120, check=False,
+                stdout=full, stderr=subprocess.PIPE, text=True, timeout=120, check=False, env=environment,
             )  # fmt: skip
         errors = [line for line in done.stderr.splitlines() if "warning: " not in line]
         assert len(errors) == 1, done.stderr

@@ -1,5 +1,7 @@
 """The Typer app, and the one boundary where errors become a line on stderr and an exit code."""
 
+import errno
+import os
 import sys
 from typing import Annotated, Any
 
@@ -17,6 +19,8 @@ from mlavl_cli.cli.score import score
 from mlavl_cli.cli.synthesize import synthesize
 from mlavl_cli.cli.train import train
 from mlavl_cli.errors import MlavlError, UsageError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class MlavlGroup(TyperGroup):
@@ -39,8 +43,20 @@ class MlavlGroup(TyperGroup):
             console.error(problem)
             raise typer.Exit(problem.exit_code) from problem
         except Exception as problem:
+            if isinstance(problem, OSError) and problem.errno in _FULL:
+                cause, what = f"can't be written ({problem.strerror})", problem.filename or "the results"
+                problem = MlavlError(cause, path=what, hint="Make room, or write elsewhere.")
             console.error(problem)
+            _give_up_what_is_unwritten()
             raise typer.Exit(1) from problem
+
+
+def _give_up_what_is_unwritten() -> None:
+    """Where stdout takes no more, Python would try again as it ends, and complain with a traceback's words."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _wrong_usage(problem: typer.TyperException) -> typer.Exit:
