@@ -18,8 +18,7 @@ for i in range(500):
     score = scorer.score(sys.argv[1]).to_dict()
     score.pop("timing")
     results.add(json.dumps(score, sort_keys=True))
-    if i % 100 == 99:
-        memory.append(resident_mb())
+    memory.append(resident_mb())
 print(json.dumps({"memory_mb": memory, "different": len(results)}))
 """
 
@@ -31,6 +30,8 @@ def test_five_hundred_scorings_in_one_process(routine):
         [sys.executable, "-c", CODE, routine], capture_output=True, text=True, timeout=600, check=True
     )
     found = json.loads(done.stdout)
-    print("\nresident memory after each 100 scorings, MB:", [round(mb) for mb in found["memory_mb"]])
+    # The least of each hundred: what malloc keeps for a while comes and goes.
+    least = [min(found["memory_mb"][i : i + 100]) for i in range(10, 500, 100)]
+    print("\nresident memory in each 100 scorings, at least, MB:", [round(mb) for mb in least])
     assert found["different"] == 1
-    assert found["memory_mb"][-1] <= 1.03 * found["memory_mb"][0]
+    assert max(least) <= 1.01 * least[0]

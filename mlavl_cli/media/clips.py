@@ -1,7 +1,7 @@
 """Picture and sound -> clips: 32 consecutive frames, and the samples of the same span of time (paper, section 3.1)."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -76,7 +76,8 @@ class ClipReader:
             self._video = VideoReader(media, video_stream, spare_cores)
             self._sound: SoundReader | None = None
             if self._video.info.has_audio:
-                self._sound = SoundReader(media if media.small else stack.enter_context(Media(path)), audio_stream)
+                of_sound = media if media.small else stack.enter_context(Media(path))
+                self._sound = stack.enter_context(closing(SoundReader(of_sound, audio_stream)))
             self._open = stack.pop_all()
 
     def __enter__(self) -> "ClipReader":

@@ -50,6 +50,10 @@ class SoundReader:
             found.append(f"{self._clock.repaired} timestamps of the sound were missing or broken, and replaced")
         return found
 
+    def close(self) -> None:
+        """Lets go of the packets at once: what decodes them refers to this object, and this object to it."""
+        self._decoded.close()
+
     def _pick(self, index: int | None) -> av.AudioStream:
         path, streams = self._media.path, self._media.container.streams.audio
         if index is None:

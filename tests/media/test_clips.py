@@ -1,7 +1,10 @@
 """Clips are 32 consecutive frames; their times come from timestamps, their sound from the same span."""
 
+import gc
 from fractions import Fraction
+from itertools import islice
 
+import av
 import numpy as np
 import pytest
 from conftest import make_sound, make_video, moving_square, tone
@@ -361,3 +364,19 @@ def test_a_small_file_read_through_one_opening_gives_what_two_give(tmp_path, mon
         np.testing.assert_array_equal(clip.frames, one.frames)
         np.testing.assert_array_equal(clip.sound, one.sound)
     assert (reader.warnings, reader.info) == (other.warnings, other.info)
+
+
+@pytest.mark.parametrize("clips", [1, 2], ids=["in the middle", "to the end"])
+def test_nothing_of_a_file_waits_for_the_garbage_collector(tmp_path, clips):
+    # Packets and decoders are megabytes behind a handful of objects: the collector would come after thousands of files.
+    path = make_video(tmp_path / "a.mp4", frames=64, sound=tone(4.0))
+    gc.collect()
+    gc.disable()
+    try:
+        with ClipReader(path, SPEC, 8) as reader:
+            list(islice(reader, clips))
+        del reader
+        kept = [o for o in gc.get_objects() if isinstance(o, (av.Packet, av.container.InputContainer))]
+    finally:
+        gc.enable()
+    assert not kept

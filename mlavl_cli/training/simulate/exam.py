@@ -5,6 +5,7 @@ Each routine is scored with its own music, with another routine's (swapped), and
 """
 
 import json
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -87,8 +88,8 @@ def hear(listen: AudioBackbone, sound: Path, features: RoutineFeatures, shift_s:
     A sound that ends before the clips do goes on from its start.
     """
     rows = []
-    with Media(sound) as media:
-        whole = SoundReader(media).read(0.0, float(features.end_s[-1]) + shift_s)
+    with Media(sound) as media, closing(SoundReader(media)) as reader:
+        whole = reader.read(0.0, float(features.end_s[-1]) + shift_s)
     heard = np.flatnonzero(whole)
     whole = np.resize(whole[: heard[-1] + 1] if len(heard) else whole, len(whole))
     for start, end in zip(features.start_s, features.end_s, strict=True):
