@@ -4,10 +4,12 @@ One team of all cores would wait for its slowest member many times a pass, and w
 moment, all the others wait with it.
 """
 
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sized
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from functools import cache
 from typing import TypeVar
 
 import torch
@@ -35,10 +37,10 @@ def side_by_side(
             yield item, run(item)
         return
     teams = max(range(2, min(cores, _MOST) + 1), key=lambda n: (cores // n * n, n))  # that leave the fewest cores idle
+    with _SIZING:
+        pool = _lanes(teams, cores // teams, os.getpid())
     under_way: deque[tuple[Item, Future[Result]]] = deque()
-    pool = ThreadPoolExecutor(teams, "mlavl-lane")
     try:
-        _size(pool, teams, cores // teams)
         for item in items:
             if len(item):
                 under_way.append((item, pool.submit(run, item)))
@@ -47,18 +49,21 @@ def side_by_side(
                 yield done, future.result()
             if not len(item):
                 yield item, run(item)
-        for done, future in under_way:
+        while under_way:
+            done, future = under_way.popleft()
             yield done, future.result()
     finally:
-        pool.shutdown(cancel_futures=True)
+        wait([future for _, future in under_way if not future.cancel()])
 
 
-def _size(pool: ThreadPoolExecutor, teams: int, share: int) -> None:
-    """Starts the pool's threads, each with a team of `share` cores.
+@cache
+def _lanes(teams: int, share: int, process: int) -> ThreadPoolExecutor:
+    """A pool of threads, each with a team of `share` cores; kept, for their heaps would be left behind with each.
 
     Torch's number of threads is the process's, and a thread's own from its first look at it on: so all look while it is
     the share, and afterwards it is what it was.
     """
+    pool = ThreadPoolExecutor(teams, "mlavl-lane")
     together = threading.Barrier(teams)
 
     def look() -> None:
@@ -66,10 +71,10 @@ def _size(pool: ThreadPoolExecutor, teams: int, share: int) -> None:
         torch.get_num_threads()
         together.wait()
 
-    with _SIZING:
-        usual = torch.get_num_threads()
-        try:
-            for started in [pool.submit(look) for _ in range(teams)]:
-                started.result()
-        finally:
-            torch.set_num_threads(usual)
+    usual = torch.get_num_threads()
+    try:
+        for started in [pool.submit(look) for _ in range(teams)]:
+            started.result()
+    finally:
+        torch.set_num_threads(usual)
+    return pool

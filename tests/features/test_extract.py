@@ -2,6 +2,7 @@
 
 import itertools
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -20,6 +21,11 @@ from mlavl_cli.media.clips import ClipReader
 @pytest.fixture(scope="module")
 def backbones():
     return load_backbones(find_bundle("mini"), place("cpu", "fp32"))
+
+
+def decoders() -> int:
+    """Threads that read videos; those of passes side by side are kept."""
+    return sum(thread.name.startswith("mlavl-decode") for thread in threading.enumerate())
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 5, None])
@@ -57,13 +63,13 @@ def test_provenance_says_all_it_depends_on(routine, backbones):
 
 
 def test_errors_come_through_and_no_thread_is_left(tmp_path, backbones):
-    before = threading.active_count()
+    before = decoders()
     with pytest.raises(MediaError):
         extract(tmp_path / "missing.mp4", backbones)
     for _ in range(3):
         with pytest.raises(ZeroDivisionError):
             extract(make_video(tmp_path / "b.mp4", 200), backbones, batch_size=1, on_clips=lambda *_: 1 / 0)
-    assert threading.active_count() == before
+    assert decoders() == before
 
 
 def test_progress_counts_every_clip(tmp_path, backbones):
@@ -151,7 +157,7 @@ def test_a_result_does_not_wait_for_the_next_video(tmp_path, backbones, use_core
 
 
 def test_a_list_of_videos_that_breaks_off_leaves_no_thread(tmp_path, backbones):
-    before = threading.active_count()
+    before = decoders()
 
     def jobs():
         yield make_video(tmp_path / "a.mp4", 1000)
@@ -159,12 +165,31 @@ def test_a_list_of_videos_that_breaks_off_leaves_no_thread(tmp_path, backbones):
 
     with pytest.raises(KeyboardInterrupt):
         list(extract_many(jobs(), backbones))
-    assert threading.active_count() == before
+    assert decoders() == before
+
+
+def test_passes_of_several_callers_share_their_threads(tmp_path, backbones, use_cores):
+    """However often and from however many threads, and what one of them left half done is in nobody's way."""
+    path = make_video(tmp_path / "a.mp4", 200)
+    use_cores(2)
+    alone = extract(path, backbones)
+
+    def lanes():
+        return {thread.ident for thread in threading.enumerate() if thread.name.startswith("mlavl-lane")}
+
+    before = lanes()
+    half_done = extract_many([path] * 2, backbones)
+    next(half_done)
+    with ThreadPoolExecutor(3) as callers:
+        found = list(callers.map(lambda _: extract(path, backbones), range(6)))
+    assert {features.visual.tobytes() for features in found} == {alone.visual.tobytes()}
+    assert next(half_done).visual.tobytes() == alone.visual.tobytes()
+    assert lanes() == before
 
 
 def test_what_goes_wrong_in_one_of_several_passes_is_told(tmp_path, backbones, use_cores, monkeypatch):
     """The clips before it were given to their videos already, and no thread is left."""
-    before, calls, real = threading.active_count(), itertools.count(), backbones.visual.encode
+    before, calls, real = decoders(), itertools.count(), backbones.visual.encode
     paths = [make_video(tmp_path / f"{i}.mp4", 40) for i in range(6)]
 
     def fails_in_the_fourth(frames):
@@ -178,16 +203,16 @@ def test_what_goes_wrong_in_one_of_several_passes_is_told(tmp_path, backbones, u
     assert len([next(results) for _ in range(2)]) == 2
     with pytest.raises(WeightsError, match="no good"):
         list(results)
-    assert threading.active_count() == before
+    assert decoders() == before
 
 
 def test_stopping_early_leaves_no_thread(tmp_path, backbones):
-    before = threading.active_count()
+    before = decoders()
     paths = [make_video(tmp_path / f"{i}.mp4", 300) for i in range(4)]
     results = extract_many(paths, backbones, workers=3)
     next(results)
     results.close()
-    assert threading.active_count() == before
+    assert decoders() == before
 
 
 def test_a_batch_too_large_for_the_memory_is_halved(tmp_path, backbones, monkeypatch):
