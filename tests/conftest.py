@@ -8,6 +8,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -135,6 +136,15 @@ def shell(*args: object, stdin: bytes | None = None, cwd: Path | None = None, **
         timeout=300,
     )
     return Run(done.returncode, done.stdout.decode(), _expected(done.stderr.decode()))
+
+
+def side_by_side(calls: Sequence[Callable[..., Run]]) -> list[Run]:
+    """What several processes give: each of them takes one core for seconds before it does anything.
+
+    Their threads wait asleep: spinning, they would wait for those of the other process.
+    """
+    with ThreadPoolExecutor(2) as pool:
+        return [result.result() for result in [pool.submit(call, OMP_WAIT_POLICY="passive") for call in calls]]
 
 
 def _expected(stderr: str) -> str:

@@ -3,9 +3,10 @@
 import shutil
 import subprocess
 import sys
+from functools import partial
 
 import pytest
-from conftest import shell
+from conftest import shell, side_by_side
 
 import mlavl_cli
 from mlavl_cli.bundle import find_bundle
@@ -109,12 +110,14 @@ def test_a_preset_without_files_has_nothing_to_verify(run):
     assert "nothing to verify" in run("weights", "verify", "fs1000").stdout
 
 
-@pytest.mark.parametrize("columns", [40, 60, 100])
-def test_a_table_fits_its_terminal(routine, columns):
-    lines = shell("score", routine, COLUMNS=str(columns), NO_COLOR="1").stdout.splitlines()
-    assert {len(line) for line in lines} == {columns}
-    assert "\x1b" not in "".join(lines)
-    for name in ("TES", "fit", "quality"):  # a row each: nothing is broken over two lines
-        assert sum(line.startswith(f"│ {name} ") for line in lines) == 1
-    timeline = next(line for line in lines if line.startswith("│ fit "))
-    assert timeline.rstrip(" │")[-4] == "0"  # its mean, 0.xx, at its end
+def test_a_table_fits_its_terminal(routine):
+    widths = (40, 60, 100)
+    tables = side_by_side([partial(shell, "score", routine, COLUMNS=str(n), NO_COLOR="1") for n in widths])
+    for columns, table in zip(widths, tables, strict=True):
+        lines = table.stdout.splitlines()
+        assert {len(line) for line in lines} == {columns}
+        assert "\x1b" not in "".join(lines)
+        for name in ("TES", "fit", "quality"):  # a row each: nothing is broken over two lines
+            assert sum(line.startswith(f"│ {name} ") for line in lines) == 1
+        timeline = next(line for line in lines if line.startswith("│ fit "))
+        assert timeline.rstrip(" │")[-4] == "0"  # its mean, 0.xx, at its end

@@ -3,13 +3,14 @@
 import csv
 import io
 import json
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 
 import jsonschema
 import numpy as np
 import pytest
-from conftest import make_video, shell, tone
+from conftest import make_video, shell, side_by_side, tone
 
 import mlavl_cli
 from mlavl_cli.bundle import find_bundle
@@ -192,8 +193,12 @@ def test_names_that_are_not_utf_8(routine, tmp_path):
 
     name = os.fsdecode(b"caf\xe9.mp4")
     (tmp_path / name).write_bytes(routine.read_bytes())
-    for form in ("csv", "jsonl", "json", "table"):
-        result = shell("score", tmp_path / name, "-f", form, "-o", tmp_path / f"out.{form}")
+    for result in side_by_side(
+        [
+            partial(shell, "score", tmp_path / name, "-f", form, "-o", tmp_path / f"out.{form}")
+            for form in ("csv", "jsonl", "json", "table")
+        ]
+    ):
         assert result.exit_code == 0, result.stderr
     assert b"caf\xe9.mp4" in (tmp_path / "out.csv").read_bytes()
     assert json.loads((tmp_path / "out.jsonl").read_text())["video"]["path"].endswith("\udce9.mp4")

@@ -1,6 +1,9 @@
 """The pipeline gives what a plain loop over the clips gives, whatever the batch."""
 
 import itertools
+import os
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -112,9 +115,24 @@ def use_cores():
     torch.set_num_threads(usual)
 
 
-@pytest.mark.parametrize(("cores", "teams", "share"), [(2, 2, 1), (5, 4, 1), (6, 3, 2)])
+@pytest.mark.parametrize(("cores", "teams", "share"), [(2, 2, 1), (5, 4, 1)])
 def test_passes_run_side_by_side(tmp_path, backbones, use_cores, monkeypatch, cores, teams, share):
     """As many at once as are told, each with its share of the cores; to the bit the numbers of that many threads."""
+    meet(tmp_path, backbones, use_cores, monkeypatch, cores, teams, share)
+
+
+def test_passes_run_side_by_side_on_two_cores_each(tmp_path):
+    """In a process of its own: so many threads stay, and on fewer cores they slow down all that comes after."""
+    code = (
+        "import pathlib, pytest, sys, torch\nfrom features import test_extract as module\n"
+        "backbones = module.load_backbones(module.find_bundle('mini'), module.place('cpu', 'fp32'))\n"
+        "module.meet(pathlib.Path(sys.argv[1]), backbones, torch.set_num_threads, pytest.MonkeyPatch(), 6, 3, 2)\n"
+    )
+    here = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run([sys.executable, "-c", code, tmp_path], check=True, timeout=120, env=here)
+
+
+def meet(tmp_path, backbones, use_cores, monkeypatch, cores, teams, share):
     path, told, real = make_video(tmp_path / "a.mp4", 32 * teams), [], backbones.visual.encode
     use_cores(share)
     alone = extract(path, backbones, batch_size=2)
