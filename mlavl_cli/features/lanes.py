@@ -58,7 +58,8 @@ def side_by_side(
 
 @cache
 def _lanes(teams: int, share: int, process: int) -> ThreadPoolExecutor:
-    """A pool of threads, each with a team of `share` cores; kept, for their heaps would be left behind with each.
+    """A pool of threads, each with a team of `share` cores; kept, for their heaps would be left behind with each. The
+    process's number is asked for since a forked one has none of these threads.
 
     Torch's number of threads is the process's, and a thread's own from its first look at it on: so all look while it is
     the share, and afterwards it is what it was.
