@@ -37,6 +37,8 @@ class Placement:
 def place(device: str = "auto", precision: str = "auto", compiled: bool = False) -> Placement:
     """The named device (`auto`: CUDA, else MPS, else CPU) and precision (`auto`: the fastest that is safe there).
 
+    Where it is a CPU, the process keeps from then on the memory that it frees.
+
     Raises:
         UsageError: an unknown name.
         DeviceError: hardware that isn't there.

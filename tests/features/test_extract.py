@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -26,9 +27,9 @@ def backbones():
     return load_backbones(find_bundle("mini"), place("cpu", "fp32"))
 
 
-def decoders() -> int:
-    """Threads that read videos; those of passes side by side are kept."""
-    return sum(thread.name.startswith("mlavl-decode") for thread in threading.enumerate())
+def threads() -> int:
+    """But for those of passes side by side, which are kept."""
+    return sum(not thread.name.startswith("mlavl-lane") for thread in threading.enumerate())
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 5, None])
@@ -66,13 +67,13 @@ def test_provenance_says_all_it_depends_on(routine, backbones):
 
 
 def test_errors_come_through_and_no_thread_is_left(tmp_path, backbones):
-    before = decoders()
+    before = threads()
     with pytest.raises(MediaError):
         extract(tmp_path / "missing.mp4", backbones)
     for _ in range(3):
         with pytest.raises(ZeroDivisionError):
             extract(make_video(tmp_path / "b.mp4", 200), backbones, batch_size=1, on_clips=lambda *_: 1 / 0)
-    assert decoders() == before
+    assert threads() == before
 
 
 def test_progress_counts_every_clip(tmp_path, backbones):
@@ -175,7 +176,7 @@ def test_a_result_does_not_wait_for_the_next_video(tmp_path, backbones, use_core
 
 
 def test_a_list_of_videos_that_breaks_off_leaves_no_thread(tmp_path, backbones):
-    before = decoders()
+    before = threads()
 
     def jobs():
         yield make_video(tmp_path / "a.mp4", 1000)
@@ -183,7 +184,7 @@ def test_a_list_of_videos_that_breaks_off_leaves_no_thread(tmp_path, backbones):
 
     with pytest.raises(KeyboardInterrupt):
         list(extract_many(jobs(), backbones))
-    assert decoders() == before
+    assert threads() == before
 
 
 def test_passes_of_several_callers_share_their_threads(tmp_path, backbones, use_cores):
@@ -207,7 +208,7 @@ def test_passes_of_several_callers_share_their_threads(tmp_path, backbones, use_
 
 def test_what_goes_wrong_in_one_of_several_passes_is_told(tmp_path, backbones, use_cores, monkeypatch):
     """The clips before it were given to their videos already, and no thread is left."""
-    before, calls, real = decoders(), itertools.count(), backbones.visual.encode
+    before, calls, real = threads(), itertools.count(), backbones.visual.encode
     paths = [make_video(tmp_path / f"{i}.mp4", 40) for i in range(6)]
 
     def fails_in_the_fourth(frames):
@@ -221,16 +222,27 @@ def test_what_goes_wrong_in_one_of_several_passes_is_told(tmp_path, backbones, u
     assert len([next(results) for _ in range(2)]) == 2
     with pytest.raises(WeightsError, match="no good"):
         list(results)
-    assert decoders() == before
+    assert threads() == before
 
 
-def test_stopping_early_leaves_no_thread(tmp_path, backbones):
-    before = decoders()
+def test_stopping_early_leaves_no_thread_and_no_pass(tmp_path, backbones, use_cores, monkeypatch):
+    before, passes, real = threads(), [], backbones.visual.encode
+
+    def counted(frames):
+        passes.append("begun")
+        time.sleep(0.05)
+        row = real(frames)
+        passes.append("ended")
+        return row
+
+    monkeypatch.setattr(backbones.visual, "encode", counted)
+    use_cores(2)
     paths = [make_video(tmp_path / f"{i}.mp4", 300) for i in range(4)]
     results = extract_many(paths, backbones, workers=3)
     next(results)
     results.close()
-    assert decoders() == before
+    assert passes.count("begun") == passes.count("ended") > 0
+    assert threads() == before
 
 
 def test_a_batch_too_large_for_the_memory_is_halved(tmp_path, backbones, monkeypatch):

@@ -59,19 +59,19 @@ def test_a_killed_run_goes_on_with_the_same_losses(run, tmp_path, text, monkeypa
     import mlavl_cli.training.train as module
 
     root = layouts.fisv(tmp_path / "d")
-    train(run, "fisv", root, tmp_path / "whole", text, "-t", "TES", *options, epochs=15)
+    train(run, "fisv", root, tmp_path / "whole", text, "-t", "TES", *options, epochs=25)
     real, calls = module._Run.epoch, []
 
     def killed(self, *args):
         calls.append(1)
-        if len(calls) == 13:  # between two saved states
+        if len(calls) == 18:  # between two saved states
             raise KeyboardInterrupt
         return real(self, *args)
 
     monkeypatch.setattr(module._Run, "epoch", killed)
-    assert train(run, "fisv", root, tmp_path / "cut", text, "-t", "TES", *options, epochs=15).exit_code == 130
+    assert train(run, "fisv", root, tmp_path / "cut", text, "-t", "TES", *options, epochs=25).exit_code == 130
     monkeypatch.undo()
-    assert train(run, "fisv", root, tmp_path / "cut", text, "-t", "TES", *options, epochs=15).exit_code == 0
+    assert train(run, "fisv", root, tmp_path / "cut", text, "-t", "TES", *options, epochs=25).exit_code == 0
     logs = [(tmp_path / name / "runs" / "TES" / "mlavl" / "log.csv").read_text() for name in ("whole", "cut")]
     assert logs[0] == logs[1]
     heads = [(tmp_path / name / "heads" / "TES.safetensors").read_bytes() for name in ("whole", "cut")]
