@@ -77,7 +77,8 @@ class ClipReader:
             self._sound: SoundReader | None = None
             if self._video.info.has_audio:
                 of_sound = media if media.small else stack.enter_context(Media(path))
-                self._sound = stack.enter_context(closing(SoundReader(of_sound, audio_stream)))
+                reader = SoundReader(of_sound, audio_stream, self._video.stream.index)
+                self._sound = stack.enter_context(closing(reader))
             self._open = stack.pop_all()
 
     def __enter__(self) -> "ClipReader":
@@ -109,7 +110,7 @@ class ClipReader:
                 pictures += [self._picture(frame)] * times
             position, last = position + 1, frame
         assert last is not None  # frames() raises rather than give none
-        end_s = last.time_s + last.duration_s
+        end_s = self._video.info.duration_s
         if position < FRAMES_PER_CLIP and not self._keep_tail(index, position):
             return
         if missing := len(self._positions) - len(pictures):
@@ -123,10 +124,12 @@ class ClipReader:
         return alone or self._tail == "pad"
 
     def _picture(self, frame: TimedFrame) -> np.ndarray:
+        video = self._video
+        turned = (video.quarter_turns, video.mirrored)
         try:
-            return self._make_picture(frame.picture, self._video.pixel_aspect, self._video.quarter_turns)
+            return self._make_picture(frame.picture, video.pixel_aspect, *turned, video.crop)
         except MediaError as error:
-            raise MediaError(error.message, path=self._video.path, hint="Convert it to H.264.") from error
+            raise MediaError(error.message, path=video.path, hint="Convert it to H.264.") from error
 
     def _clip(self, index: int, start_s: float, end_s: float, pictures: list[np.ndarray]) -> Clip:
         sound = None

@@ -1,4 +1,4 @@
-"""A media file that is open, and the packets of its streams."""
+"""A media file that is open, and the packets of its streams, on one clock."""
 
 from collections.abc import Iterator
 from functools import cached_property
@@ -7,13 +7,26 @@ from pathlib import Path
 import av
 from av.container import InputContainer
 from av.format import Flags
+from av.stream import Discard
 
 from mlavl_cli.errors import MediaError
+from mlavl_cli.media.clock import CommonClock, Indexed
 
 # A media file must never make us read another file or a network address: only self-contained formats, only files.
-_FORMATS = "mov,matroska,avi,mpegts,mpeg,asf,flv,mxf,ogg,mpegvideo,h264,hevc,m4v,wav,mp3,aac,flac,gif,dv,ivf,nut,swf,rm"
-_OPEN_OPTIONS = {"protocol_whitelist": "file", "format_whitelist": _FORMATS}
+_FORMATS = (
+    "mov,matroska,avi,mpegts,mpeg,asf,flv,mxf,ogg,mpegvideo,h264,hevc,m4v,wav,mp3,aac,flac,gif,dv,ivf,nut,swf,rm,"
+    "yuv4mpegpipe,apng,mjpeg,obu,wtv,pva"
+)
+_OPEN_OPTIONS = {
+    "protocol_whitelist": "file",
+    "format_whitelist": _FORMATS,
+    "merge_pmt_versions": "1",  # a broadcast whose programme moves to other PIDs stays one stream
+}
+_BY_SUFFIX = {".mjpg": "mjpeg", ".mjpeg": "mjpeg"}  # what FFmpeg takes for a series of stills by its content
 _SMALL_BYTES = 1 << 20
+_PROGRAMME_BYTES = 1 << 16  # behind the last packet of a broadcast, that may be another programme
+_BEFORE_ALL = -(1 << 40)  # ticks; the first timestamps of a stream may be negative
+_PROTECTED_TAGS = frozenset({"encv", "enca", "drmi", "drms"})
 
 
 class Media:
@@ -25,6 +38,7 @@ class Media:
         small: whether its streams can be read side by side. Opening a file costs as much as decoding half a second of
             it, so a small one is opened once and its packets are kept; of a large one, whose picture and sound may lie
             far apart, each reader needs a Media of its own.
+        clock: what was found out about the file's clock so far.
 
     Raises:
         MediaError: missing, unreadable, empty, or not a media file.
@@ -40,16 +54,20 @@ class Media:
             size = path.stat().st_size
             if size == 0:
                 raise MediaError("the file is empty", path=path, hint=hint)
-            # The prefix keeps a name like "concat:b.mp4" from being read as a protocol.
-            self.container = av.open(f"file:{path}", options=dict(_OPEN_OPTIONS), metadata_errors="replace")
+            self.container = _opened(path)
         except PermissionError as error:
             raise MediaError("no permission to read it", path=path, hint="Check the file's permissions.") from error
+        except av.ArgumentError as error:  # what FFmpeg says of a format that is not on the list
+            cause = "is not in a format that mlavl reads"
+            raise MediaError(cause, path=path, hint="Convert it to mp4 or mkv.") from error
         except av.FFmpegError as error:
             hint = "The file may be damaged, cut short, or no video at all."
             raise MediaError(f"can't be read as a video ({error.strerror})", path=path, hint=hint) from error
         except OSError as error:
             raise MediaError(f"can't be opened ({error.strerror})", path=path, hint=hint) from error
         self.small = size <= _SMALL_BYTES
+        self.clock = CommonClock(_programmes(self.container))
+        self._size, self._open = size, [self.container]
 
     def __enter__(self) -> "Media":
         return self
@@ -58,7 +76,8 @@ class Media:
         self.close()
 
     def close(self) -> None:
-        self.container.close()
+        for container in self._open:
+            container.close()
 
     @property
     def origin_s(self) -> float:
@@ -67,28 +86,115 @@ class Media:
             return self.container.start_time / av.time_base
         return 0.0
 
+    @property
+    def format(self) -> str:
+        """FFmpeg's name of the container's format."""
+        return self.container.format.name
+
+    @cached_property
+    def has_sample_tables(self) -> bool:
+        """Whether the header says where each sample lies and when it is shown (mp4, mov).
+
+        Then each stream is read by itself, so that the end of one, in a file that was cut off, does not end the other;
+        and no clock can start anew in the middle.
+        """
+        return "mov" in self.format.split(",")
+
     def packets(self, stream: av.stream.Stream) -> Iterator[av.Packet]:
-        """A stream's packets, the last one empty.
+        """A stream's packets, on the clock that all streams of the file share; the last one is empty.
 
         Raises:
             av.FFmpegError: behind the last packet that could be read.
+            MediaError: the stream is encrypted.
         """
+        first = True
+        for packet in self._packets(stream):
+            if first and (packet.has_sidedata("encryption_info") or _tag(stream) in _PROTECTED_TAGS):
+                hint = "Give a copy without copy protection."
+                raise MediaError(f"is encrypted (its {stream.type})", path=self.path, hint=hint)
+            first = False
+            yield packet
+
+    def _packets(self, stream: av.stream.Stream) -> Iterator[av.Packet]:
         if not self.small:
-            yield from _demuxed(self.container, stream)
+            packets = self._demuxed([stream] if self.has_sample_tables else self._timed)
+            yield from (packet for index, packet in packets if index == stream.index)
             return
-        packets, error = self._whole
-        yield from (packet for packet in packets if packet.stream.index == stream.index)
+        packets, error = self._kept[stream.index]
+        yield from packets
         if error:
             raise error
 
+    @property
+    def _timed(self) -> list[av.stream.Stream]:
+        return _timed(self.container)
+
     @cached_property
-    def _whole(self) -> tuple[list[av.Packet], av.FFmpegError | None]:
-        packets: list[av.Packet] = []
+    def _kept(self) -> dict[int, tuple[list[av.Packet], av.FFmpegError | None]]:
+        """All packets of a small file, by stream, each with the error behind them."""
+        kept = self._read(self._timed)
+        if self.has_sample_tables:
+            for stream in self._timed:
+                if len(kept[stream.index][0]) < len(stream.index_entries):  # another stream's end may have ended it
+                    self.container.seek(_BEFORE_ALL, stream=stream)  # which only works as long as nobody decodes
+                    kept |= self._read([stream])
+        return kept
+
+    def _read(self, streams: list[av.stream.Stream]) -> dict[int, tuple[list[av.Packet], av.FFmpegError | None]]:
+        packets: dict[int, list[av.Packet]] = {stream.index: [] for stream in streams}
+        failed = None
         try:
-            packets.extend(_demuxed(self.container))
+            for index, packet in self._demuxed(streams):
+                packets[index].append(packet)
         except av.FFmpegError as error:
-            return packets, error
-        return packets, None
+            failed = error
+        return {index: (found, failed) for index, found in packets.items()}
+
+    def _demuxed(self, streams: list[av.stream.Stream]) -> Iterator[Indexed]:
+        """(stream index, packet) of streams, in the file's order. The others are not even read."""
+        packets = _demuxed(self.container, streams)
+        if self.has_sample_tables:
+            return packets
+        return self.clock.follow(packets if self.format != "mpegts" else self._programme_by_programme(packets))
+
+    def _programme_by_programme(self, packets: Iterator[Indexed]) -> Iterator[Indexed]:
+        """Goes on where a broadcast changes to a programme of another number, whose streams PyAV doesn't hand out.
+
+        The n-th picture and the n-th sound behind the change continue those before it.
+        """
+        reached = -1
+        while True:
+            begun = reached
+            for index, packet in packets:
+                reached = max(reached, packet.pos or 0)
+                yield index, packet
+            if reached <= begun or self._size - reached < _PROGRAMME_BYTES or self.clock.programmes:
+                return
+            try:
+                container = _opened(self.path, skip_initial_bytes=str(reached))
+            except (av.FFmpegError, OSError):
+                return
+            self._open.append(container)
+            indices = {
+                new.index: old.index
+                for before, after in (
+                    (self.container.streams.video, container.streams.video),
+                    (self.container.streams.audio, container.streams.audio),
+                )
+                for old, new in zip(before, after, strict=False)
+            }
+            streams = [stream for stream in _timed(container) if stream.index in indices and decodable(stream)]
+            packets = ((indices[index], packet) for index, packet in _demuxed(container, streams))
+
+
+def _opened(path: Path, **options: str) -> InputContainer:
+    # The prefix keeps a name like "concat:b.mp4" from being read as a protocol.
+    format_name = _BY_SUFFIX.get(path.suffix.lower())
+    return av.open(f"file:{path}", format=format_name, options=_OPEN_OPTIONS | options, metadata_errors="replace")
+
+
+def _timed(container: InputContainer) -> list[av.stream.Stream]:
+    return [*container.streams.video, *container.streams.audio]
 
 
 def decodable(stream: av.stream.Stream) -> bool:
@@ -96,12 +202,35 @@ def decodable(stream: av.stream.Stream) -> bool:
     return stream.codec_context is not None
 
 
-def _demuxed(container: InputContainer, *streams: av.stream.Stream) -> Iterator[av.Packet]:
-    """Of these streams, or of all; goes on past packets of streams that weren't there at the start, over which PyAV
-    stumbles."""
+def _tag(stream: av.stream.Stream) -> str:
+    try:
+        return stream.codec_context.codec_tag if decodable(stream) else ""
+    except UnicodeDecodeError:  # a number, not four letters
+        return ""
+
+
+def _demuxed(container: InputContainer, streams: list[av.stream.Stream]) -> Iterator[Indexed]:
+    """(stream index, packet) of these streams alone. Goes on past packets of streams that weren't there at the start,
+    over which PyAV stumbles."""
+    for stream in container.streams:
+        stream.discard = Discard.default if stream in streams else Discard.all
     while True:
         try:
-            yield from container.demux(*streams)
+            yield from ((packet.stream.index, packet) for packet in container.demux(streams))
             return
         except IndexError:
             continue
+
+
+def _programmes(container: InputContainer) -> dict[int, int]:
+    """Stream index -> a number for its programme, where the file has several programmes (a transport stream).
+
+    PyAV doesn't list programmes, but FFmpeg knows the best sound of the one that a picture is in.
+    """
+    sounds = {}
+    for picture in container.streams.video:
+        best = container.streams.best("audio", picture)
+        sounds[picture.index] = picture.index if best is None else best.index
+    if len(set(sounds.values())) < 2:
+        return {}
+    return sounds | {sound: sound for sound in sounds.values()}

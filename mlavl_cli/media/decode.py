@@ -3,17 +3,27 @@
 Times are seconds on the file's own clock, from presentation timestamps; 0 is where a player starts.
 """
 
+from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import av
-from av.stream import Disposition
 
 from mlavl_cli.errors import MediaError
-from mlavl_cli.media.clock import Clock
+from mlavl_cli.media.clock import Repairs, picture_times
 from mlavl_cli.media.container import Media, decodable
+from mlavl_cli.media.crop import container_crop
+from mlavl_cli.media.orientation import orientation
+from mlavl_cli.media.picture import high_dynamic_range
+from mlavl_cli.media.streams import choose_picture
 
 _FALLBACK_FPS = 25.0  # only for files that state no rate at all and miss timestamps
+_FASTEST_FPS = 1000.0  # what states more states the ticks of its clock
+_FPS_OFF = 0.01  # a stated rate that differs by more from the frames that were counted is not kept
+# Formats without times of any kind; and those that only know in which order frames are decoded.
+_TIMELESS = frozenset("h264 hevc m4v mpegvideo mjpeg obu".split())
+_DECODING_ORDER_ONLY = frozenset({"avi"})
+_MOST_REORDERED = 64  # frames that are decoded before they are shown; no codec has more
 # Handing frames from thread to thread takes time of its own: small ones are decoded sooner by one thread, and up to
 # 720p one takes the least from all cores together.
 _SMALL_PX, _MEDIUM_PX = 640 * 360, 1280 * 720
@@ -34,10 +44,9 @@ class VideoInfo:
 
 @dataclass(frozen=True)
 class TimedFrame:
-    """A decoded picture, still in the decoder's own pixel format, shown from `time_s` for `duration_s`."""
+    """A decoded picture, still in the decoder's own pixel format, shown from `time_s`."""
 
     time_s: float
-    duration_s: float
     picture: av.VideoFrame
 
 
@@ -46,11 +55,16 @@ class VideoReader:
 
     Args:
         media: the file, open for as long as it is read.
-        stream: index among the file's video streams (cover art doesn't count); None: the best one.
+        stream: index among the file's video streams (cover art doesn't count); None: the film.
         spare_cores: whether the machine's cores have nothing else to do.
 
     Attributes:
         info: filled from the header, and corrected by `frames()` once the end was seen.
+        stream: PyAV's, the one that is read.
+        quarter_turns, mirrored: how a player lays the decoded picture: mirrored left to right, then turned
+            counter-clockwise. Known with the first frame.
+        crop: what of the decoded picture isn't to be seen.
+        pixel_aspect: a pixel's width by its height, in the frame that came last.
         warnings: what a user should know; complete once `frames()` is exhausted.
 
     Raises:
@@ -59,51 +73,41 @@ class VideoReader:
 
     def __init__(self, media: Media, stream: int | None = None, spare_cores: bool = True):
         self.path = media.path
-        self.warnings: list[str] = []
         self._media = media
-        self._stream = self._pick(stream)
-        few = self._stream.width * self._stream.height <= (_SMALL_PX if spare_cores else _MEDIUM_PX)
-        self._stream.thread_type = "NONE" if few else "AUTO"
+        choice = choose_picture(media, stream)
+        self.stream = choice.stream
+        self.warnings = [choice.note] if choice.note else []
+        few = self.stream.width * self.stream.height <= (_SMALL_PX if spare_cores else _MEDIUM_PX)
+        self.stream.thread_type = "NONE" if few else "AUTO"
+        self.quarter_turns, self.mirrored = 0, False
+        self.pixel_aspect = float(self.stream.sample_aspect_ratio or 1)
+        self.crop = container_crop(media, self.stream)
+        self._declared_s = self._declared_duration_s()
+        self._packets, self._broke_off = 0, False
         self.info = self._describe()
 
-    @property
-    def rotation_is_sideways(self) -> bool:
-        return self.quarter_turns % 2 == 1
-
-    def _pick(self, index: int | None) -> av.VideoStream:
-        pictures = [s for s in self._media.container.streams.video if not s.disposition & Disposition.attached_pic]
-        if not pictures:
-            raise MediaError("has no picture, only sound", path=self.path, hint="Give a file with a video stream.")
-        pictures = [stream for stream in pictures if decodable(stream)]
-        if not pictures:
-            raise MediaError("uses a codec that can't be decoded here", path=self.path, hint="Convert it to H.264.")
-        if index is not None:
-            if not 0 <= index < len(pictures):
-                hint = f"Choose 0 to {len(pictures) - 1}."
-                raise MediaError(f"has no video stream {index}", path=self.path, hint=hint)
-            return pictures[index]
-        return max(pictures, key=lambda s: s.width * s.height)  # the first of the largest
-
     def _describe(self) -> VideoInfo:
-        stream = self._stream
-        sounds = self._media.container.streams.audio
+        crop, sounds = self.crop, self._media.container.streams.audio
         if sounds and not any(map(decodable, sounds)):
             self.warnings.append("its sound uses a codec that can't be decoded here")
-        self.pixel_aspect = float(stream.sample_aspect_ratio or 1)
-        self.quarter_turns = 0
-        self._declared_s = self._declared_duration_s()
         return VideoInfo(
             path=str(self.path),
             duration_s=self._declared_s or 0.0,
-            fps=float(stream.average_rate or stream.guessed_rate or 0) or _FALLBACK_FPS,
-            width_px=round(stream.width * self.pixel_aspect),
-            height_px=stream.height,
+            fps=self._stated_fps() or _FALLBACK_FPS,
+            width_px=round((self.stream.width - crop.left - crop.right) * self.pixel_aspect),
+            height_px=self.stream.height - crop.top - crop.bottom,
             has_audio=any(map(decodable, sounds)),
         )
 
+    def _stated_fps(self) -> float | None:
+        stream, codec = self.stream, self.stream.codec_context
+        of_container = (stream.average_rate, stream.guessed_rate)
+        rates = (codec.framerate,) if self._media.format in _TIMELESS else (*of_container, codec.framerate)
+        return next((float(rate) for rate in rates if rate and 0 < rate <= _FASTEST_FPS), None)
+
     def _declared_duration_s(self) -> float | None:
         """How long the header says the picture lasts; None when it only speaks of the file as a whole."""
-        stream = self._stream
+        stream = self.stream
         if stream.duration and stream.time_base:
             return float(stream.duration * stream.time_base)
         try:  # Matroska tells each track's duration in a tag, as 00:01:02.345000000
@@ -120,36 +124,50 @@ class VideoReader:
         Damaged packets are skipped and counted; a file that breaks off ends the frames and leaves a warning.
 
         Raises:
-            MediaError: not one frame could be decoded.
+            MediaError: not one frame could be decoded, or the picture is encrypted.
         """
         interval_s = 1.0 / self.info.fps
-        clock, count, last_s, end_s = Clock(), 0, 0.0, 0.0
-        for time_s, (picture, duration_s) in clock.steady(self._timed(interval_s)):
-            time_s = max(time_s, 0.0)  # what is stamped before the start is shown at the start
-            if count == 0:
+        repairs, count, first_s, last_s, last = Repairs(), 0, 0.0, 0.0, None
+        for time_s, picture in picture_times(self._stamped(), interval_s, repairs):
+            if last is None:
+                first_s = time_s
                 self._describe_first(picture)
-            elif time_s <= last_s:  # a doubled timestamp, or a small step back
-                time_s = last_s + interval_s / 1000
-            count, last_s, end_s = count + 1, time_s, time_s + duration_s
-            yield TimedFrame(time_s, duration_s, picture)
-        if count == 0:
+            count, last_s, last = count + 1, time_s, picture
+            self._follow_aspect(picture)
+            yield TimedFrame(time_s, picture)
+        if last is None:
             hint = "The file may be damaged or cut short."
             raise MediaError("no frame could be decoded", path=self.path, hint=hint)
-        if clock.repaired:
-            self.warnings.append(f"{clock.repaired} timestamps of the picture were missing or broken, and replaced")
-        self._describe_end(count, end_s)
+        self._describe_end(count, first_s, last_s, self._lasts_s(last, interval_s))
+        self._describe_times(repairs)
 
-    def _timed(self, interval_s: float) -> Iterator[tuple[float | None, float, tuple[av.VideoFrame, float]]]:
-        origin_s, tick = self._media.origin_s, self._stream.time_base
+    def _stamped(self) -> Iterator[tuple[float | None, av.VideoFrame]]:
+        """Pictures in the order in which they are shown, each with the time that the file gives it."""
+        origin_s, tick = self._media.origin_s, self.stream.time_base
         ticks, a_second = (tick.numerator, tick.denominator) if tick else (0, 1)  # fractions take long, frame by frame
-        for picture in self._pictures():
-            duration_s = picture.duration * ticks / a_second or interval_s
-            time_s = None if picture.time is None else picture.time - origin_s
-            yield time_s, duration_s, (picture, duration_s)
+        if self._media.format in _TIMELESS:
+            for number, picture in enumerate(self._pictures(deque())):
+                if number == 0 and (rate := self._stated_fps()):  # the first frame's header may have told it
+                    self.info = replace(self.info, fps=rate)
+                yield number / self.info.fps, picture
+            return
+        decoded: deque[int | None] = deque(maxlen=_MOST_REORDERED)  # decoding times of what is under way
+        in_order = self._media.format in _DECODING_ORDER_ONLY
+        stamped = False
+        for picture in self._pictures(decoded):
+            # Of n frames that are decoded in one order and shown in another, the k-th to be shown is shown when the
+            # k-th to be decoded was decoded: that is all that can be known where presentation times are missing.
+            in_turn = decoded.popleft() if decoded else None
+            stamp = picture.pts
+            stamped = stamped or stamp is not None
+            if in_order or not stamped:
+                stamp = in_turn
+            yield (None if stamp is None else stamp * ticks / a_second - origin_s), picture
 
-    def _pictures(self) -> Iterator[av.VideoFrame]:
+    def _pictures(self, decoded: "deque[int | None]") -> Iterator[av.VideoFrame]:
+        """Decoded pictures; the decoding times of their packets are appended to `decoded`."""
         damaged = 0
-        packets = self._media.packets(self._stream)
+        packets = self._media.packets(self.stream)
         while True:
             try:
                 packet = next(packets)
@@ -157,11 +175,19 @@ class VideoReader:
                 break
             except av.FFmpegError as error:
                 self.warnings.append(f"reading stopped early ({error.strerror})")
+                self._broke_off = True
                 break
+            if packet.size:
+                self._packets += 1
+                decoded.append(packet.dts)
+            elif packet.dts is not None:
+                continue  # nothing new to be shown: the picture before is held
             try:
                 pictures = packet.decode()
             except av.FFmpegError:
                 damaged += 1
+                if packet.size:
+                    decoded.pop()
                 continue
             damaged += sum(picture.is_corrupt for picture in pictures)
             yield from pictures
@@ -169,14 +195,46 @@ class VideoReader:
             self.warnings.append(f"{damaged} damaged pieces of the picture were skipped or patched")
 
     def _describe_first(self, picture: av.VideoFrame) -> None:
-        """Rotation is known with the first frame: the angle by which a player turns it counter-clockwise."""
-        self.quarter_turns = round(picture.rotation / 90) % 4
-        if self.rotation_is_sideways:
-            width, height = self.info.height_px, self.info.width_px
-            self.info = VideoInfo(**{**vars(self.info), "width_px": width, "height_px": height})
+        """How it is turned is known with the first frame."""
+        self.quarter_turns, self.mirrored = orientation(picture)
+        if self.quarter_turns % 2:
+            self.info = replace(self.info, width_px=self.info.height_px, height_px=self.info.width_px)
+        if kind := high_dynamic_range(picture):
+            self.warnings.append(f"the picture is HDR ({kind}): it is tone-mapped to the standard range")
+        self._codec_aspect = self.stream.codec_context.sample_aspect_ratio
 
-    def _describe_end(self, count: int, end_s: float) -> None:
-        declared = self._declared_s
-        self.info = VideoInfo(**{**vars(self.info), "duration_s": end_s})
-        if declared and declared - end_s > max(_EARLY_END_S, 3 / self.info.fps):
-            self.warnings.append(f"the file ends early: {end_s:.2f} s of the stated {declared:.2f} s could be decoded")
+    def _follow_aspect(self, picture: av.VideoFrame) -> None:
+        """Broadcasts change between 4:3 and 16:9 in the middle, with a key frame."""
+        if picture.key_frame and (aspect := self.stream.codec_context.sample_aspect_ratio) != self._codec_aspect:
+            self._codec_aspect, self.pixel_aspect = aspect, float(aspect or 1)
+
+    def _lasts_s(self, picture: av.VideoFrame, interval_s: float) -> float:
+        """How long the last picture is shown, as its packet says, unless that is a single tick."""
+        known = picture.duration > 1 and self.stream.time_base
+        return float(picture.duration * self.stream.time_base) if known else interval_s
+
+    def _describe_end(self, count: int, first_s: float, last_s: float, lasts_s: float) -> None:
+        end_s, declared_s = last_s + lasts_s, self._declared_s
+        counted_fps = (count - 1) / (last_s - first_s) if count > 1 else self.info.fps
+        fps = self.info.fps if abs(self.info.fps / counted_fps - 1) <= _FPS_OFF else counted_fps
+        self.info = replace(self.info, duration_s=end_s, fps=fps)
+        if declared_s and declared_s - end_s > max(_EARLY_END_S, 3 / fps) and self._is_cut():
+            self.warnings.append(
+                f"the file ends early: {end_s:.2f} s of the stated {declared_s:.2f} s could be decoded"
+            )
+
+    def _is_cut(self) -> bool:
+        """Whether something is missing at the end, rather than the last picture being held for long."""
+        if self._broke_off or self._media.has_sample_tables:
+            return self._broke_off or self._packets < len(self.stream.index_entries)
+        whole_s = (self._media.container.duration or 0) / av.time_base
+        return self._media.clock.reached_s - self._media.origin_s < whole_s - _EARLY_END_S
+
+    def _describe_times(self, repairs: Repairs) -> None:
+        if self._media.format in _TIMELESS and not self._stated_fps():
+            self.warnings.append(f"the file states no times and no frame rate: {_FALLBACK_FPS:g} frames/s are assumed")
+        if restarts := self._media.clock.restarts:
+            parts = "a part that begins anew was" if restarts == 1 else f"{restarts} parts that begin anew were"
+            self.warnings.append(f"the file's clock starts again in the middle: {parts} put behind the part before")
+        if found := repairs.missing + repairs.broken:
+            self.warnings.append(f"{found} timestamps of the picture were missing or broken, and replaced")

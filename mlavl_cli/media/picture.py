@@ -4,11 +4,13 @@ from dataclasses import dataclass
 
 import av
 import numpy as np
-from av.video.reformatter import Interpolation, VideoReformatter
+from av.video.reformatter import ColorPrimaries, ColorTrc, Interpolation, VideoReformatter
 
 from mlavl_cli.errors import MediaError
+from mlavl_cli.media.crop import WHOLE, Crop
 
 _LARGEST_PX = 4096
+_HDR = {int(ColorTrc.SMPTE2084): "PQ", int(ColorTrc.ARIB_STD_B67): "HLG"}
 
 
 @dataclass(frozen=True)
@@ -54,18 +56,29 @@ class PictureMaker:
         self.spec = spec
         self._scaler = VideoReformatter()
 
-    def __call__(self, frame: av.VideoFrame, pixel_aspect: float = 1.0, quarter_turns: int = 0) -> np.ndarray:
-        """One frame -> uint8 (height, width, 3), RGB, upright.
+    def __call__(
+        self,
+        frame: av.VideoFrame,
+        pixel_aspect: float = 1.0,
+        quarter_turns: int = 0,
+        mirrored: bool = False,
+        crop: Crop = WHOLE,
+    ) -> np.ndarray:
+        """One frame -> uint8 (height, width, 3), sRGB, upright.
 
         Args:
-            frame: in any pixel format and range.
+            frame: in any pixel format, range and matrix; HDR is tone-mapped.
             pixel_aspect: width of a pixel by its height.
             quarter_turns: by how many quarters the frame is to be turned counter-clockwise.
+            mirrored: whether it is to be mirrored left to right before.
+            crop: what of it isn't to be seen.
 
         Raises:
             MediaError: libswscale doesn't take this pixel format or size.
         """
-        height, width = frame.height, frame.width * pixel_aspect
+        crop = crop if crop.fits(frame.width, frame.height) else WHOLE  # frames may change their size
+        rows, columns = frame.height - crop.top - crop.bottom, frame.width - crop.left - crop.right
+        height, width = rows, columns * pixel_aspect
         # Scale first, on the decoder's own axes; turning the small picture is then cheap.
         sideways = quarter_turns % 2
         (high, wide), (top, left) = self.spec.plan(*((width, height) if sideways else (height, width)))
@@ -73,10 +86,34 @@ class PictureMaker:
             high, wide = wide, high
         try:
             scaled = self._scaler.reformat(
-                frame, width=wide, height=high, format="rgb24", interpolation=Interpolation.BILINEAR, threads=1
+                frame,
+                width=round(wide * frame.width / columns),
+                height=round(high * frame.height / rows),
+                format="rgb24",
+                interpolation=Interpolation.BILINEAR,
+                threads=1,
+                **_to_standard_range(frame),
             )
         except (av.FFmpegError, ValueError) as error:
             kind = f"{frame.format.name}, {frame.width} x {frame.height}"
             raise MediaError(f"pictures of this kind can't be scaled ({kind})") from error
-        picture = np.rot90(scaled.to_ndarray(), quarter_turns)
+        picture = scaled.to_ndarray()
+        if crop != WHOLE:
+            y, x = round(crop.top * high / rows), round(crop.left * wide / columns)
+            picture = picture[y : y + high, x : x + wide]
+        picture = np.rot90(picture[:, ::-1] if mirrored else picture, quarter_turns)
         return np.ascontiguousarray(picture[top : top + self.spec.size[0], left : left + self.spec.size[1]])
+
+
+def high_dynamic_range(frame: av.VideoFrame) -> str | None:
+    """The name of a frame's HDR transfer function, or None."""
+    return _HDR.get(frame.color_trc)
+
+
+def _to_standard_range(frame: av.VideoFrame) -> dict[str, int]:
+    """What libswscale is told to convert to sRGB; for a usual picture nothing, which costs nothing."""
+    if frame.color_trc in _HDR:
+        return {"dst_color_trc": ColorTrc.IEC61966_2_1, "dst_color_primaries": ColorPrimaries.BT709}
+    if frame.color_primaries == ColorPrimaries.BT2020:
+        return {"dst_color_trc": ColorTrc.BT709, "dst_color_primaries": ColorPrimaries.BT709}
+    return {}

@@ -8,15 +8,13 @@ import numpy as np
 import soxr
 
 from mlavl_cli.errors import MediaError
-from mlavl_cli.media.clock import Clock
-from mlavl_cli.media.container import Media, decodable
+from mlavl_cli.media.container import Media
+from mlavl_cli.media.mono import mono
+from mlavl_cli.media.sound_clock import Placed, SoundClock
+from mlavl_cli.media.streams import choose_sound
 
 SAMPLE_RATE_HZ = 16_000
-# Timestamps of sound are rounded to the container's ticks; only a larger step is a real gap or overlap.
-_GAP_S = 0.04
 _GATHER_S = 1.0
-# Formats of samples that become arrays as they are: (zero, full scale).
-_NUMPY = {"flt": (0, 1), "dbl": (0, 1), "u8": (128, 128), "s16": (0, 1 << 15), "s32": (0, 1 << 31)}
 _NOTHING = np.zeros(0, np.float32)
 _RATES_HZ = (1000, 1_000_000)  # a broken header can claim a sample an hour, and a second would become millions
 
@@ -26,16 +24,20 @@ class SoundReader:
 
     Args:
         media: the file, open for as long as it is read.
-        stream: index among its audio streams; None: the best one.
+        stream: index among its audio streams; None: the one that belongs to the picture.
+        beside: index, in the file, of the picture's stream; None: the film.
 
     Raises:
-        MediaError: no such stream.
+        MediaError: no such stream, or none that can be decoded here.
     """
 
-    def __init__(self, media: Media, stream: int | None = None):
-        self._clock, self._damaged, self._broke_off = Clock(), 0, ""
+    def __init__(self, media: Media, stream: int | None = None, beside: int | None = None):
+        self._clock, self._damaged, self._broke_off = SoundClock(), 0, ""
         self._media = media
-        self._stream = self._pick(stream)
+        choice = choose_sound(media, stream, beside)
+        if choice is None:
+            raise MediaError("has no sound that can be decoded here", path=media.path)
+        self._stream, self._note = choice.stream, choice.note
         self._decoded = self._timed_chunks()
         self._ahead: deque[tuple[int, np.ndarray]] = deque()  # (sample number, samples), apart and in order
         self._end = 0  # sample number after the last decoded sample
@@ -43,27 +45,14 @@ class SoundReader:
     @property
     def warnings(self) -> list[str]:
         """What a user should know of the sound read so far."""
-        found = [self._broke_off] if self._broke_off else []
+        found = [text for text in (self._note, self._broke_off) if text]
         if self._damaged:
             found.append(f"{self._damaged} damaged pieces of the sound were replaced by silence")
-        if self._clock.repaired:
-            found.append(f"{self._clock.repaired} timestamps of the sound were missing or broken, and replaced")
-        return found
+        return [*found, *self._clock.warnings]
 
     def close(self) -> None:
         """Lets go of the packets at once: what decodes them refers to this object, and this object to it."""
         self._decoded.close()
-
-    def _pick(self, index: int | None) -> av.AudioStream:
-        path, streams = self._media.path, self._media.container.streams.audio
-        if index is None:
-            best = self._media.container.streams.best("audio")
-            return best if best is not None and decodable(best) else next(filter(decodable, streams))
-        if not 0 <= index < len(streams):
-            raise MediaError(f"has no audio stream {index}", path=path, hint=f"It has {len(streams)}, from 0.")
-        if not decodable(streams[index]):
-            raise MediaError(f"audio stream {index} uses a codec that can't be decoded here", path=path)
-        return streams[index]
 
     def read(self, start_s: float, end_s: float) -> np.ndarray:
         """Samples of [start_s, end_s): float32 (round(end * 16000) - round(start * 16000),), in [-1, 1].
@@ -90,21 +79,22 @@ class SoundReader:
     def _timed_chunks(self) -> Iterator[tuple[int, np.ndarray]]:
         """(sample number, samples) of each stretch of sound, as decoded and resampled."""
         stretch = None
-        for time_s, frame in self._clock.steady(self._timed_frames()):
-            if stretch is None or not stretch.goes_on(time_s, frame):
+        for placed in self._clock.place(self._stamped()):
+            if stretch is None or not stretch.goes_on(placed):
+                position = round(placed.time_s * SAMPLE_RATE_HZ)
                 if stretch is not None:
                     yield from stretch.rest()
-                stretch = _Stretch(time_s, frame)
+                    position = stretch.position if placed.contiguous else position
+                stretch = _Stretch(placed, position)
                 yield stretch.position, _NOTHING  # how far the sound has come: after a gap, far enough for most
-            yield from stretch.add(frame)
+            yield from stretch.add(placed.frame)
         if stretch is not None:
             yield from stretch.rest()
 
-    def _timed_frames(self) -> Iterator[tuple[float | None, float, av.AudioFrame]]:
+    def _stamped(self) -> Iterator[tuple[float | None, av.AudioFrame]]:
         origin_s = self._media.origin_s
         for frame in self._frames():
-            time_s = None if frame.time is None else frame.time - origin_s
-            yield time_s, frame.samples / frame.sample_rate, frame
+            yield None if frame.time is None else frame.time - origin_s, frame
 
     def _frames(self) -> Iterator[av.AudioFrame]:
         packets = self._media.packets(self._stream)
@@ -116,6 +106,8 @@ class SoundReader:
             except av.FFmpegError as error:
                 self._broke_off = f"reading the sound stopped early ({error.strerror})"
                 return
+            if not packet.size and packet.dts is not None:
+                continue  # an empty packet: nothing is heard
             try:
                 frames = packet.decode()
             except av.FFmpegError:
@@ -134,27 +126,26 @@ class _Stretch:
     Frames hold some hundredths of a second. They are gathered first: most of a short frame's cost is not its samples'.
     """
 
-    def __init__(self, time_s: float, first: av.AudioFrame):
-        self._kind = _kind(first)
-        self._ends_s, self.position = time_s, round(time_s * SAMPLE_RATE_HZ)  # of the next frame, of the next sample
-        self._gathered, self._enough = av.AudioFifo(), max(round(_GATHER_S * first.sample_rate), 1)
-        self._resampler = soxr.ResampleStream(first.sample_rate, SAMPLE_RATE_HZ, 1)
+    def __init__(self, first: Placed, position: int):
+        self._kind, self.position = _kind(first), position  # of the next sample
+        rate_hz = first.frame.sample_rate
+        self._gathered, self._enough = av.AudioFifo(), max(round(_GATHER_S * rate_hz), 1)
+        self._resampler = soxr.ResampleStream(rate_hz / first.stretch, SAMPLE_RATE_HZ, 1)
 
-    def goes_on(self, time_s: float, frame: av.AudioFrame) -> bool:
-        """Whether a frame at this time belongs to it."""
-        return abs(time_s - self._ends_s) <= _GAP_S and _kind(frame) == self._kind
+    def goes_on(self, placed: Placed) -> bool:
+        """Whether a frame belongs to it."""
+        return placed.contiguous and _kind(placed) == self._kind
 
     def add(self, frame: av.AudioFrame) -> Iterator[tuple[int, np.ndarray]]:
         """(sample number, samples) of what has become ready."""
-        self._ends_s += frame.samples / frame.sample_rate
         frame.pts = None  # the clock is ours; the resampler only changes the rate
         self._gathered.write(frame)
         if self._gathered.samples >= self._enough:
-            yield self._resampled(_mono(self._gathered.read()))
+            yield self._resampled(mono(self._gathered.read()))
 
     def rest(self) -> Iterator[tuple[int, np.ndarray]]:
         """(sample number, samples) of what is left at the end."""
-        yield self._resampled(_mono(self._gathered.read()) if self._gathered.samples else _NOTHING, last=True)
+        yield self._resampled(mono(self._gathered.read()) if self._gathered.samples else _NOTHING, last=True)
 
     def _resampled(self, mono: np.ndarray, last: bool = False) -> tuple[int, np.ndarray]:
         begin, samples = self.position, self._resampler.resample_chunk(mono, last)
@@ -162,19 +153,6 @@ class _Stretch:
         return begin, np.clip(samples, -1.0, 1.0)
 
 
-def _mono(frame: av.AudioFrame) -> np.ndarray:
-    """(samples,) float32 in [-1, 1]: the channels' mean, so that a sound in all channels keeps its level."""
-    planar, channels = frame.format.is_planar, len(frame.layout.channels)
-    if frame.format.packed.name not in _NUMPY or (planar and channels >= 8):  # as planes, that many crash PyAV
-        (frame,), planar = av.AudioResampler(format="flt").resample(frame), False
-    samples = frame.to_ndarray()
-    samples = samples if planar else samples.reshape(-1, channels).T
-    middle, full = _NUMPY[frame.format.packed.name]
-    # Damaged sound can decode to NaN or to absurd peaks; neither may reach a backbone.
-    with np.errstate(over="ignore", invalid="ignore"):
-        mono = (samples.mean(axis=0, dtype=np.float32) - np.float32(middle)) / np.float32(full)
-    return np.clip(np.nan_to_num(mono, nan=0.0, posinf=1.0, neginf=-1.0), -1.0, 1.0)
-
-
-def _kind(frame: av.AudioFrame) -> tuple[str, str, int]:
-    return frame.format.name, frame.layout.name, frame.sample_rate
+def _kind(placed: Placed) -> tuple[str, str, int, float]:
+    frame = placed.frame
+    return frame.format.name, frame.layout.name, frame.sample_rate, placed.stretch

@@ -1,0 +1,167 @@
+"""Where sound belongs in time: it follows its samples, and its timestamps where they say more than that.
+
+Timestamps of sound are rounded, jitter where a network or a phone stamped packets as they came, and drift where two
+clocks were at work; the samples themselves are contiguous. So a frame is put right behind the one before unless its
+timestamp, and those of the seconds after it, agree that it belongs elsewhere.
+"""
+
+import math
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise, takewhile
+from statistics import median
+
+import av
+
+TOLERANCE_S = 0.04  # a timestamp that is off by less is believed to be rounded
+_AHEAD_S = 2.0  # how much sound after a doubtful timestamp is looked at
+_AHEAD_FRAMES = 256
+_WRONG_RATE = 0.01  # of time; clocks that drift apart do so by a thousandth, and wrong ones by far more
+_LEAST_EVIDENCE = 8  # frames, for a rate
+_SLOWLY = _WRONG_RATE  # by how much sound is stretched to catch up with a drift
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A frame of sound, when it is heard, and by what its length is multiplied; `contiguous` with the one before."""
+
+    frame: av.AudioFrame
+    time_s: float
+    stretch: float
+    contiguous: bool
+
+
+Stamped = tuple[float | None, av.AudioFrame]
+
+
+class SoundClock:
+    """Places the frames of one stream; `warnings` says what was corrected so far, and by how much."""
+
+    def __init__(self) -> None:
+        self._now_s: float | None = None  # when the next frame is heard if it is contiguous
+        self._ignored_s = 0.0  # what timestamps that run at a wrong rate are off by now
+        self._recent: deque[float] = deque(maxlen=64)  # how far timestamps were off
+        self._catching_up_s = 0.0  # what is left of a drift
+        self._jitter_s = self._gap_s = self._overlap_s = self._drift_s = 0.0
+        self._gaps = self._overlaps = 0
+        self._wrong = False
+
+    def place(self, stamped: Iterable[Stamped]) -> Iterator[Placed]:
+        """(timestamp in seconds or None, frame), in order -> the frames in their places."""
+        source, ahead = iter(stamped), deque[Stamped]()
+        while entry := ahead.popleft() if ahead else next(source, None):
+            stamp_s, frame = entry
+            contiguous = self._now_s is not None
+            if not contiguous:
+                self._now_s = stamp_s or 0.0
+            elif stamp_s is not None:
+                off_s = stamp_s - self._now_s - self._ignored_s
+                if abs(off_s) > TOLERANCE_S + abs(self._catching_up_s):
+                    self._look_ahead(source, ahead)
+                    contiguous = not self._moved(off_s, [entry, *ahead])
+                    off_s = stamp_s - self._now_s - self._ignored_s
+                self._recent.append(off_s)
+            stretch = 1.0 + math.copysign(_SLOWLY, self._catching_up_s) if self._catching_up_s else 1.0
+            yield Placed(frame, self._now_s, stretch, contiguous)
+            lasts_s = _lasts_s(frame)
+            self._now_s += lasts_s * stretch
+            left_s = self._catching_up_s - lasts_s * (stretch - 1.0)
+            self._catching_up_s = left_s if left_s * self._catching_up_s > 0 else 0.0
+
+    @staticmethod
+    def _look_ahead(source: Iterator[Stamped], ahead: deque[Stamped]) -> None:
+        known_s = sum(_lasts_s(frame) for _, frame in ahead)
+        while known_s < _AHEAD_S and len(ahead) < _AHEAD_FRAMES and (entry := next(source, None)):
+            ahead.append(entry)
+            known_s += _lasts_s(entry[1])
+
+    def _moved(self, off_s: float, entries: list[Stamped]) -> bool:
+        """Decides what a timestamp means that is off by `off_s`; True where the frame begins elsewhere."""
+        offs = self._offs(entries)
+        settled_s = _agreed(off_s, offs)
+        if abs(settled_s) > TOLERANCE_S and (
+            self._wrong if len(offs) < _LEAST_EVIDENCE else _runs_wrong(offs, entries)
+        ):
+            self._wrong = True
+            self._ignored_s += off_s
+            return False
+        jitters = _jitters(self._recent)
+        if jitters and sum(_lasts_s(frame) for _, frame in entries) < _AHEAD_S:  # near the end the past has to do
+            settled_s = _agreed(off_s, [*offs, *self._recent])
+        if abs(settled_s) <= TOLERANCE_S:
+            self._jitter_s = max(self._jitter_s, abs(off_s))
+            return False
+        before_s = median(list(self._recent)[-len(offs) :]) if self._recent else 0.0
+        if abs(median(offs) - before_s) <= abs(settled_s) / 2:  # it came slowly
+            self._catching_up_s = settled_s
+            self._drift_s += settled_s
+            return False
+        alike = list(takewhile(lambda off: abs(off - off_s) <= TOLERANCE_S / 2, offs))
+        step_s = median(offs) - before_s if jitters else median(alike)
+        self._now_s += step_s
+        self._catching_up_s = 0.0
+        self._recent.clear()
+        if step_s > 0:
+            self._gaps, self._gap_s = self._gaps + 1, self._gap_s + step_s
+        else:
+            self._overlaps, self._overlap_s = self._overlaps + 1, self._overlap_s - step_s
+        return True
+
+    def _offs(self, entries: list[Stamped]) -> list[float]:
+        """By how much each timestamp is off if all frames are contiguous."""
+        offs, now_s = [], self._now_s + self._ignored_s
+        for stamp_s, frame in entries:
+            if stamp_s is not None:
+                offs.append(stamp_s - now_s)
+            now_s += _lasts_s(frame)
+        return offs
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a user should know."""
+        found = []
+        if self._wrong:
+            found.append(
+                "the sound's timestamps run at another rate than its samples"
+                f" (off by {self._ignored_s:+.2f} s at the end): it follows its samples"
+            )
+        if self._jitter_s:
+            found.append(
+                f"the sound's timestamps jitter by up to {1000 * self._jitter_s:.0f} ms: it follows its samples"
+            )
+        if self._gaps:
+            found.append(f"{_times(self._gaps, 'gap')} in the sound, {self._gap_s:.2f} s in all: silence there")
+        if self._overlaps:
+            found.append(f"{_times(self._overlaps, 'overlap')} in the sound, {self._overlap_s:.2f} s in all: left out")
+        if self._drift_s:
+            found.append(f"the sound drifts against its timestamps: stretched by {1000 * self._drift_s:+.0f} ms in all")
+        return found
+
+
+def _agreed(off_s: float, offs: Iterable[float]) -> float:
+    """As much of `off_s` as all others are off by, too."""
+    side = 1 if off_s > 0 else -1
+    return side * max(min(side * off for off in offs), 0.0)
+
+
+def _runs_wrong(offs: list[float], entries: list[Stamped]) -> bool:
+    """Whether timestamps go ahead evenly, but at a rate that no clock has: not in steps, as where packets are lost."""
+    steps = [b - a for a, b in pairwise(offs)]
+    mean = sum(steps) / len(steps)
+    frame_s = sum(_lasts_s(frame) for _, frame in entries) / len(entries)
+    return abs(mean) > _WRONG_RATE * frame_s and abs(median(steps) - mean) < abs(mean) / 2
+
+
+def _jitters(offs: Iterable[float]) -> bool:
+    """Whether timestamps go back and forth, by more than rounding makes them."""
+    steps = [b - a for a, b in pairwise(offs)]
+    return bool(steps) and min(max(steps), -min(steps)) > TOLERANCE_S / 4
+
+
+def _lasts_s(frame: av.AudioFrame) -> float:
+    return frame.samples / frame.sample_rate
+
+
+def _times(count: int, what: str) -> str:
+    return f"1 {what}" if count == 1 else f"{count} {what}s"
