@@ -6,7 +6,7 @@ from pathlib import Path
 import mlavl_cli
 
 PACKAGE = Path(mlavl_cli.__file__).parent
-GROUND = ["errors", "files", "bundle", "device"]
+GROUND = ["errors", "files", "inputs", "bundle", "device"]
 RANK = {"media": 1, "features": 2, "head": 2, "scores": 3, "training": 4, "cli": 5}
 ORDER = {
     "media": ["clock", "container", "decode", "picture", "sound", "clips", "encode", "sample"],

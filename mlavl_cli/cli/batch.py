@@ -10,38 +10,58 @@ import typer
 
 from mlavl_cli.cli import console
 from mlavl_cli.errors import MlavlError, UsageError
-from mlavl_cli.files import Input, expand_inputs
+from mlavl_cli.inputs import Found, Input, expand_inputs
 
 T = TypeVar("T")
 
 
-def expand(arguments: list[str], shard: str | None = None) -> tuple[list[Input], int]:
-    """Inputs, and how many arguments were none (each said on stderr); of them the shard i/n, where one is asked for.
+class Batch:
+    """The inputs of a command, and how many were none or failed; what is wrong with one is said on stderr at once.
+
+    Args:
+        arguments: as on the command line.
+        shard: like 2/8: only every 8th input from the 2nd.
+        as_they_come: work on what stdin has named so far, instead of waiting for the end of the list.
+
+    Attributes:
+        known: the inputs that are known before any work: all of them, or the first that came.
+        failed: how many inputs failed so far.
 
     Raises:
         UsageError: the shard isn't like 2/8.
+        typer.Exit: there is nothing to do.
     """
-    number, of = _parse_shard(shard)
-    inputs, errors = expand_inputs(arguments)
-    if not inputs and not errors:
-        errors.append(UsageError("no input", hint="Name videos or folders, or list them on stdin."))
-    for problem in errors:
-        console.error(problem)
-    return inputs[number - 1 :: of], len(errors)
 
+    def __init__(self, arguments: list[str], shard: str | None = None, as_they_come: bool = False):
+        number, of = _parse_shard(shard)
+        self.failed, self._none = 0, True
+        self._groups = self._expanded(expand_inputs(arguments, as_they_come), number - 1, of)
+        self.known = next(self._groups, [])
+        if not self.known:
+            if self._none:
+                console.error(UsageError("no input", hint="Name videos or folders, or list them on stdin."))
+            raise typer.Exit(1 if self.failed or self._none else 0)
 
-def refuse_clashes(inputs: list[Input]) -> None:
-    """Two videos of one name, from two folders given: one would overwrite the other's features or page.
+    def groups(self) -> Iterator[list[Input]]:
+        """All inputs, as many together as were known at once."""
+        yield self.known
+        yield from self._groups
 
-    Raises:
-        UsageError: naming both.
-    """
-    seen: dict[Path, Path] = {}
-    for source in inputs:
-        if source.name in seen:
-            cause = f"would share an output file with {seen[source.name]}"
-            raise UsageError(cause, path=source.path, hint="Give their common folder, or do them apart.")
-        seen[source.name] = source.path
+    def _expanded(self, found: Iterator[Found], first: int, of: int) -> Iterator[list[Input]]:
+        count = 0
+        for inputs, errors in found:
+            for problem in errors:
+                self.fail(problem)
+            self._none = self._none and not inputs and not errors
+            share = inputs[(first - count) % of :: of]
+            count += len(inputs)
+            if share:
+                yield share
+
+    def fail(self, problem: Exception, path: Path | None = None) -> None:
+        """Says what is wrong with an input."""
+        self.failed += 1
+        console.error(problem, path)
 
 
 def _parse_shard(text: str | None) -> tuple[int, int]:
@@ -55,14 +75,14 @@ def _parse_shard(text: str | None) -> tuple[int, int]:
 
 
 def for_each(
-    results: Iterator[tuple[Input, T | Exception]], work: Callable[[Input, T], None], failed: int, fail_fast: bool
+    batch: Batch, results: Iterable[tuple[Input, T | Exception]], work: Callable[[Input, T], None], fail_fast: bool
 ) -> None:
     """Calls `work` on each good result and says what was wrong with the others, or with what became of it.
 
     Raises:
-        typer.Exit: code 1, when at least one input failed (`failed` of them before).
+        typer.Exit: code 1, when at least one input failed.
     """
-    for source, result in results if not (failed and fail_fast) else ():
+    for source, result in results if not (batch.failed and fail_fast) else ():
         problem = result if isinstance(result, Exception) else None
         if problem is None:
             try:
@@ -72,12 +92,11 @@ def for_each(
             except Exception as error:
                 problem = error
         if problem:
-            failed += 1
             # A bug of ours must not cost the other ten thousand files.
-            console.error(problem, None if isinstance(problem, MlavlError) else source.path)
-            if fail_fast:
-                break
-    if failed:
+            batch.fail(problem, None if isinstance(problem, MlavlError) else source.path)
+        if batch.failed and fail_fast:
+            break
+    if batch.failed:
         raise typer.Exit(1)
 
 
@@ -89,8 +108,9 @@ def results_only() -> Iterator[TextIO]:
         yield stream
 
 
-def tracked(sources: Iterable[Input], progress: console.FileProgress) -> Iterator[Input]:
+def tracked(sources: list[Input], progress: console.FileProgress) -> Iterator[Input]:
     """The sources, each counted as it is taken up."""
+    progress.expect(len(sources))
     for source in sources:
         progress.next_file()
         yield source

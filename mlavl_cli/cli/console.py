@@ -59,8 +59,8 @@ def note(text: str) -> None:
 class FileProgress:
     """Progress over many videos: how many, which one and how far, clips/s, time left. `on_clips` is told of batches."""
 
-    def __init__(self, bar: Any, files: int):
-        self._bar, self._files, self._started, self._clips = bar, files, 0, 0
+    def __init__(self, bar: Any):
+        self._bar, self._files, self._started, self._clips = bar, 0, 0, 0
         self._task = bar.add_task("", total=None, clips="") if bar else None
 
     @contextmanager
@@ -72,6 +72,10 @@ class FileProgress:
         self._bar.stop()
         yield
         self._bar.start()
+
+    def expect(self, files: int) -> None:
+        """So many more than were known."""
+        self._files += files
 
     def next_file(self) -> None:
         self._started += 1
@@ -92,14 +96,14 @@ class FileProgress:
 
 
 @contextmanager
-def file_progress(files: int) -> Iterator[FileProgress]:
+def file_progress() -> Iterator[FileProgress]:
     """A bar on stderr while files are worked on; on a terminal only, and not with --quiet."""
     if quiet or not sys.stderr.isatty():
-        yield FileProgress(None, files)
+        yield FileProgress(None)
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.fields[clips]}"))
     with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bar:
-        yield FileProgress(bar, files)
+        yield FileProgress(bar)

@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from mlavl_cli.cli import console, options
-from mlavl_cli.cli.batch import expand, for_each, refuse_clashes, results_only, tracked
-from mlavl_cli.files import Input
+from mlavl_cli.cli.batch import Batch, for_each, results_only, tracked
+from mlavl_cli.inputs import Input
 
 
 def extract_features(
@@ -46,10 +46,7 @@ def extract_features(
 
     What is done is skipped, what is stale is done again; stop and start it as you like.
     """
-    found, failed = expand(inputs, shard)
-    refuse_clashes(found)
-    if not found:
-        raise typer.Exit(1 if failed else 0)
+    batch = Batch(inputs, shard, as_they_come=not ray)
 
     from mlavl_cli.features.cluster import Cluster, load_cluster_extractor
     from mlavl_cli.features.extract import Cutting
@@ -80,6 +77,10 @@ def extract_features(
         with progress.aside():
             typer.echo(store.path(source), file=stdout)
 
-    with results_only() as stdout, console.file_progress(len(found)) as progress:
-        outcomes = extractor.run(tracked(found, progress), progress.on_clips)
-        for_each(((one.source, one.error or one) for one in outcomes), work, failed, fail_fast)
+    with results_only() as stdout, console.file_progress() as progress:
+        outcomes = (
+            outcome
+            for group in batch.groups()
+            for outcome in extractor.run(tracked(group, progress), progress.on_clips)
+        )
+        for_each(batch, ((one.source, one.error or one) for one in outcomes), work, fail_fast)

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 import typer
 
 from mlavl_cli.cli import console, options, plots
-from mlavl_cli.cli.batch import expand, for_each, refuse_clashes, results_only, tracked
+from mlavl_cli.cli.batch import Batch, for_each, results_only, tracked
 from mlavl_cli.errors import UsageError
-from mlavl_cli.files import Input, atomic_write
+from mlavl_cli.files import atomic_write
+from mlavl_cli.inputs import Input
 
 if TYPE_CHECKING:
     from mlavl_cli.scores.result import RoutineScore
@@ -80,14 +81,11 @@ def score(
     """
     ending = output.suffix.lstrip(".") if output else ""
     form = format or (Format(ending) if ending in list(Format) else Format.table)
-    found, failed = expand(inputs, shard)
-    if not found:
-        raise typer.Exit(1 if failed else 0)
-    if features or report or vtt:
-        refuse_clashes(found)
-    _refuse_overwriting(found, output, clips_csv)
+    # What is checked of all inputs before any work, or sent to a cluster together, needs the whole list.
+    batch = Batch(inputs, shard, as_they_come=not (output or clips_csv or plot or embed or ray))
+    _refuse_overwriting(batch.known, output, clips_csv)
     sheet = plots.Sheet(plot) if plot else None
-    if sheet and len(found) > 1:
+    if sheet and len(batch.known) > 1:
         raise UsageError("--plot draws one video", hint="Use --report for many.")
     if embed and not report:
         raise UsageError("--report-embed-video is of no use without --report", hint="Add --report FOLDER.")
@@ -105,7 +103,7 @@ def score(
         from mlavl_cli.scores.report.write import Report
 
         pages = Report(report, embed, cutting)
-        pages.check(found)
+        pages.check(batch.known)
     cluster = Cluster(ray, ray_cpus) if ray else None
     scorer = load_scorer(weights, device, precision.value, batch_size, features, cutting, workers, cluster, compiled)
     many = len(inputs) > 1 or inputs[0] == "-" or Path(inputs[0]).is_dir()
@@ -137,8 +135,13 @@ def score(
                 pages.add(source, result)
             console.note(f"{source.path}: {result.timing['real_time_factor']:.1f} x real time, {result.timing}")
 
-        with console.file_progress(len(found)) as progress:
-            for_each(scorer.score_many(tracked(found, progress), progress.on_clips), work, failed, fail_fast)
+        with console.file_progress() as progress:
+            scored = (
+                result
+                for group in batch.groups()
+                for result in scorer.score_many(tracked(group, progress), progress.on_clips)
+            )
+            for_each(batch, scored, work, fail_fast)
 
 
 def _refuse_overwriting(inputs: list[Input], output: Path | None, clips_csv: Path | None) -> None:

@@ -14,7 +14,7 @@ from mlavl_cli.device import Placement, place
 from mlavl_cli.errors import DeviceError, MediaError, MlavlError
 from mlavl_cli.features.extract import Backbones, Progress
 from mlavl_cli.features.extractor import Extractor, LookedUp, Outcome, load_extractor, stored_first
-from mlavl_cli.files import Input
+from mlavl_cli.inputs import Input
 
 LOCAL = "local"
 _AT_ONCE = 4  # files an actor is given together: while one is in the backbones the next is decoded

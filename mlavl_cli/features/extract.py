@@ -25,7 +25,7 @@ from mlavl_cli.media.clips import FRAMES_PER_CLIP, ClipReader, Tail
 from mlavl_cli.media.decode import VideoInfo
 
 # Raised whenever the same file and backbones would give other numbers than before: stored features then go stale.
-EXTRACTION_VERSION = 2
+EXTRACTION_VERSION = 3
 _DEFAULT_BATCH = {"cpu": 1, "cuda": 16, "mps": 8}
 DECODERS = 2  # videos decoded at once: this one, and the next
 _WAITING, _READY = 2, 4  # videos that wait for a thread; clips of a video that are decoded ahead, at least

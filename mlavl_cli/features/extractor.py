@@ -25,7 +25,7 @@ from mlavl_cli.features.extract import (
 )
 from mlavl_cli.features.routine import RoutineFeatures
 from mlavl_cli.features.store import FeatureStore
-from mlavl_cli.files import Input
+from mlavl_cli.inputs import Input
 
 
 @dataclass(frozen=True)

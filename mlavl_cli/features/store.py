@@ -17,7 +17,8 @@ from safetensors.numpy import save
 
 from mlavl_cli.errors import FeatureError
 from mlavl_cli.features.routine import RoutineFeatures
-from mlavl_cli.files import Input, atomic_write, sha256
+from mlavl_cli.files import atomic_write, sha256
+from mlavl_cli.inputs import Input
 from mlavl_cli.media.decode import VideoInfo
 
 SUFFIX = ".safetensors"

@@ -28,6 +28,7 @@ class JsonWriter:
     def add(self, result: RoutineScore) -> None:
         lead = ("[\n" if self.count == 0 else ",\n") if self.many else ""
         self.stream.write(lead + json.dumps(result.to_dict(), indent=2, allow_nan=False))
+        self.stream.flush()
         self.count += 1
 
     def close(self) -> None:

@@ -16,11 +16,11 @@ from mlavl_cli.features.cluster import Cluster, ClusterExtractor, load_cluster_e
 from mlavl_cli.features.extract import DECODERS, PAPER_CUTTING, Backbones, Cutting, Progress
 from mlavl_cli.features.extractor import Extractor, load_extractor
 from mlavl_cli.features.routine import RoutineFeatures
-from mlavl_cli.files import Input
 from mlavl_cli.head.checkpoint import Head, load_head
 from mlavl_cli.head.consistency import ClipReading, per_clip
 from mlavl_cli.head.mlavl import HeadOutput
 from mlavl_cli.head.window import fit_window
+from mlavl_cli.inputs import Input
 from mlavl_cli.scores.domain import Domain, load_domain
 from mlavl_cli.scores.result import (
     TRUSTED_AUC,

@@ -98,12 +98,6 @@ def test_video_swin_that_is_not_here_says_how_to_get_it(run, folder, tmp_path, p
     assert "torchvision/swin3d_b: not in torch's cache" in result.errors[0]
 
 
-def test_two_videos_of_one_name_are_refused(run, folder, tmp_path):
-    result = run("extract-features", folder / "one.mp4", make_video(tmp_path / "other" / "one.mp4", 40), "-o", tmp_path)
-    assert result.exit_code == 2
-    assert "would share an output file" in result.errors[0]
-
-
 @pytest.mark.slow
 def test_a_compiled_backbone_sees_the_same(run, tmp_path, routine):
     stores = [tmp_path / name for name in ("plain", "compiled")]

@@ -211,13 +211,6 @@ def test_json_is_json_on_a_terminal_that_knows_ascii_only(routine, tmp_path):
     assert json.loads(result.stdout)["video"]["path"] == str(path)
 
 
-def test_two_videos_of_one_name_need_two_stores(run, routine, tmp_path):
-    (tmp_path / "routine.mp4").write_bytes(routine.read_bytes() + b" ")
-    result = run("score", routine, tmp_path / "routine.mp4", "--features", tmp_path / "store")
-    assert result.exit_code == 2
-    assert "would share an output file" in result.errors[0]
-
-
 def test_an_empty_list_says_so(run):
     result = run("score", "-", stdin="\n")
     assert result.exit_code == 1

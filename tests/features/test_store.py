@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from mlavl_cli.errors import FeatureError
 from mlavl_cli.features.routine import RoutineFeatures
 from mlavl_cli.features.store import FeatureStore, read_features, write_features
-from mlavl_cli.files import Input
+from mlavl_cli.inputs import Input
 from mlavl_cli.media.decode import VideoInfo
 
 MADE = {"extraction": 2, "backbones": {"visual": {"id": "v"}}, "cutting": {"tail": "drop"}, "precision": "fp32"}

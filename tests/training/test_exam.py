@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from mlavl_cli.files import Input
+from mlavl_cli.inputs import Input
 from mlavl_cli.scores.scorer import load_scorer
 from mlavl_cli.training.simulate.collection import video_path
 from mlavl_cli.training.simulate.exam import examine, hear

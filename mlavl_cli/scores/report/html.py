@@ -3,13 +3,16 @@
 import base64
 import hashlib
 import json
-from html import escape
+import re
+from html import escape, unescape
 from importlib.resources import files
 from string import Template
 from typing import Any
 
+_VIDEO = re.compile('<meta name="mlavl-video" content="([^"]*)">')
 
-def document(title: str, body: str, data: Any, script: str) -> str:
+
+def document(title: str, body: str, data: Any, script: str, video: str = "") -> str:
     """A whole page that needs nothing beside itself.
 
     Its policy admits this style sheet and this script by their hashes, pictures from inside the page, and videos; what
@@ -20,6 +23,7 @@ def document(title: str, body: str, data: Any, script: str) -> str:
         body: HTML whose texts are escaped.
         data: for the script, as JSON.
         script: a file beside this one.
+        video: which video the page is about, as a relative URL; nothing else is to take its place.
     """
     style, code = _read("style.css"), _read(script)
     policy = (
@@ -29,7 +33,14 @@ def document(title: str, body: str, data: Any, script: str) -> str:
     # "<" never appears in the data, so neither can "</script>" or "<!--".
     safe = json.dumps(data, allow_nan=False).replace("<", "\\u003c")
     parts = {"policy": policy, "title": text(title), "style": style, "body": body, "data": safe, "script": code}
+    parts["video"] = text(video)
     return Template(_read("template.html")).substitute(parts)
+
+
+def video_of(page: str) -> str | None:
+    """Which video a page is about, by its beginning; None where it doesn't say."""
+    found = _VIDEO.search(page)
+    return unescape(found[1]) or None if found else None
 
 
 def text(value: object) -> str:

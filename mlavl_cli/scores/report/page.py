@@ -10,15 +10,18 @@ from mlavl_cli.scores.result import ClipScore, RoutineScore, TargetScore, clock,
 MOMENTS = 3  # the weakest and the strongest shown
 
 
-def page(result: RoutineScore, name: str, glimpse: Glimpse, video_url: str, index_url: str) -> str:
+def page(
+    result: RoutineScore, name: str, glimpse: Glimpse, video_url: str, index_url: str, embedded_url: str | None = None
+) -> str:
     """The page of one routine, as HTML.
 
     Args:
         result: its score.
         name: what it is called, as plain text.
         glimpse: pictures and waveform.
-        video_url: of the video: relative, or its content as a data URI.
+        video_url: of the video, relative.
         index_url: of the index, relative.
+        embedded_url: the video's content as a data URI, where the page is to hold it.
     """
     video = result.video
     facts = (
@@ -36,7 +39,8 @@ def page(result: RoutineScore, name: str, glimpse: Glimpse, video_url: str, inde
 {_notes(result)}
 <ul class="summary">{"".join(_summary(target, score) for target, score in result.scores.items())}</ul>
 <h2>Timeline</h2>
-<video controls preload="metadata" playsinline src="{text(video_url)}" aria-label="{text(name)}"></video>
+<video controls preload="metadata" playsinline src="{text(embedded_url or video_url)}"
+aria-label="{text(name)}"></video>
 <p class="unplayable notes" hidden>This browser can't play the video; scores and timeline are complete all the same.</p>
 {_strip(glimpse, weakest + strongest)}
 {_lanes(result, glimpse)}
@@ -55,7 +59,7 @@ better), attention how much the score rests on a clip.{_fit_note(result)}</p>
 </main>
 """
     clips = [vars(clip) for clip in result.clips]
-    return document(f"{name}: scores", body, {"clips": clips}, "timeline.js")
+    return document(f"{name}: scores", body, {"clips": clips}, "timeline.js", video_url)
 
 
 def shown_clips(result: RoutineScore, strip: int = 12) -> set[int]:

@@ -9,13 +9,17 @@ from urllib.parse import quote
 
 from mlavl_cli.errors import UsageError
 from mlavl_cli.features.extract import PAPER_CUTTING, Cutting
-from mlavl_cli.files import Input, atomic_write, one_at_a_time
+from mlavl_cli.files import atomic_write, one_at_a_time
+from mlavl_cli.inputs import Input
 from mlavl_cli.scores.report.glimpse import look
+from mlavl_cli.scores.report.html import video_of
 from mlavl_cli.scores.report.index import INDEX, Entry, entry, index, read_index
 from mlavl_cli.scores.report.page import page, shown_clips
 from mlavl_cli.scores.result import RoutineScore
 
 LARGEST_EMBEDDED = 200 << 20  # bytes; browsers give up on far larger pages
+LOCK = ".index.lock"
+_HEAD = 1 << 14  # characters of a page, in which it says what it is about
 _INDEX_EVERY_S = 5.0  # a long batch is not to write its index ten thousand times
 
 
@@ -52,15 +56,16 @@ class Report:
             MediaError: the video can't be read again.
             MlavlError: the folder can't be written.
         """
-        path = self.folder / f"{source.name}.html"
-        if path.name == INDEX:
-            path = path.with_name("index.video.html")
         size_px = (result.video["width_px"], result.video["height_px"])
         glimpse = look(source.path, shown_clips(result), size_px, self.cutting)
-        up = os.path.relpath(self.folder, path.parent)
-        html = page(result, str(source.name), glimpse, self._video_url(source.path, path), f"{_url(up)}/{INDEX}")
-        with atomic_write(path, "w") as file:
-            file.write(html)
+        embedded = self._embedded(source.path) if self.embed else None
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with one_at_a_time(self.folder / LOCK):  # another process may be about to take the same name
+            path = self._page_path(source)
+            up = os.path.relpath(self.folder, path.parent)
+            urls = (_video_url(source.path, path), f"{_url(up)}/{INDEX}", embedded)
+            with atomic_write(path, "w") as file:
+                file.write(page(result, str(source.name), glimpse, *urls))
         relative = _url(path.relative_to(self.folder))
         self.entries[relative] = entry(result, relative, str(source.name))
         if time.monotonic() - self._indexed > _INDEX_EVERY_S:
@@ -76,17 +81,39 @@ class Report:
             MlavlError: the folder can't be written.
         """
         if self.entries:
-            with one_at_a_time(self.folder / ".index.lock"):
+            with one_at_a_time(self.folder / LOCK):
                 entries = {one.page: one for one in read_index(self.folder)} | self.entries
                 with atomic_write(self.folder / INDEX, "w") as file:
                     file.write(index(sorted(entries.values(), key=lambda one: one.page)))
         self._indexed = time.monotonic()
 
-    def _video_url(self, video: Path, page: Path) -> str:
-        if not self.embed:
-            return _url(os.path.relpath(video.resolve(), page.parent.resolve()))
+    def _page_path(self, source: Input) -> Path:
+        """Where its page goes: where it went before, and not where another video's is."""
+        for name in source.names():
+            path = self.folder / f"{name}.html"
+            if path.name == INDEX:
+                path = path.with_name("index.video.html")
+            if _video_on(path) in (None, _video_url(source.path, path)):
+                break
+        return path
+
+    @staticmethod
+    def _embedded(video: Path) -> str:
         kind = mimetypes.guess_type(video.name)[0] or "video/mp4"
         return f"data:{kind};base64,{base64.b64encode(video.read_bytes()).decode()}"
+
+
+def _video_on(page: Path) -> str | None:
+    """Which video a page that is there is about; None where there is none, or none that says so."""
+    try:
+        with page.open(encoding="utf-8") as file:
+            return video_of(file.read(_HEAD))
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def _video_url(video: Path, page: Path) -> str:
+    return _url(os.path.relpath(video.resolve(), page.parent.resolve()))
 
 
 def _url(path: str | Path) -> str:

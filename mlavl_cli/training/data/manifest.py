@@ -16,7 +16,7 @@ from pathlib import Path
 from mlavl_cli.errors import DataError, FeatureError
 from mlavl_cli.features.routine import RoutineFeatures
 from mlavl_cli.features.store import SUFFIX, read_features
-from mlavl_cli.files import Input
+from mlavl_cli.inputs import Input
 from mlavl_cli.training.data.dataset import Dataset, Routine, routine
 
 SPLITS = ("train", "val", "test")

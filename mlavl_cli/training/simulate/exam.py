@@ -14,7 +14,7 @@ import numpy as np
 from mlavl_cli.errors import DataError
 from mlavl_cli.features.audio import AudioBackbone
 from mlavl_cli.features.routine import RoutineFeatures
-from mlavl_cli.files import Input
+from mlavl_cli.inputs import Input
 from mlavl_cli.media.container import Media
 from mlavl_cli.media.sound import SAMPLE_RATE_HZ, SoundReader
 from mlavl_cli.scores.scorer import Scorer
