@@ -145,7 +145,9 @@ def test_sound_is_heard_when_ffmpeg_says(corpus):
         edge = 800  # where one resampler rings and the other doesn't
         lag, off = aligned(ours[edge:-edge], theirs[edge:-edge])
         compared += 1
-        begins = [int(np.argmax(np.abs(one) > 0.1)) for one in (ours, theirs)]  # tones look alike every two milliseconds
+        begins = [
+            int(np.argmax(np.abs(one) > 0.1)) for one in (ours, theirs)
+        ]  # tones look alike every two milliseconds
         if off > 1e-4 or (abs(lag) > 16 and theirs.any()) or abs(begins[0] - begins[1]) > 32:  # 1 ms, -40 dB
             wrong.append(f"{name}: {1000 * lag / SAMPLE_RATE_HZ:.2f} ms, {10 * np.log10(off + 1e-12):.0f} dB")
     print(f"\n{compared} files compared with aresample=async=1", *wrong, sep="\n")

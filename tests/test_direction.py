@@ -9,7 +9,9 @@ PACKAGE = Path(mlavl_cli.__file__).parent
 GROUND = ["errors", "files", "inputs", "bundle", "device"]
 RANK = {"media": 1, "features": 2, "head": 2, "scores": 3, "training": 4, "cli": 5}
 ORDER = {
-    "media": ["clock", "container", "decode", "picture", "sound", "clips", "encode", "sample"],
+    "media": (
+        "clock container mono crop picture orientation streams decode sound_clock sound clips encode sample"
+    ).split(),
     "features": (
         "routine rows hub prompts visual audio text background lanes extract store extractor cluster measure"
     ).split(),
