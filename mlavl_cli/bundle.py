@@ -1,17 +1,21 @@
 """Weight bundles: a folder with `bundle.json`, backbones (or their hub ids) and one head a target. No torch here."""
 
 import json
+import re
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from mlavl_cli.errors import WeightsError
+from mlavl_cli.errors import WeightsError, one_line
 from mlavl_cli.files import atomic_write, sha256
+from mlavl_cli.untrusted import plain_name
 
 BUNDLE_VERSION = 1
 MANIFEST = "bundle.json"
 MANIFEST_MAX_BYTES = 4 << 20
 WEIGHTS_SUFFIXES = (".pth", ".pt", ".safetensors", ".bin", ".ckpt")
+_MODEL_SUFFIXES = frozenset({".json", ".safetensors", ".bin", ".pth", ".pt"})
+_HUB_NAME = re.compile(r"(?!.*\.\.)[A-Za-z0-9_][\w.-]{0,200}", re.ASCII)
 _PACKAGE = Path(__file__).resolve().parent
 WEIGHTS_FOLDERS = (_PACKAGE / "weights", _PACKAGE.parent / "weights")  # installed wheel, source checkout
 
@@ -27,12 +31,12 @@ class BackboneSpec:
     source: str
     revision: str | None = None
     options: dict[str, Any] = field(default_factory=dict)
-    local: bool = False  # a path, whether it is there or not
+    local: bool | None = None  # a path, whether it is there or not; None: if it is there
 
     @property
     def folder(self) -> Path | None:
         path = Path(self.source)
-        return path if self.local or _there(path) else None
+        return path if self.local or (self.local is None and _there(path)) else None
 
     def identity(self) -> dict[str, Any]:
         """What features made with this backbone depend on: hub id and revision, or the content of local files."""
@@ -41,8 +45,8 @@ class BackboneSpec:
             return {"id": self.source, "revision": self.revision or "main", **options}
         if not _there(self.folder):
             raise WeightsError("the backbone is missing", path=self.folder, hint="Is the bundle whole?")
-        files = [self.folder] if self.folder.is_file() else sorted(p for p in self.folder.iterdir() if p.is_file())
-        hashes = {p.name: sha256(p) for p in files if p.suffix in {".json", ".safetensors", ".bin", ".pth", ".pt"}}
+        files = [self.folder] if self.folder.is_file() else model_files(self.folder)
+        hashes = {p.name: sha256(p) for p in files}
         return {"id": self.folder.name, "sha256": hashes, **options}
 
 
@@ -64,6 +68,24 @@ class Bundle:
     consistency: dict[str, Any] | None = None  # measured AUCs; None: nobody checked (spec: section 14)
     domain: Path | None = None  # the training set's features, by which other kinds of video are told
     files: dict[str, str] = field(default_factory=dict)  # relative path -> sha256
+
+
+def model_files(folder: Path) -> list[Path]:
+    """The files of a saved model that anything is loaded from, sorted by name.
+
+    Raises:
+        WeightsError: an index of parts names a file that isn't one of them.
+    """
+    files = sorted(p for p in folder.iterdir() if p.suffix in _MODEL_SUFFIXES and p.is_file())
+    names = {path.name for path in files}
+    for index in (path for path in files if path.name.endswith(".index.json")):
+        try:
+            parts = set(json.loads(index.read_text("utf-8"))["weight_map"].values())
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise WeightsError("isn't an index of a model's parts", path=index) from error
+        if not parts <= names:
+            raise WeightsError(f"names {min(map(str, parts - names))!r}, which isn't in its folder", path=index)
+    return files
 
 
 def parse_backbone(text: str) -> BackboneSpec:
@@ -121,6 +143,8 @@ def read_bundle(folder: Path) -> Bundle:
     """
     manifest = folder / MANIFEST
     try:
+        if manifest.is_symlink():
+            raise WeightsError("is a link; a bundle holds its own files", path=manifest)
         if manifest.stat().st_size > MANIFEST_MAX_BYTES:
             raise WeightsError("far too large for a bundle's description", path=manifest)
         data = json.loads(manifest.read_text(encoding="utf-8"))
@@ -129,15 +153,15 @@ def read_bundle(folder: Path) -> Bundle:
             raise WeightsError(f"bundle version {data['version']!r}", path=manifest, hint=hint)
         return Bundle(
             folder=folder,
-            name=_typed(data, "name", str),
-            sport=_typed(data, "sport", str),
-            trained_on=_typed(data, "trained_on", str),
-            licence=_typed(data, "licence", str),
+            **{key: one_line(_typed(data, key, str)) for key in ("name", "sport", "trained_on", "licence")},
             clip_frames=_typed(data, "clip_frames", int),
             visual=_backbone(folder, data["visual"]),
             audio=_backbone(folder, data["audio"]),
             text=_backbone(folder, data["text"]) if data.get("text") else None,
-            heads={str(target): _inside(folder, name) for target, name in data.get("heads", {}).items()},
+            heads={
+                plain_name(target, "a target", WeightsError): _inside(folder, name)
+                for target, name in data.get("heads", {}).items()
+            },
             metrics=dict(data.get("metrics") or {}),
             consistency=_measured(data.get("consistency")),
             domain=_inside(folder, _typed(data, "domain", str)) if data.get("domain") else None,
@@ -201,8 +225,22 @@ def verify_bundle(bundle: Bundle) -> list[str]:
 
 
 def _backbone(folder: Path, data: dict[str, Any]) -> BackboneSpec:
-    source = str(_inside(folder, data["folder"])) if "folder" in data else _typed(data, "id", str)
-    return BackboneSpec(source, data.get("revision"), dict(data.get("options") or {}), local="folder" in data)
+    options, revision = dict(data.get("options") or {}), data.get("revision")
+    if not (revision is None or (isinstance(revision, str) and _HUB_NAME.fullmatch(revision))):
+        raise WeightsError(f"names the revision {revision!r:.60}, which is none", path=folder / MANIFEST)
+    if "folder" not in data:
+        source = _typed(data, "id", str)
+        if not all(_HUB_NAME.fullmatch(part) for part in source.split("/", 1)):
+            cause = f"names {source!r:.60}, which is no id of a hub"
+            raise WeightsError(
+                cause, path=folder / MANIFEST, hint="A local backbone lies in a subfolder of the bundle."
+            )
+        return BackboneSpec(source, revision, options, local=False)
+    source = _inside(folder, data["folder"])
+    for path in (source, *source.rglob("*")) if source.is_dir() else (source,):
+        if path.is_symlink():
+            raise WeightsError("is a link; a bundle holds its own files", path=path)
+    return BackboneSpec(str(source), revision, options, local=True)
 
 
 def _inside(folder: Path, name: str) -> Path:

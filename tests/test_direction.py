@@ -6,11 +6,11 @@ from pathlib import Path
 import mlavl_cli
 
 PACKAGE = Path(mlavl_cli.__file__).parent
-GROUND = ["errors", "files", "inputs", "bundle", "device"]
+GROUND = ["errors", "files", "inputs", "untrusted", "bundle", "device"]
 RANK = {"media": 1, "features": 2, "head": 2, "scores": 3, "training": 4, "cli": 5}
 ORDER = {
     "media": (
-        "clock container mono crop picture orientation streams decode sound_clock sound clips encode sample"
+        "boxes clock container mono crop picture orientation streams decode sound_clock sound clips encode sample"
     ).split(),
     "features": (
         "routine rows hub prompts visual audio text background lanes extract store extractor cluster measure"

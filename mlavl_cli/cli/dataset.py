@@ -1,5 +1,6 @@
 """Options that name a dataset, for train and evaluate."""
 
+import math
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -7,6 +8,7 @@ from typing import Annotated
 import typer
 
 from mlavl_cli.errors import UsageError
+from mlavl_cli.untrusted import plain_name
 
 
 class Kind(StrEnum):
@@ -56,9 +58,9 @@ def parse_ranges(texts: list[str] | None) -> dict[str, tuple[float, float]]:
             low, high = map(float, bounds.split(":"))
         except ValueError as error:
             raise UsageError(f"--range {text} isn't like TES=0:130") from error
-        if not low < high:
-            raise UsageError(f"--range {text} is empty")
-        ranges[target] = (low, high)
+        if not (low < high and math.isfinite(high - low)):
+            raise UsageError(f"--range {text} is no range", hint="From a number to a larger one, like TES=0:130.")
+        ranges[plain_name(target, "a target", UsageError)] = (low, high)
     return ranges
 
 

@@ -3,9 +3,10 @@
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
-from mlavl_cli.bundle import WEIGHTS_SUFFIXES, BackboneSpec
+from mlavl_cli.bundle import WEIGHTS_SUFFIXES, BackboneSpec, model_files
 from mlavl_cli.errors import WeightsError
 
 _MOST_LAYERS = 256
@@ -20,6 +21,13 @@ def load_pretrained(load: Callable[..., Any], spec: BackboneSpec, **options: Any
     """
     if spec.folder is None:
         options["revision"] = spec.revision
+        if Path(spec.source).exists():  # which the library would read instead
+            hint = "Run in another folder, or rename it."
+            raise WeightsError(
+                "is the id of a hub, and a file or folder here is called so", path=spec.source, hint=hint
+            )
+    elif spec.folder.is_dir():
+        model_files(spec.folder)
     with _quiet():
         try:
             return load(spec.source, trust_remote_code=False, **options)

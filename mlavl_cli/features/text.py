@@ -58,8 +58,10 @@ def load_openai_tensors(model, path: Path) -> None:
     """
     import torch
 
+    from mlavl_cli.untrusted import read_torch
+
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = read_torch(path)
     except FileNotFoundError as error:
         raise WeightsError("no such file", path=path) from error
     except Exception as error:  # torch raises many kinds for a file that isn't its own

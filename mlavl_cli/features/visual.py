@@ -17,6 +17,7 @@ from mlavl_cli.errors import DeviceError, WeightsError
 from mlavl_cli.features.hub import load_model, load_pretrained, unfit
 from mlavl_cli.media.clips import FRAMES_PER_CLIP
 from mlavl_cli.media.picture import PictureSpec
+from mlavl_cli.untrusted import read_torch
 
 TORCHVISION = "torchvision/"  # ids like torchvision/swin3d_b
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -211,7 +212,7 @@ def load_swin_tensors(model: nn.Module, path: Path) -> None:
 
         read = load_file
     else:
-        read = lambda file: torch.load(file, map_location="cpu", weights_only=True)  # noqa: E731
+        read = read_torch
     try:
         state = read(path)
     except Exception as error:  # torch and safetensors raise many kinds for a file that isn't theirs

@@ -9,6 +9,7 @@ import torch
 from mlavl_cli.errors import WeightsError
 from mlavl_cli.head.dims import HeadDims
 from mlavl_cli.head.mlavl import MLAVL
+from mlavl_cli.untrusted import read_npy, read_torch
 
 _RENAMES = (
     (r"(proj_visual|proj_audio|proj_text)\.(\d\..+)", r"\1.layers.\2"),
@@ -70,9 +71,9 @@ def read_text_features(path: Path) -> torch.Tensor:
         with path.open("rb") as file:
             plain = file.read(6) == np.lib.format.MAGIC_PREFIX
         if plain:
-            features = torch.from_numpy(np.load(path, allow_pickle=False))
+            features = torch.from_numpy(read_npy(path))
         else:
-            features = torch.load(path, map_location="cpu", weights_only=True)
+            features = read_torch(path)
     except FileNotFoundError as error:
         raise WeightsError("no such file", path=path) from error
     except Exception as error:  # torch raises many kinds for a file that isn't its own
@@ -87,7 +88,7 @@ def read_text_features(path: Path) -> torch.Tensor:
 
 def _read_state(path: Path) -> dict[str, torch.Tensor]:
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = read_torch(path)
     except FileNotFoundError as error:
         raise WeightsError("no such file", path=path) from error
     except Exception as error:

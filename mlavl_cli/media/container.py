@@ -1,5 +1,6 @@
 """A media file that is open, and the packets of its streams, on one clock."""
 
+import os
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
@@ -10,6 +11,7 @@ from av.format import Flags
 from av.stream import Discard
 
 from mlavl_cli.errors import MediaError
+from mlavl_cli.media.boxes import claimed_samples
 from mlavl_cli.media.clock import CommonClock, Indexed
 
 # A media file must never make us read another file or a network address: only self-contained formats, only files.
@@ -21,7 +23,12 @@ _OPEN_OPTIONS = {
     "protocol_whitelist": "file",
     "format_whitelist": _FORMATS,
     "merge_pmt_versions": "1",  # a broadcast whose programme moves to other PIDs stays one stream
+    "max_streams": "100",
 }
+# What no real file does, and what would take memory or time without end.
+_MOST_EXPANSION, _EXPANSION_BYTES = 4, 16 << 20  # packets may hold so many times the file, and so much more
+_MOST_SAMPLES = 1_000_000  # that a table may claim however small the file is: it may have been cut off
+MOST_PIXELS = round(float(os.environ.get("MLAVL_MAX_MEGAPIXELS") or 64) * 1_000_000)
 _BY_SUFFIX = {".mjpg": "mjpeg", ".mjpeg": "mjpeg"}  # what FFmpeg takes for a series of stills by its content
 _SMALL_BYTES = 1 << 20
 _PROGRAMME_BYTES = 1 << 16  # behind the last packet of a broadcast, that may be another programme
@@ -54,6 +61,9 @@ class Media:
             size = path.stat().st_size
             if size == 0:
                 raise MediaError("the file is empty", path=path, hint=hint)
+            if claimed_samples(path) > max(size, _MOST_SAMPLES):
+                cause = "claims more samples than it has bytes"
+                raise MediaError(cause, path=path, hint="The file is damaged, or made to do harm.")
             self.container = _opened(path)
         except PermissionError as error:
             raise MediaError("no permission to read it", path=path, hint="Check the file's permissions.") from error
@@ -107,8 +117,11 @@ class Media:
             av.FFmpegError: behind the last packet that could be read.
             MediaError: the stream is encrypted.
         """
-        first = True
+        first, total, most = True, 0, _MOST_EXPANSION * self._size + _EXPANSION_BYTES
         for packet in self._packets(stream):
+            total += packet.size
+            if total > most:
+                raise self._expands()
             if first and (packet.has_sidedata("encryption_info") or _tag(stream) in _PROTECTED_TAGS):
                 hint = "Give a copy without copy protection."
                 raise MediaError(f"is encrypted (its {stream.type})", path=self.path, hint=hint)
@@ -124,6 +137,10 @@ class Media:
         yield from packets
         if error:
             raise error
+
+    def _expands(self) -> MediaError:
+        cause = f"its packets hold more than {_MOST_EXPANSION} times what is in the file"
+        return MediaError(cause, path=self.path, hint="The file is damaged, or made to do harm.")
 
     @property
     def _timed(self) -> list[av.stream.Stream]:
@@ -143,9 +160,13 @@ class Media:
     def _read(self, streams: list[av.stream.Stream]) -> dict[int, tuple[list[av.Packet], av.FFmpegError | None]]:
         packets: dict[int, list[av.Packet]] = {stream.index: [] for stream in streams}
         failed = None
+        total = 0
         try:
             for index, packet in self._demuxed(streams):
                 packets[index].append(packet)
+                total += packet.size
+                if total > _MOST_EXPANSION * self._size + _EXPANSION_BYTES:
+                    raise self._expands()
         except av.FFmpegError as error:
             failed = error
         return {index: (found, failed) for index, found in packets.items()}
@@ -190,7 +211,12 @@ class Media:
 def _opened(path: Path, **options: str) -> InputContainer:
     # The prefix keeps a name like "concat:b.mp4" from being read as a protocol.
     format_name = _BY_SUFFIX.get(path.suffix.lower())
-    return av.open(f"file:{path}", format=format_name, options=_OPEN_OPTIONS | options, metadata_errors="replace")
+    options |= _OPEN_OPTIONS | {"max_pixels": str(MOST_PIXELS)}
+    container = av.open(f"file:{path}", format=format_name, options=options, metadata_errors="replace")
+    for stream in container.streams.video:
+        if decodable(stream):
+            stream.codec_context.options = {"max_pixels": str(MOST_PIXELS)}
+    return container
 
 
 def _timed(container: InputContainer) -> list[av.stream.Stream]:

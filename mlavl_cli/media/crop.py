@@ -12,9 +12,9 @@ from typing import BinaryIO
 
 import av
 
+from mlavl_cli.media.boxes import MOST_BOXES, Span, inside
 from mlavl_cli.media.container import Media
 
-_MOST_BOXES = 100_000  # of a file; a broken one may hold more, of no size
 _VISUAL_ENTRY_BYTES = 86  # of a sample description, before the boxes in it
 _EBML_HEAD_BYTES = 12
 
@@ -53,53 +53,24 @@ def container_crop(media: Media, stream: av.VideoStream) -> Crop:
     return found if found and found.fits(*size) else WHOLE
 
 
-# --- mp4, mov: boxes of (size, type, content) ------------------------------------------------------------------------
-
-_Span = tuple[int, int]  # where the content begins and ends
-
-
-def _boxes(file: BinaryIO, span: _Span) -> Iterator[tuple[bytes, _Span]]:
-    at, end = span
-    for _ in range(_MOST_BOXES):
-        if at + 8 > end:
-            return
-        file.seek(at)
-        size, kind = struct.unpack(">I4s", file.read(8))
-        begin = at + 8
-        if size == 1:
-            (size,) = struct.unpack(">Q", file.read(8))
-            begin += 8
-        at = end if size == 0 else at + size
-        if size and at < begin:
-            return
-        yield kind, (begin, min(at, end))
-
-
-def _inside(file: BinaryIO, span: _Span, *path: bytes) -> Iterator[_Span]:
-    """The spans of all boxes at this path of types."""
-    for kind, content in _boxes(file, span):
-        if kind == path[0]:
-            if len(path) == 1:
-                yield content
-            else:
-                yield from _inside(file, content, *path[1:])
+# --- mp4, mov --------------------------------------------------------------------------------------------------------
 
 
 def _of_mov(path: Path, track_id: int, width: int, height: int) -> Crop | None:
     with path.open("rb") as file:
-        for track in _inside(file, (0, path.stat().st_size), b"moov", b"trak"):
+        for track in inside(file, (0, path.stat().st_size), b"moov", b"trak"):
             if _track_id(file, track) != track_id:
                 continue
-            for begin, end in _inside(file, track, b"mdia", b"minf", b"stbl", b"stsd"):
+            for begin, end in inside(file, track, b"mdia", b"minf", b"stbl", b"stsd"):
                 entry = (begin + 8 + _VISUAL_ENTRY_BYTES, end)  # behind version, flags and count
-                for at, _ in _inside(file, entry, b"clap"):
+                for at, _ in inside(file, entry, b"clap"):
                     file.seek(at)
                     return _aperture(struct.unpack(">8i", file.read(32)), width, height)
     return None
 
 
-def _track_id(file: BinaryIO, track: _Span) -> int | None:
-    for at, _ in _inside(file, track, b"tkhd"):
+def _track_id(file: BinaryIO, track: Span) -> int | None:
+    for at, _ in inside(file, track, b"tkhd"):
         file.seek(at)
         wide = file.read(1) == b"\x01"  # version 1: times of 64 bits
         file.seek(at + 4 + (16 if wide else 8))
@@ -121,9 +92,9 @@ _TYPE, _VIDEO = 0x83, 0xE0
 _SIDES = (0x54CC, 0x54BB, 0x54DD, 0x54AA)  # left, top, right, bottom
 
 
-def _elements(file: BinaryIO, span: _Span) -> Iterator[tuple[int, _Span]]:
+def _elements(file: BinaryIO, span: Span) -> Iterator[tuple[int, Span]]:
     at, end = span
-    for _ in range(_MOST_BOXES):
+    for _ in range(MOST_BOXES):
         if at >= end:
             return
         file.seek(at)
@@ -145,7 +116,7 @@ def _length(first: bytes, most: int) -> int:
     return zeros + 1
 
 
-def _number(file: BinaryIO, span: _Span) -> int:
+def _number(file: BinaryIO, span: Span) -> int:
     file.seek(span[0])
     return int.from_bytes(file.read(min(span[1] - span[0], 8)))
 

@@ -6,12 +6,13 @@ Times are seconds on the file's own clock, from presentation timestamps; 0 is wh
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from fractions import Fraction
 
 import av
 
 from mlavl_cli.errors import MediaError
 from mlavl_cli.media.clock import Repairs, picture_times
-from mlavl_cli.media.container import Media, decodable
+from mlavl_cli.media.container import MOST_PIXELS, Media, decodable
 from mlavl_cli.media.crop import container_crop
 from mlavl_cli.media.orientation import orientation
 from mlavl_cli.media.picture import high_dynamic_range
@@ -23,10 +24,14 @@ _FPS_OFF = 0.01  # a stated rate that differs by more from the frames that were 
 # Formats without times of any kind; and those that only know in which order frames are decoded.
 _TIMELESS = frozenset("h264 hevc m4v mpegvideo mjpeg obu".split())
 _DECODING_ORDER_ONLY = frozenset({"avi"})
+_LONGEST_S = 1e9  # longer than anything that was ever filmed
 _MOST_REORDERED = 64  # frames that are decoded before they are shown; no codec has more
 # Handing frames from thread to thread takes time of its own: small ones are decoded sooner by one thread, and up to
 # 720p one takes the least from all cores together.
 _SMALL_PX, _MEDIUM_PX = 640 * 360, 1280 * 720
+_HUGE_PX = 40_000_000  # beyond 8K each thread's pictures would take gigabytes
+_MOST_ASPECT = 8.0  # of pixels; anamorphic ones are twice as wide as high at the most
+_FRUITLESS = 5_000  # packets in a row that give no picture: the file is given up
 _EARLY_END_S = 0.5  # a file may end this much before its stated duration without a warning
 
 
@@ -77,14 +82,24 @@ class VideoReader:
         choice = choose_picture(media, stream)
         self.stream = choice.stream
         self.warnings = [choice.note] if choice.note else []
-        few = self.stream.width * self.stream.height <= (_SMALL_PX if spare_cores else _MEDIUM_PX)
-        self.stream.thread_type = "NONE" if few else "AUTO"
+        self._refuse_too_large()
+        pixels = self.stream.width * self.stream.height
+        alone = pixels <= (_SMALL_PX if spare_cores else _MEDIUM_PX) or pixels > _HUGE_PX
+        self.stream.thread_type = "NONE" if alone else "AUTO"
         self.quarter_turns, self.mirrored = 0, False
-        self.pixel_aspect = float(self.stream.sample_aspect_ratio or 1)
+        self.pixel_aspect = self._usual(self.stream.sample_aspect_ratio)
         self.crop = container_crop(media, self.stream)
         self._declared_s = self._declared_duration_s()
         self._packets, self._broke_off = 0, False
         self.info = self._describe()
+
+    def _refuse_too_large(self) -> None:
+        width, height, kind = self.stream.width, self.stream.height, self.stream.codec_context.format
+        wide = max(1.0, kind.padded_bits_per_pixel / 24) if kind else 1.0  # 16-bit pictures take more
+        if width * height * wide > MOST_PIXELS:
+            cause = f"has pictures of {width} x {height}, more than {MOST_PIXELS / 1e6:g} megapixels"
+            hint = "If it is no mistake, set MLAVL_MAX_MEGAPIXELS to more."
+            raise MediaError(cause, path=self.path, hint=hint)
 
     def _describe(self) -> VideoInfo:
         crop, sounds = self.crop, self._media.container.streams.audio
@@ -112,8 +127,9 @@ class VideoReader:
             return float(stream.duration * stream.time_base)
         try:  # Matroska tells each track's duration in a tag, as 00:01:02.345000000
             hours, minutes, seconds = stream.metadata["DURATION"].split(":")
-            return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
-        except (KeyError, ValueError):
+            total_s = int(hours) * 3600 + int(minutes) * 60 + float(seconds)
+            return total_s if 0 < total_s < _LONGEST_S else None
+        except (KeyError, ValueError, OverflowError):
             whole = self._media.container.duration
             alone = len(self._media.container.streams) == 1
             return whole / av.time_base if whole and alone else None
@@ -166,7 +182,7 @@ class VideoReader:
 
     def _pictures(self, decoded: "deque[int | None]") -> Iterator[av.VideoFrame]:
         """Decoded pictures; the decoding times of their packets are appended to `decoded`."""
-        damaged = 0
+        damaged = fruitless = 0
         packets = self._media.packets(self.stream)
         while True:
             try:
@@ -175,6 +191,11 @@ class VideoReader:
                 break
             except av.FFmpegError as error:
                 self.warnings.append(f"reading stopped early ({error.strerror})")
+                self._broke_off = True
+                break
+            fruitless += 1
+            if fruitless > _FRUITLESS:
+                self.warnings.append(f"reading stopped early ({_FRUITLESS} packets in a row hold no picture)")
                 self._broke_off = True
                 break
             if packet.size:
@@ -189,6 +210,7 @@ class VideoReader:
                 if packet.size:
                     decoded.pop()
                 continue
+            fruitless = 0 if pictures else fruitless
             damaged += sum(picture.is_corrupt for picture in pictures)
             yield from pictures
         if damaged:
@@ -206,7 +228,15 @@ class VideoReader:
     def _follow_aspect(self, picture: av.VideoFrame) -> None:
         """Broadcasts change between 4:3 and 16:9 in the middle, with a key frame."""
         if picture.key_frame and (aspect := self.stream.codec_context.sample_aspect_ratio) != self._codec_aspect:
-            self._codec_aspect, self.pixel_aspect = aspect, float(aspect or 1)
+            self._codec_aspect, self.pixel_aspect = aspect, self._usual(aspect)
+
+    def _usual(self, aspect: Fraction | None) -> float:
+        """A pixel's width by its height; square where a file claims what no picture has."""
+        ratio = float(aspect or 1)
+        if 1 / _MOST_ASPECT <= ratio <= _MOST_ASPECT:
+            return ratio
+        self.warnings.append(f"its pixels claim to be {ratio:.3g} times as wide as high: taken as square")
+        return 1.0
 
     def _lasts_s(self, picture: av.VideoFrame, interval_s: float) -> float:
         """How long the last picture is shown, as its packet says, unless that is a single tick."""

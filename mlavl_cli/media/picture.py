@@ -9,7 +9,7 @@ from av.video.reformatter import ColorPrimaries, ColorTrc, Interpolation, VideoR
 from mlavl_cli.errors import MediaError
 from mlavl_cli.media.crop import WHOLE, Crop
 
-_LARGEST_PX = 4096
+_LARGEST_PX = 2048
 _HDR = {int(ColorTrc.SMPTE2084): "PQ", int(ColorTrc.ARIB_STD_B67): "HLG"}
 
 

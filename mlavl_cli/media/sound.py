@@ -78,14 +78,14 @@ class SoundReader:
 
     def _timed_chunks(self) -> Iterator[tuple[int, np.ndarray]]:
         """(sample number, samples) of each stretch of sound, as decoded and resampled."""
-        stretch = None
+        stretch, resamplers = None, {}
         for placed in self._clock.place(self._stamped()):
             if stretch is None or not stretch.goes_on(placed):
                 position = round(placed.time_s * SAMPLE_RATE_HZ)
                 if stretch is not None:
                     yield from stretch.rest()
                     position = stretch.position if placed.contiguous else position
-                stretch = _Stretch(placed, position)
+                stretch = _Stretch(placed, position, resamplers)
                 yield stretch.position, _NOTHING  # how far the sound has come: after a gap, far enough for most
             yield from stretch.add(placed.frame)
         if stretch is not None:
@@ -126,11 +126,15 @@ class _Stretch:
     Frames hold some hundredths of a second. They are gathered first: most of a short frame's cost is not its samples'.
     """
 
-    def __init__(self, first: Placed, position: int):
+    def __init__(self, first: Placed, position: int, resamplers: dict[float, soxr.ResampleStream]):
         self._kind, self.position = _kind(first), position  # of the next sample
         rate_hz = first.frame.sample_rate
         self._gathered, self._enough = av.AudioFifo(), max(round(_GATHER_S * rate_hz), 1)
-        self._resampler = soxr.ResampleStream(rate_hz / first.stretch, SAMPLE_RATE_HZ, 1)
+        rate = rate_hz / first.stretch
+        if rate not in resamplers:  # designing one takes as long as a second of sound, and a file may have many gaps
+            resamplers[rate] = soxr.ResampleStream(rate, SAMPLE_RATE_HZ, 1)
+        self._resampler = resamplers[rate]
+        self._resampler.clear()
 
     def goes_on(self, placed: Placed) -> bool:
         """Whether a frame belongs to it."""

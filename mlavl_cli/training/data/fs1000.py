@@ -10,6 +10,7 @@ from pathlib import Path
 from mlavl_cli.errors import DataError
 from mlavl_cli.training.data.dataset import Dataset, Routine, read_rows, routine
 from mlavl_cli.training.data.unpickle import read_array
+from mlavl_cli.untrusted import plain_name
 
 TARGETS = ("TES", "PCS", "SS", "TR", "PE", "CO", "IN")
 RANGES = {"TES": (0.0, 130.0), "PCS": (0.0, 60.0)} | dict.fromkeys(TARGETS[2:], (0.0, 10.0))
@@ -39,7 +40,7 @@ def _read_split(root: Path, name: str) -> list[Routine]:
             raise DataError(f"{id} has factor {factor}", path=root / name)
         scores = dict(zip(TARGETS, values, strict=True))
         scores["PCS"] /= factor
-        path = root / "output_feature_fs1000_new" / f"{id}.npy"
+        path = root / "output_feature_fs1000_new" / f"{plain_name(id, 'a routine')}.npy"
         visual = read_array(path)
         visual = visual.mean(axis=1) if visual.ndim == 3 else visual
         audio = read_array(root / "ast_feature_fs1000_new" / f"{id}.npy")

@@ -12,6 +12,7 @@ from typing import Any
 from mlavl_cli.errors import DataError
 from mlavl_cli.training.data.dataset import Dataset, Routine, routine
 from mlavl_cli.training.data.unpickle import read_array, read_pickle
+from mlavl_cli.untrusted import plain_name
 
 # The visual-only methods of the paper's table 4: SRCC of the method as it is, and with MAG2.
 TABLE_4 = {
@@ -45,7 +46,7 @@ def _read_split(root: Path, split: str, annotations: dict[Any, Any]) -> list[Rou
         key = tuple(key)
         if key not in annotations:
             raise DataError(f"names {key}, which has no annotation", path=found[0])
-        event, id = (str(part) for part in key)
+        event, id = (plain_name(str(part), "an event or a routine") for part in key)
         paths = [root / f"{id}.npy", root / f"{event}_{id}.npy", root / event / f"{id}.npy"]
         path = next((path for path in paths if path.exists()), paths[0])
         name = f"{event}/{id}"

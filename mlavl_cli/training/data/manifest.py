@@ -18,6 +18,7 @@ from mlavl_cli.features.routine import RoutineFeatures
 from mlavl_cli.features.store import SUFFIX, read_features
 from mlavl_cli.inputs import Input
 from mlavl_cli.training.data.dataset import Dataset, Routine, routine
+from mlavl_cli.untrusted import plain_name
 
 SPLITS = ("train", "val", "test")
 # Ranges of targets by their usual names; others end at their highest training score unless the user says.
@@ -46,6 +47,8 @@ def load_manifest(
     """
     rows = _read_csv(path)
     targets = [name for name in rows[0] if name not in ("path", "split", "id")]
+    for target in targets:
+        plain_name(target, "a target")
     if not targets:
         raise DataError("has no column with scores", path=path, hint="Add one column a target, like TES.")
     splits: dict[str, list[Routine]] = {split: [] for split in SPLITS}

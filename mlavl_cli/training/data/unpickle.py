@@ -7,13 +7,13 @@ by numpy's unpickling but here, from their bytes, shape and a plain dtype.
 import io
 import math
 import pickle
-import pickletools
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mlavl_cli.errors import DataError
+from mlavl_cli.untrusted import check_pickle, read_npy
 
 _KINDS = "biufcSUO"  # numbers, strings, and objects, which are plain data again
 
@@ -106,10 +106,7 @@ def _finished(value: Any) -> Any:
 def _load(file: io.BytesIO, size: int) -> Any:
     """What a pickle of `size` bytes holds, from where the file stands."""
     start = file.tell()
-    for opcode, argument, _ in pickletools.genops(file):
-        # The reader makes room for the highest number, whatever it is.
-        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(argument) > size:
-            raise pickle.UnpicklingError("it numbers its parts beyond its own length")
+    check_pickle(file, size)
     file.seek(start)
     return _finished(_Restricted(file, encoding="latin1").load())
 
@@ -130,7 +127,7 @@ def read_pickle(path: Path) -> Any:
         header = np.lib.format.read_array_header_1_0 if first else np.lib.format.read_array_header_2_0
         shape, _, dtype = header(file)
         if not dtype.hasobject:
-            return np.load(io.BytesIO(data), allow_pickle=False)
+            return read_npy(path)
         value = _load(file, len(data))
         return value.item() if shape == () else value
     except OSError as error:
@@ -148,7 +145,7 @@ def read_array(path: Path) -> np.ndarray:
         DataError: missing, or no plain array.
     """
     try:
-        return np.load(path, allow_pickle=False).astype(np.float32)
+        return read_npy(path).astype(np.float32)
     except FileNotFoundError as error:
         raise DataError("no such feature file", path=path) from error
     except Exception as error:  # numpy even calls Python's own parser on an old header

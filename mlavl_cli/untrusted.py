@@ -1,0 +1,195 @@
+"""What strangers' files may ask for: sizes are compared with the file before any memory is taken, names before a path.
+
+A pickle of a few hundred bytes can name the same part so often that walking it never ends, and a checkpoint can claim
+tensors of any size. Both are found by reading their instructions as text; nothing in them is run.
+"""
+
+import io
+import pickle
+import pickletools
+import zipfile
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+
+from mlavl_cli.errors import DataError, MlavlError
+
+if TYPE_CHECKING:
+    import torch
+
+_MOST_NAME_BYTES = 120
+_SHARED = 16  # a pickle that names each of its parts so often, on the average, is made to be endless
+_LEGACY_HEADS = 3  # pickles before the object in torch's old format: magic number, version, machine
+
+
+def plain_name(text: str, what: str, error: type[MlavlError] = DataError) -> str:
+    """`text`, once it is known that a file can be called so and that it leads nowhere else.
+
+    Args:
+        text: a target, an id, a column.
+        what: of what it is the name, for the message.
+        error: what is raised.
+    """
+    wrong = not text or text != text.strip() or text.startswith(".") or any(c in text for c in "/\\:")
+    if wrong or not text.isprintable() or len(text.encode("utf-8", "replace")) > _MOST_NAME_BYTES:
+        hint = "Names are printable, without / \\ : and without a dot in front."
+        raise error(f"{text[:60]!r} can't be the name of {what}", hint=hint)
+    return text
+
+
+# --- Pickles ---------------------------------------------------------------------------------------------------------
+
+
+class _Node:
+    """An object that a pickle would build."""
+
+    __slots__ = ("parts", "weight")
+
+    def __init__(self, parts: list["_Node"]):
+        self.parts, self.weight = parts, 0  # 0: not weighed yet; -1: being weighed
+
+
+_LEAF = _Node([])
+_FILLS = frozenset("APPEND APPENDS SETITEM SETITEMS ADDITEMS BUILD".split())
+_PUTS = frozenset("PUT BINPUT LONG_BINPUT".split())
+_GETS = frozenset("GET BINGET LONG_BINGET".split())
+
+
+def check_pickle(file: IO[bytes], size: int, largest: int | None = None) -> None:
+    """Follows a pickle's instructions from where the file stands, without building anything.
+
+    Args:
+        file: left behind the pickle.
+        size: of all the bytes it may come from.
+        largest: no whole number in it may be larger; None: any may.
+
+    Raises:
+        pickle.UnpicklingError: what it describes is far larger than itself, or numbers its parts beyond its length.
+    """
+    stack: list[Any] = []
+    marks: list[int] = []
+    memo: dict[int, _Node] = {}
+    whole = _Node([])  # the object, and what is built and thrown away on the way
+    for opcode, argument, _ in pickletools.genops(file):
+        name = opcode.name
+        if name in _PUTS or name == "MEMOIZE":
+            number = len(memo) if name == "MEMOIZE" else int(argument)
+            if number > size:  # the reader makes room for the highest number, whatever it is
+                raise pickle.UnpicklingError("it numbers its parts beyond its own length")
+            memo[number] = stack[-1]
+        elif name in _GETS:
+            stack.append(memo.get(int(argument), _LEAF))
+        elif name == "MARK":
+            marks.append(len(stack))
+        elif name == "DUP":
+            stack.append(stack[-1])
+        elif name == "POP":
+            if marks and marks[-1] == len(stack):
+                marks.pop()
+            else:
+                whole.parts.append(stack.pop())
+        else:
+            if (
+                largest is not None
+                and isinstance(argument, int)
+                and not isinstance(argument, bool)
+                and argument > largest
+            ):
+                raise pickle.UnpicklingError(f"it holds the number {argument}, more than it has bytes")
+            before = opcode.stack_before
+            if pickletools.markobject in before:
+                at = marks.pop()
+                taken = stack[at:]
+                del stack[at:]
+                count = before.index(pickletools.markobject)
+            else:
+                taken, count = [], len(before)
+            held = stack[len(stack) - count :]
+            del stack[len(stack) - count :]
+            if name in _FILLS and held:
+                held[0].parts.extend([*held[1:], *taken])
+                stack.append(held[0])
+            elif name == "STOP":
+                whole.parts.extend([*stack, *held])
+            elif opcode.stack_after:
+                stack.append(_Node([*held, *taken]) if before or name.startswith("EMPTY") else _LEAF)
+    if _weight(whole) > _SHARED * size:
+        raise pickle.UnpicklingError("it names the same parts again and again, without end")
+
+
+def _weight(node: _Node) -> int:
+    """How many objects it comes to when each is counted wherever it is named; without recursion."""
+    todo = [node]
+    while todo:
+        one = todo[-1]
+        if one.weight > 0:
+            todo.pop()
+            continue
+        if one.weight == 0:
+            one.weight = -1
+            for part in one.parts:
+                if part.weight == -1:
+                    raise pickle.UnpicklingError("a part of it holds itself")
+                if part.weight == 0:
+                    todo.append(part)
+            if todo[-1] is not one:
+                continue
+        one.weight = 1 + sum(part.weight for part in one.parts)
+        todo.pop()
+    return node.weight
+
+
+# --- Arrays and tensors ----------------------------------------------------------------------------------------------
+
+
+def read_npy(path: Path) -> np.ndarray:
+    """A plain `.npy`; its shape is compared with the file before memory is taken.
+
+    Raises:
+        OSError, ValueError: can't be read, or no plain array.
+    """
+    return np.array(np.load(path, mmap_mode="r", allow_pickle=False))
+
+
+def read_torch(path: Path) -> Any:
+    """What torch saved, on the CPU: tensors and plain values, none larger than the file.
+
+    Raises:
+        OSError: can't be read.
+        pickle.UnpicklingError: it would run code, is compressed, or claims more than the file holds.
+        Exception: torch raises many kinds for a file that isn't its own.
+    """
+    import torch
+
+    size = path.stat().st_size
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+            if (
+                any(one.compress_type != zipfile.ZIP_STORED for one in entries)
+                or sum(e.file_size for e in entries) > size
+            ):
+                raise pickle.UnpicklingError("it is compressed, which torch's own files are not")
+            for one in entries:
+                if one.filename.endswith("data.pkl"):
+                    check_pickle(io.BytesIO(archive.read(one)), one.file_size, largest=size)
+    else:
+        with path.open("rb") as file:
+            for number in range(_LEGACY_HEADS + 1):
+                check_pickle(file, size, largest=size if number == _LEGACY_HEADS else None)
+    found = torch.load(path, map_location="cpu", weights_only=True)
+    for tensor in _tensors(found):
+        held = 0 if tensor.is_meta else tensor.untyped_storage().nbytes()
+        if tensor.layout is not torch.strided or tensor.numel() * tensor.element_size() > held:
+            raise pickle.UnpicklingError(f"it holds a tensor of shape {tuple(tensor.shape)} without the numbers for it")
+    return found
+
+
+def _tensors(value: Any) -> "list[torch.Tensor]":
+    import torch
+
+    if isinstance(value, torch.Tensor):
+        return [value]
+    values = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+    return [tensor for one in values for tensor in _tensors(one)]
