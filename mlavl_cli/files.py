@@ -2,13 +2,17 @@
 
 import hashlib
 import os
+import platform
+import re
+import stat
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import IO
 
-from mlavl_cli.errors import MlavlError
+from mlavl_cli.errors import MlavlError, one_line
 
 
 def sha256(path: Path) -> str:
@@ -18,8 +22,16 @@ def sha256(path: Path) -> str:
 
 
 def csv_text(text: str) -> str:
-    """A csv cell that no spreadsheet takes for a formula: text that begins like one gets an apostrophe before it."""
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+    """A csv cell that no spreadsheet takes for a formula: what begins like one gets an apostrophe before it.
+
+    Spreadsheets of many countries separate cells by semicolons, so what follows one begins a cell there. Control
+    characters, which a terminal would obey, are shown as escapes.
+    """
+    return _FORMULA.sub(r"\1'\2", _CONTROL.sub(lambda found: one_line(found[0]), text))
+
+
+_FORMULA = re.compile(r"(^\s*|[;,|]\s*)([=+\-@])")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 @contextmanager
@@ -43,12 +55,13 @@ def atomic_write(path: Path, mode: str = "wb") -> Iterator[IO]:
             return
         path = Path(os.path.realpath(path))
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.", suffix=".part")
+        sweep_parts(path.parent)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.", suffix=_part_suffix())
         with os.fdopen(handle, mode, **text) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())  # noqa: PTH101 - mkstemp makes files private
+        os.chmod(temporary, _mode(path))  # noqa: PTH101 - mkstemp makes files private
         os.replace(temporary, path)  # noqa: PTH105
         temporary = None
     except OSError as error:
@@ -61,23 +74,60 @@ def atomic_write(path: Path, mode: str = "wb") -> Iterator[IO]:
 
 @contextmanager
 def one_at_a_time(path: Path) -> Iterator[None]:
-    """Waits until no other process is in here with the same file, which is made and stays; nothing where locks aren't.
+    """Waits until no other process is in here with the same file, which is made and stays.
 
-    Raises:
-        MlavlError: the file can't be made.
+    Where no lock can be had (a file system without them, another user's file, a link in its place) nobody waits: what
+    is done in here must be right without it, and is at worst done again.
     """
     try:
         import fcntl
-    except ImportError:  # Windows
+
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+    except (ImportError, OSError):
         yield
         return
     try:
-        file = path.open("w")
-    except OSError as error:
-        raise MlavlError(f"can't be written ({error.strerror})", path=path, hint="Choose another folder.") from error
-    with file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        with suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX)
         yield
+    finally:
+        os.close(handle)
+
+
+_PART = re.compile(r"\..*\.([0-9a-f]{8})-(\d+)\.part")
+_swept: set[Path] = set()
+
+
+def sweep_parts(folder: Path) -> None:
+    """Removes what killed writers of this machine left in a folder, once in the life of a process."""
+    if folder in _swept:
+        return
+    _swept.add(folder)
+    with suppress(OSError):
+        for path in folder.glob(".*.part"):
+            found = _PART.fullmatch(path.name)
+            if found and found[1] == _machine() and not _alive(int(found[2])) and not path.is_symlink():
+                path.unlink(missing_ok=True)
+
+
+def _part_suffix() -> str:
+    """Says who writes, so that it can be told when nobody does any more."""
+    return f".{_machine()}-{os.getpid()}.part"
+
+
+@cache
+def _machine() -> str:
+    return hashlib.sha256(platform.node().encode()).hexdigest()[:8]
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # another user's
+        return True
+    return True
 
 
 def _is_no_regular_file(path: Path) -> bool:
@@ -86,7 +136,11 @@ def _is_no_regular_file(path: Path) -> bool:
     return of_the_system or (path.exists() and not path.is_file())
 
 
-def _umask() -> int:
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask
+def _mode(path: Path) -> int:
+    """Permissions as a file that is there has them, or as a new one gets them."""
+    try:
+        return stat.S_IMODE(path.stat().st_mode)
+    except OSError:
+        mask = os.umask(0o077)
+        os.umask(mask)
+        return 0o666 & ~mask

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import signal
 import sys
 from typing import Annotated, Any
 
@@ -10,6 +11,7 @@ from typer.core import TyperGroup
 
 from mlavl_cli import __version__
 from mlavl_cli.cli import console, prompts, weights
+from mlavl_cli.cli.batch import StdoutError
 from mlavl_cli.cli.benchmark import benchmark
 from mlavl_cli.cli.compare import compare
 from mlavl_cli.cli.doctor import doctor
@@ -39,16 +41,25 @@ class MlavlGroup(TyperGroup):
             raise _wrong_usage(problem) from problem
         except (typer.Exit, typer.Abort, EOFError, BrokenPipeError):
             raise
+        except StdoutError as problem:
+            if isinstance(problem.__cause__, BrokenPipeError):
+                raise problem.__cause__ from None
+            raise self._said(problem.__cause__) from problem
         except MlavlError as problem:
             console.error(problem)
             raise typer.Exit(problem.exit_code) from problem
         except Exception as problem:
-            if isinstance(problem, OSError) and problem.errno in _FULL:
-                cause, what = f"can't be written ({problem.strerror})", problem.filename or "the results"
-                problem = MlavlError(cause, path=what, hint="Make room, or write elsewhere.")
-            console.error(problem)
-            _give_up_what_is_unwritten()
-            raise typer.Exit(1) from problem
+            raise self._said(problem) from problem
+
+    @staticmethod
+    def _said(problem: Exception) -> typer.Exit:
+        """One line for what nothing below has an answer to."""
+        if isinstance(problem, OSError) and problem.errno in _FULL:
+            cause, what = f"can't be written ({problem.strerror})", problem.filename or "the results"
+            problem = MlavlError(cause, path=what, hint="Make room, or write elsewhere.")
+        console.error(problem)
+        _give_up_what_is_unwritten()
+        return typer.Exit(1)
 
 
 def _give_up_what_is_unwritten() -> None:
@@ -103,7 +114,11 @@ app.add_typer(prompts.app, name="prompts")
 
 
 def main() -> None:
-    """The console script."""
+    """The console script. SIGTERM and SIGHUP end it as Ctrl-C does, unless it was told to ignore them (nohup)."""
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, signal.default_int_handler)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a name that no terminal can show must not end a run
             stream.reconfigure(errors="backslashreplace")

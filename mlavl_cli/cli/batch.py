@@ -80,6 +80,7 @@ def for_each(
     """Calls `work` on each good result and says what was wrong with the others, or with what became of it.
 
     Raises:
+        StdoutError: from `work`: no other result would fare better.
         typer.Exit: code 1, when at least one input failed.
     """
     for source, result in results if not (batch.failed and fail_fast) else ():
@@ -87,7 +88,7 @@ def for_each(
         if problem is None:
             try:
                 work(source, result)
-            except (OSError, typer.Exit):  # stdout is closed or full: no other file would fare better
+            except (StdoutError, typer.Exit):
                 raise
             except Exception as error:
                 problem = error
@@ -98,6 +99,19 @@ def for_each(
             break
     if batch.failed:
         raise typer.Exit(1)
+
+
+class StdoutError(Exception):
+    """Results can't be written where they belong; its cause is the OSError."""
+
+
+@contextmanager
+def writing_results() -> Iterator[None]:
+    """Tells what goes wrong with the results from what goes wrong with one input."""
+    try:
+        yield
+    except OSError as error:
+        raise StdoutError from error
 
 
 @contextmanager

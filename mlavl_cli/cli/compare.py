@@ -11,7 +11,7 @@ import typer
 from mlavl_cli.cli import console, options
 from mlavl_cli.cli.batch import results_only
 from mlavl_cli.cli.tables import Row, TableFormat, print_rows
-from mlavl_cli.errors import DataError, UsageError
+from mlavl_cli.errors import DataError, UsageError, one_line
 
 if TYPE_CHECKING:
     from mlavl_cli.scores.compare import Moment
@@ -68,11 +68,11 @@ def compare(
         print_rows([vars(moment) | {"change": moment.change} for moment in moments], form)
         return
     for name, take in zip("AB", takes, strict=True):
-        typer.echo(f"{name} {take['video']['path']}")
+        typer.echo(one_line(f"{name} {take['video']['path']}"))
     print_rows([{"": name, "A": a, "B": b, "B - A": b - a} for name, (a, b) in scores.items()], form)
     differing = sorted((m for m in moments if m.change is not None), key=lambda m: -abs(m.change))[:most]
     print_rows([_row(m) for m in sorted(differing, key=lambda m: m.start_s)], form, "Where they differ most (A's time)")
-    typer.echo(f"{takes[0]['weights']['name']}: {takes[0]['weights']['trained_on']}")
+    typer.echo(one_line(f"{takes[0]['weights']['name']}: {takes[0]['weights']['trained_on']}"))
 
 
 def _written(path: str) -> dict[str, Any] | None:
@@ -101,7 +101,7 @@ def _written(path: str) -> dict[str, Any] | None:
             raise ValueError
         if not all(isinstance(word, str) for word in words):
             raise TypeError
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         cause = "can't be read as the score of one video"
         raise DataError(cause, path=path, hint="Write it with: mlavl score VIDEO --format json.") from error
     return found

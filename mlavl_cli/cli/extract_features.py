@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from mlavl_cli.cli import console, options
-from mlavl_cli.cli.batch import Batch, for_each, results_only, tracked
+from mlavl_cli.cli.batch import Batch, for_each, results_only, tracked, writing_results
+from mlavl_cli.errors import one_line
 from mlavl_cli.inputs import Input
 
 
@@ -74,8 +75,8 @@ def extract_features(
                 console.warning(f"{source.path}: {text}")
         else:
             console.note(f"{source.path}: already there")
-        with progress.aside():
-            typer.echo(store.path(source), file=stdout)
+        with progress.aside(), writing_results():
+            typer.echo(one_line(str(store.path(source))), file=stdout)
 
     with results_only() as stdout, console.file_progress() as progress:
         outcomes = (
@@ -83,4 +84,4 @@ def extract_features(
             for group in batch.groups()
             for outcome in extractor.run(tracked(group, progress), progress.on_clips)
         )
-        for_each(batch, ((one.source, one.error or one) for one in outcomes), work, fail_fast)
+        for_each(batch, ((one.source, one.error or one.unkept or one) for one in outcomes), work, fail_fast)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 import typer
 
 from mlavl_cli.cli import console, options, plots
-from mlavl_cli.cli.batch import Batch, for_each, results_only, tracked
+from mlavl_cli.cli.batch import Batch, for_each, results_only, tracked, writing_results
 from mlavl_cli.errors import UsageError
 from mlavl_cli.files import atomic_write
 from mlavl_cli.inputs import Input
@@ -122,10 +122,10 @@ def score(
             for text in result.warnings:
                 if not is_of_consistency(text):  # said beside every consistency already
                     console.warning(f"{source.path}: {text}")
-            with progress.aside():
+            with progress.aside(), writing_results():
                 writer.add(result)
-            if of_clips:
-                of_clips.add(result)
+                if of_clips:
+                    of_clips.add(result)
             results.append(source.path)
             if vtt:
                 write_webvtt(vtt / f"{source.name}.vtt", result)
@@ -139,7 +139,7 @@ def score(
             scored = (
                 result
                 for group in batch.groups()
-                for result in scorer.score_many(tracked(group, progress), progress.on_clips)
+                for result in scorer.score_many(tracked(group, progress), progress.on_clips, batch.fail)
             )
             for_each(batch, scored, work, fail_fast)
 

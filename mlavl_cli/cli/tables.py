@@ -6,6 +6,9 @@ import sys
 from enum import StrEnum
 from typing import Any
 
+from mlavl_cli.errors import one_line
+from mlavl_cli.files import csv_text
+
 Row = dict[str, Any]
 
 
@@ -21,19 +24,24 @@ def print_rows(rows: list[Row], form: TableFormat, title: str = "") -> None:
         clean = [{key: None if value != value else value for key, value in row.items()} for row in rows]
         sys.stdout.write(json.dumps(clean, indent=2, allow_nan=False) + "\n")
     elif form is TableFormat.csv:
-        out = csv.DictWriter(sys.stdout, list(rows[0]), lineterminator="\n")
-        out.writeheader()
-        out.writerows({key: "" if value is None else value for key, value in row.items()} for row in rows)
+        out = csv.writer(sys.stdout, lineterminator="\n")
+        out.writerow(map(_cell, rows[0]))
+        out.writerows(map(_cell, row.values()) for row in rows)
     else:
         from rich.console import Console
         from rich.table import Table
+        from rich.text import Text
 
-        table = Table(title=title, title_justify="left")
+        table = Table(title=Text(one_line(title)), title_justify="left")
         for key, value in rows[0].items():
-            table.add_column(key, justify="left" if isinstance(value, str) else "right")
+            table.add_column(Text(one_line(key)), justify="left" if isinstance(value, str) else "right")
         for row in rows:
-            table.add_row(*("" if value is None else _short(value) for value in row.values()))
+            table.add_row(*(Text("" if value is None else one_line(_short(value))) for value in row.values()))
         Console(highlight=False).print(table)
+
+
+def _cell(value: Any) -> Any:
+    return "" if value is None else csv_text(value) if isinstance(value, str) else value
 
 
 def _short(value: Any) -> str:

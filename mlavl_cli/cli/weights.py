@@ -7,7 +7,7 @@ import typer
 
 from mlavl_cli.bundle import BackboneSpec, Bundle, bundled_names, find_bundle, verify_bundle
 from mlavl_cli.cli import console
-from mlavl_cli.errors import DataError, WeightsError
+from mlavl_cli.errors import DataError, WeightsError, one_line
 
 app = typer.Typer(no_args_is_help=True, help="The weights that can be used: list, info, verify.")
 _Name = Annotated[str, typer.Argument(metavar="NAME_OR_FOLDER")]
@@ -19,7 +19,7 @@ def list_() -> None:
     for name in bundled_names():
         bundle = find_bundle(name)
         targets = ", ".join(bundle.heads) or "features only"
-        typer.echo(f"{name}\t{bundle.sport}\t{targets}\t{bundle.trained_on}")
+        typer.echo("\t".join(map(one_line, (name, bundle.sport, targets, bundle.trained_on))))
 
 
 @app.command()
@@ -40,7 +40,7 @@ def info(name: _Name) -> None:
         "consistency": bundle.consistency or "not validated for these weights",
     }
     for key, value in rows.items():
-        typer.echo(f"{key:<12} {value}")
+        typer.echo(one_line(f"{key:<12} {value}"))
 
 
 @app.command()

@@ -30,12 +30,16 @@ from mlavl_cli.inputs import Input
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one file: its features, or what was wrong; `fresh` unless they were in the store already."""
+    """What became of one file: its features, or what was wrong; `fresh` unless they were in the store already.
+
+    `unkept` is why features couldn't be stored, where they couldn't; they are good all the same.
+    """
 
     source: Input
     features: RoutineFeatures | None
     error: Exception | None = None
     fresh: bool = True
+    unkept: Exception | None = None
 
     def unwrap(self) -> RoutineFeatures:
         """The features.
@@ -155,7 +159,7 @@ class Extractor:
             try:
                 self.store.put(source, result)
             except (MlavlError, OSError) as error:
-                return Outcome(source, None, error)
+                return Outcome(source, result, unkept=error)
         return Outcome(source, result)
 
     def one(self, source: Input, on_clips: Progress | None = None) -> RoutineFeatures:

@@ -10,6 +10,11 @@ from mlavl_cli.bundle import WEIGHTS_SUFFIXES, BackboneSpec, model_files
 from mlavl_cli.errors import WeightsError
 
 _MOST_LAYERS = 256
+# What a configuration may ask for: none of these shows in the size of a tensor, and all of them cost memory or time.
+_MOST = {
+    "image_size": 1024, "crop_size": 1024, "num_frames": 512, "frames_per_clip": 512, "num_channels": 64,
+    "max_length": 8192, "num_mel_bins": 1024, "max_position_embeddings": 1 << 17, "vocab_size": 1 << 21,
+}  # fmt: skip
 _IS_IT_ONE = "Is it a saved Hugging Face model?"
 
 
@@ -60,6 +65,10 @@ def _refuse_impossible(kind: Any, spec: BackboneSpec) -> None:
     layers = getattr(config, "num_hidden_layers", 1)
     if type(layers) is not int or not 0 < layers <= _MOST_LAYERS:
         raise WeightsError(f"its configuration says {layers} layers", path=spec.source, hint=_IS_IT_ONE)
+    for name, most in _MOST.items():
+        if not _within(getattr(config, name, None), most):
+            cause = f"its configuration says {name} {getattr(config, name)!r:.60}, more than {most}"
+            raise WeightsError(cause, path=spec.source, hint=_IS_IT_ONE)
     build = getattr(kind, "from_config", None) if kind.__name__.startswith("Auto") else kind
 
     def on_paper(_: str, **__: Any) -> int:
@@ -71,6 +80,12 @@ def _refuse_impossible(kind: Any, spec: BackboneSpec) -> None:
     if asked > held:  # a number takes a byte at the least
         cause = f"can't be loaded: its configuration asks for {asked:,} numbers, its files hold {held:,} bytes"
         raise WeightsError(cause, path=spec.source, hint="Is it whole?")
+
+
+def _within(value: Any, most: int) -> bool:
+    """Whether no number in a setting (one, or several) is larger; settings that aren't there are."""
+    values = value if isinstance(value, list | tuple) else list(value.values()) if isinstance(value, dict) else [value]
+    return all(one is None or isinstance(one, str | bool) or (0 <= one <= most) for one in values)
 
 
 def unfit(kind: str, error: Exception) -> WeightsError:

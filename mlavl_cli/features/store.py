@@ -101,7 +101,7 @@ def read_features(path: Path) -> RoutineFeatures:
         return RoutineFeatures(**rows, video=video, provenance=provenance, warnings=tuple(warnings))
     except FileNotFoundError:
         raise
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise FeatureError("is no feature file, or a damaged one", path=path, hint=hint) from error
 
 
@@ -121,12 +121,21 @@ def _checksum(arrays: dict[str, np.ndarray]) -> str:
 
 def _fingerprint(path: Path) -> dict[str, Any]:
     status = path.stat()
-    return {"size": status.st_size, "mtime_ns": status.st_mtime_ns, "sha256": sha256(path)}
+    return {
+        "size": status.st_size,
+        "mtime_ns": status.st_mtime_ns,
+        "ctime_ns": status.st_ctime_ns,
+        "sha256": sha256(path),
+    }
 
 
 def _same_file(path: Path, origin: dict[str, Any]) -> bool:
-    """By size and time of change; where only the time differs (a copied folder), by content."""
+    """By size and times; where a time differs (a copied folder, a file put in another's place), by content.
+
+    A file's time of modification can be set to anything, its inode's time of change can't.
+    """
     status = path.stat()
     if status.st_size != origin.get("size"):
         return False
-    return status.st_mtime_ns == origin.get("mtime_ns") or sha256(path) == origin.get("sha256")
+    times = (status.st_mtime_ns, status.st_ctime_ns)
+    return times == (origin.get("mtime_ns"), origin.get("ctime_ns")) or sha256(path) == origin.get("sha256")

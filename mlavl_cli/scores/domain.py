@@ -61,7 +61,7 @@ def load_domain(path: Path) -> Domain:
     try:
         with safe_open(path, framework="numpy") as file:
             mean, whitening, limit = (file.get_tensor(name) for name in ("mean", "whitening", "limit"))
-    except (OSError, SafetensorError) as error:
+    except (OSError, SafetensorError, TypeError, ValueError, AttributeError) as error:  # numpy has no bfloat16
         raise WeightsError(
             "can't be read as a training set's features", path=path, hint="Is the bundle whole?"
         ) from error

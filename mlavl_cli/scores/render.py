@@ -12,6 +12,7 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
+from mlavl_cli.errors import one_line
 from mlavl_cli.files import csv_text
 from mlavl_cli.scores.result import UNFAMILIAR, RoutineScore, TargetScore, clock, is_of_consistency, level
 
@@ -58,9 +59,10 @@ class CsvWriter:
     def __init__(self, stream: TextIO, targets: list[str], many: bool):
         self.stream, self.targets = stream, targets
         self.rows = csv.writer(stream, lineterminator="\n")
-        self.rows.writerow(["path", *targets, "consistency_mean", "clips", "duration_s", "warnings"])
+        self.rows.writerow(["path", *map(csv_text, targets), "consistency_mean", "clips", "duration_s", "warnings"])
 
     def add(self, result: RoutineScore) -> None:
+        weights = result.weights
         self.rows.writerow(
             [
                 csv_text(result.video["path"]),
@@ -68,7 +70,7 @@ class CsvWriter:
                 f"{result.consistency['mean']:.4f}" if result.consistency else "",
                 len(result.clips),
                 f"{result.video['duration_s']:.3f}",
-                "; ".join([*result.warnings, f"weights {result.weights['name']}: {result.weights['trained_on']}"]),
+                csv_text("; ".join([*result.warnings, f"weights {weights['name']}: {weights['trained_on']}"])),
             ]
         )
         self.stream.flush()
@@ -129,7 +131,9 @@ def panel(result: RoutineScore, width: int) -> Panel:
         Text(),
         Text(f"{result.weights['name']}: {result.weights['trained_on']}", style="dim"),
     )
-    return Panel(body, title=Text(video["path"], style="bold"), subtitle=Text(facts, style="dim"), title_align="left")
+    return Panel(
+        body, title=Text(one_line(video["path"]), style="bold"), subtitle=Text(facts, style="dim"), title_align="left"
+    )
 
 
 def _score_table(scores: dict[str, TargetScore], narrow: bool) -> Table:

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -63,9 +63,17 @@ class Scorer:
         return result
 
     def score_many(
-        self, sources: Iterable[Input], on_clips: Progress | None = None
+        self,
+        sources: Iterable[Input],
+        on_clips: Progress | None = None,
+        on_unkept: Callable[[Exception, Path], None] | None = None,
     ) -> Iterator[tuple[Input, RoutineScore | Exception]]:
         """Many files in order, each with its score or what was wrong with it.
+
+        Args:
+            sources: the files.
+            on_clips: as `extract_many` takes it.
+            on_unkept: called with why a file's features couldn't be stored, and the file; its score comes all the same.
 
         Raises:
             WeightsError: the backbones can't be had, or don't fit the heads.
@@ -74,6 +82,8 @@ class Scorer:
         for outcome in self.extractor.run(sources, on_clips, self._check_backbones):
             try:
                 result = outcome.error or self._timed(outcome.features, begin)
+                if outcome.unkept and on_unkept:
+                    on_unkept(outcome.unkept, outcome.source.path)
             except Exception as error:  # of this routine alone
                 result = error
             yield outcome.source, result

@@ -8,6 +8,7 @@ import json
 import os
 import random
 import shutil
+import struct
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -15,6 +16,7 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
+from bombs import matroska, mov, png
 from conftest import make_video, moving_square
 
 from fuzz.mutate import damaged
@@ -82,6 +84,61 @@ def media(home: Path) -> Attempt:
                     assert np.isfinite(clip.sound).all()
                     assert np.abs(clip.sound).max(initial=0) <= 1
             assert all("\n" not in warning for warning in clips.warnings)
+
+    return attempt
+
+
+@target
+def tables(home: Path) -> Attempt:
+    """Sample tables of mp4 and element trees of Matroska with numbers of every size -> clips, in bounded memory."""
+    from mlavl_cli.media.clips import ClipReader
+    from mlavl_cli.media.picture import PictureSpec
+
+    spec = PictureSpec((32, 32), 32, (32, 32))
+
+    def attempt(rng: random.Random, folder: Path) -> None:
+        def number(most: int) -> int:
+            return max(1, int(most ** rng.random()))
+
+        if rng.random() < 0.6:
+            side = (number(30_000), number(30_000))
+            frame = None if side[0] * side[1] < 4_000_000 else png(16, 16)
+            aspect = (number(2**31 - 1), number(2**31 - 1)) if rng.random() < 0.5 else None
+            turned = struct.pack(">9i", *(rng.choice((0, 1, -1, 1 << 16, 2**31 - 1, -(2**31))) for _ in range(9)))
+            matrix = turned if rng.random() < 0.5 else None
+            path = mov(folder / "a.mov", number(50_000), number(2000), *side, frame, aspect, matrix)
+        else:
+            path = matroska(folder / "a.mkv", number(500_000), number(20_000))
+        if rng.random() < 0.5:
+            path.write_bytes(damaged(path, rng))
+        with ClipReader(path, spec, 4) as clips:
+            for clip in islice(clips, 40):
+                assert clip.frames.shape == (4, 32, 32, 3)
+
+    return attempt
+
+
+@target
+def pickles(home: Path) -> Attempt:
+    """Label pickles whose parts are shared at random, without end too."""
+    import pickle
+
+    from mlavl_cli.training.data.unpickle import read_pickle
+
+    def attempt(rng: random.Random, folder: Path) -> None:
+        made: list = [1.0, "id", 7]
+        for _ in range(rng.randrange(2, 80)):
+            parts = [rng.choice(made[-6:]) for _ in range(rng.randrange(1, 6))]
+            kind = rng.choice(("list", "tuple", "dict", "key"))
+            if kind == "key":
+                made.append({tuple(p for p in parts if isinstance(p, str | float | int)): parts[0]})
+            else:
+                made.append({"list": list, "tuple": tuple}.get(kind, lambda p: dict(enumerate(p)))(parts))
+        path = folder / "a.pkl"
+        path.write_bytes(pickle.dumps(made[-1], rng.randrange(6)))
+        if rng.random() < 0.3:
+            path.write_bytes(damaged(path, rng))
+        read_pickle(path)
 
     return attempt
 

@@ -1,11 +1,12 @@
 """The index of a folder of pages: one row a routine, to be sorted, kept from run to run."""
 
 import json
+import math
 import re
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from mlavl_cli.scores.report.html import document, text
 from mlavl_cli.scores.result import RoutineScore, clock
@@ -45,9 +46,21 @@ def read_index(folder: Path) -> list[Entry]:
     try:
         found = _DATA.search((folder / INDEX).read_text("utf-8"))
         rows = [Entry(**row) for row in json.loads(found[1])["routines"]] if found else []
-        return [row for row in rows if (folder / unquote(row.page)).is_file()]
-    except (OSError, ValueError, KeyError, TypeError):
+        return [row for row in rows if _is_entry(row) and (folder / unquote(row.page)).is_file()]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return []
+
+
+def _is_entry(one: Entry) -> bool:
+    """Whether a row that was read holds what we write: words, numbers, and a page below this folder.
+
+    A page's link is a relative path, quoted: a name like a script's is no script.
+    """
+    path = PurePosixPath(unquote(one.page))
+    inside = not path.is_absolute() and ".." not in path.parts and quote(unquote(one.page)) == one.page
+    words = all(isinstance(text, str) for text in (one.page, one.name, one.weights, *one.warnings))
+    numbers = [*one.scores.values(), one.duration_s, *([] if one.consistency is None else [one.consistency])]
+    return inside and words and all(type(n) in (int, float) and math.isfinite(n) for n in numbers)
 
 
 def index(entries: list[Entry]) -> str:

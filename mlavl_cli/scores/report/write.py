@@ -4,10 +4,11 @@ import base64
 import mimetypes
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
-from mlavl_cli.errors import UsageError
+from mlavl_cli.errors import MlavlError, UsageError
 from mlavl_cli.features.extract import PAPER_CUTTING, Cutting
 from mlavl_cli.files import atomic_write, one_at_a_time
 from mlavl_cli.inputs import Input
@@ -69,7 +70,8 @@ class Report:
         relative = _url(path.relative_to(self.folder))
         self.entries[relative] = entry(result, relative, str(source.name))
         if time.monotonic() - self._indexed > _INDEX_EVERY_S:
-            self.write_index()
+            with suppress(MlavlError):  # it is tried again, and said, at the end
+                self.write_index()
         return path
 
     def write_index(self) -> None:

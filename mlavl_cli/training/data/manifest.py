@@ -5,13 +5,19 @@
     features/berta.mp4.safetensors,test,,30.1
 
 `path` is relative to the csv. `split` is train, val or test. Every other column but `id` is a target; an empty cell is
-no score. Videos are extracted through a feature store, feature files are taken as they are.
+no score. Videos are extracted through a feature store, feature files are taken as they are. Cells may be separated by
+commas, semicolons (numbers may then have decimal commas) or tabs; UTF-8 and UTF-16 are read.
 """
 
+import codecs
 import csv
+import io
 import json
+import math
+import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from mlavl_cli.errors import DataError, FeatureError
 from mlavl_cli.features.routine import RoutineFeatures
@@ -21,6 +27,8 @@ from mlavl_cli.training.data.dataset import Dataset, Routine, routine
 from mlavl_cli.untrusted import plain_name
 
 SPLITS = ("train", "val", "test")
+_WORDS = ("path", "split", "id")
+_LISTED = 10  # of what is wrong, on one line
 # Ranges of targets by their usual names; others end at their highest training score unless the user says.
 USUAL_RANGES = {"TES": (0.0, 130.0), "PCS": (0.0, 60.0)} | dict.fromkeys(("SS", "TR", "PE", "CO", "IN"), (0.0, 10.0))
 
@@ -51,6 +59,8 @@ def load_manifest(
         plain_name(target, "a target")
     if not targets:
         raise DataError("has no column with scores", path=path, hint="Add one column a target, like TES.")
+    known = {target: ranges.get(target) or USUAL_RANGES.get(target) for target in targets}
+    _refuse_traps(rows, targets, known, path)
     splits: dict[str, list[Routine]] = {split: [] for split in SPLITS}
     made: set[str] = set()
     for number, row in enumerate(rows, 2):
@@ -67,8 +77,8 @@ def load_manifest(
         cause = "its feature files were made with different backbones"
         raise DataError(cause, path=path, hint="Extract them all with the same --backbones.")
     _refuse_mixed_sound(splits, path)
-    known = {t: ranges.get(t) or USUAL_RANGES.get(t) or _observed(splits["train"], t, path) for t in targets}
-    return Dataset(path.stem, sport, backbones, {name: found for name, found in splits.items() if found}, known)
+    points = {t: known[t] or _observed(splits["train"], t, path) for t in targets}
+    return Dataset(path.stem, sport, backbones, {name: found for name, found in splits.items() if found}, points)
 
 
 def _features(source: Path, name: Path, extract: Callable[[Input], RoutineFeatures]) -> RoutineFeatures:
@@ -85,10 +95,19 @@ def _features(source: Path, name: Path, extract: Callable[[Input], RoutineFeatur
 
 def _read_csv(path: Path) -> list[dict[str, str]]:
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file))
+        data = path.read_bytes()
+        encoding = "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+        text = data.decode(encoding)
+        head = text.split("\n", 1)[0]
+        separator = max(",;\t", key=head.count)
+        reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=separator)
+        rows, columns = list(reader), [name or "" for name in reader.fieldnames or ()]
     except (OSError, UnicodeError, csv.Error) as error:
         raise DataError(f"can't be read as csv ({error})", path=path) from error
+    if doubled := sorted({name for name in columns if columns.count(name) > 1}):
+        raise DataError(f"has two columns {doubled[0]!r}", path=path, hint="Which of them counts?")
+    if separator == ";":
+        rows = [{name: _with_point(cell) if name not in _WORDS else cell for name, cell in row.items()} for row in rows]
     if not rows or not {"path", "split"} <= set(rows[0]):
         raise DataError("needs the columns path and split, and rows below", path=path)
     for number, row in enumerate(rows, 2):
@@ -97,6 +116,43 @@ def _read_csv(path: Path) -> list[dict[str, str]]:
         if any("\0" in cell for cell in row.values()):
             raise DataError(f"line {number} holds a NUL character", path=path)
     return rows
+
+
+def _with_point(cell: Any) -> Any:
+    """41,3 as 41.3, which is how a csv with semicolons writes it."""
+    return cell.replace(",", ".") if isinstance(cell, str) else cell
+
+
+def _refuse_traps(
+    rows: list[dict[str, str]], targets: list[str], ranges: dict[str, tuple[float, float] | None], path: Path
+) -> None:
+    """What trains without a word and makes every number wrong, found before anything is extracted.
+
+    Raises:
+        DataError: a routine in two splits, or twice with different scores; scores outside their range. All are listed.
+    """
+    seen: dict[str, tuple[int, dict[str, str]]] = {}
+    found = []
+    for number, row in enumerate(rows, 2):
+        for key in {os.path.realpath(path.parent / row["path"]), f"id {row['id']}" if row.get("id") else ""} - {""}:
+            before, other = seen.setdefault(key, (number, row))
+            if before == number:
+                continue
+            if other["split"] != row["split"]:
+                found.append(f"lines {before} and {number} are one routine, in {other['split']} and in {row['split']}")
+            elif any(other[target] != row[target] for target in targets):
+                found.append(f"lines {before} and {number} are one routine with different scores")
+            else:
+                found.append(f"lines {before} and {number} are one routine")
+        for target in targets:
+            score = _number(row[target], f"line {number}, {target}", path) if row[target] else None
+            low, high = ranges[target] or (-math.inf, math.inf)
+            if score is not None and not low <= score <= high:
+                found.append(f"line {number}: {target} {score:g} is not in {low:g} to {high:g}")
+    if found:
+        more = f"; and {len(found) - _LISTED} more" if len(found) > _LISTED else ""
+        hint = "Correct the csv; --range TARGET=LOW:HIGH says another range."
+        raise DataError("; ".join(dict.fromkeys(found[:_LISTED])) + more, path=path, hint=hint)
 
 
 def _number(text: str, where: str, path: Path) -> float:

@@ -3,9 +3,13 @@
 import csv
 import json
 import multiprocessing
+import os
+import signal
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict
+from multiprocessing import connection
 from pathlib import Path
 
 from mlavl_cli.errors import DataError
@@ -58,17 +62,34 @@ def synthesize_set(folder: Path, recipes: list[Recipe], splits: list[str], worke
         else:
             todo.append((recipe, id, split))
     # Fresh processes: threads of torch or of a decoder don't survive a fork.
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=spawn, initializer=_end_with_parent) as pool:
         jobs = {pool.submit(_make, folder, recipe, id): (id, split) for recipe, id, split in todo}
         try:
             for job in as_completed(jobs):
                 id, split = jobs[job]
                 rows[id] = _row(id, split, job.result())
                 yield id
+        except BaseException:
+            for worker in multiprocessing.active_children():  # what they are drawing would take minutes
+                worker.terminate()
+            raise
         finally:
             for job in jobs:
                 job.cancel()
             _write_manifest(folder / MANIFEST, rows)
+
+
+def _end_with_parent() -> None:
+    """A worker must not outlive its command, however that ends; and only the command answers to signals."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+
+    def watch() -> None:
+        connection.wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _make(folder: Path, recipe: Recipe, id: str) -> dict[str, float]:

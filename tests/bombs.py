@@ -1,0 +1,70 @@
+"""Small files that claim far more than they hold, made byte by byte: for tests and the fuzzer."""
+
+import struct
+import zlib
+
+
+def box(kind, *content):
+    data = b"".join(content)
+    return struct.pack(">I", 8 + len(data)) + kind + data
+
+
+def mov(path, chunks, samples_a_chunk, width=16, height=16, frame=None, aspect=None, matrix=None):
+    """A QuickTime file whose tables name the same bytes again and again."""
+    frame = frame or png(width, height)
+    count = chunks * samples_a_chunk
+    head = box(b"ftyp", b"qt  \0\0\2\0qt  ")
+    data = box(b"mdat", frame * samples_a_chunk)
+    unity = struct.pack(">9i", 1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
+    times = struct.pack(">IIII", 0, 0, 25, count)
+    movie = box(b"mvhd", bytes(4), times, struct.pack(">IH10x", 1 << 16, 256), unity, bytes(24), struct.pack(">I", 2))
+    sides = struct.pack(">II", width << 16, height << 16)
+    track = box(b"tkhd", b"\0\0\0\3", struct.pack(">IIIII16x", 0, 0, 1, 0, count), matrix or unity, sides)
+    media = box(b"mdhd", bytes(4), times, bytes(4))
+    handler = box(b"hdlr", bytes(4), b"mhlrvide", bytes(13))
+    entry = b"png " + bytes(6) + b"\0\1" + bytes(16) + struct.pack(">HHIII", width, height, 72 << 16, 72 << 16, 0)
+    entry += (
+        b"\0\1"
+        + bytes(32)
+        + struct.pack(">Hh", 24, -1)
+        + (box(b"pasp", struct.pack(">II", *aspect)) if aspect else b"")
+    )
+    tables = box(
+        b"stbl",
+        box(b"stsd", bytes(4), struct.pack(">II", 1, 4 + len(entry)), entry),
+        box(b"stts", bytes(4), struct.pack(">III", 1, count, 1)),
+        box(b"stsz", bytes(4), struct.pack(">II", len(frame), count)),
+        box(b"stsc", bytes(4), struct.pack(">IIII", 1, 1, samples_a_chunk, 1)),
+        box(b"stco", bytes(4), struct.pack(">I", chunks), struct.pack(">I", len(head) + 8) * chunks),
+    )
+    where = box(b"dinf", box(b"dref", bytes(4), struct.pack(">I", 1), box(b"url ", b"\0\0\0\1")))
+    inner = box(b"mdia", media, handler, box(b"minf", box(b"vmhd", b"\0\0\0\1", bytes(8)), where, tables))
+    path.write_bytes(head + data + box(b"moov", movie, box(b"trak", track, inner)))
+    return path
+
+
+def png(width, height):
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    pixels = zlib.compress((b"\0" + b"\x80" * width) * height, 9)
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+
+
+def matroska(path, strip, blocks):
+    """Blocks of one byte, before each of which `strip` bytes are to be put (header stripping)."""
+
+    def element(identity, data):
+        return bytes.fromhex(identity) + (1 << 56 | len(data)).to_bytes(8, "big") + data
+
+    stripping = element("4254", b"\3") + element("4255", bytes(strip))
+    encoding = element("5031", b"\0") + element("5032", b"\1") + element("5033", b"\0") + element("5034", stripping)
+    picture = element("E0", element("B0", b"\x40") + element("BA", b"\x40"))
+    entry = element("D7", b"\1") + element("73C5", b"\1") + element("83", b"\1") + element("86", b"V_VP8") + picture
+    track = element("1654AE6B", element("AE", entry + element("6D80", element("6240", encoding))))
+    block = b"".join(b"\xa3\x85\x81" + struct.pack(">h", i % 30_000) + b"\x80\0" for i in range(blocks))
+    head = element("1A45DFA3", element("4282", b"matroska"))
+    info = element("1549A966", element("2AD7B1", (1_000_000).to_bytes(3, "big")))
+    path.write_bytes(head + element("18538067", info + track + element("1F43B675", element("E7", b"\0") + block)))
+    return path

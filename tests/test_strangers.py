@@ -1,0 +1,537 @@
+"""Strangers' files on shared machines: they stay where they are, ask for no more than they hold, and end no run."""
+
+import io
+import json
+import os
+import pickle
+import signal
+import stat
+import struct
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from bombs import matroska, mov
+from conftest import make_video
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mlavl_cli.bundle import find_bundle, model_files, read_bundle
+from mlavl_cli.errors import DataError, MediaError, WeightsError
+from mlavl_cli.files import atomic_write, csv_text, one_at_a_time
+from mlavl_cli.media.container import Media
+from mlavl_cli.media.decode import VideoReader
+from mlavl_cli.scores.report.index import read_index
+from mlavl_cli.untrusted import check_pickle, plain_name, read_npy, read_torch
+
+
+@pytest.fixture
+def bundle(tmp_path):
+    """A copy of the embedded weights, as one downloads a stranger's."""
+    folder = tmp_path / "bundle"
+    subprocess.run(["cp", "-r", find_bundle("mini").folder, folder], check=True)
+    return folder
+
+
+def changed(bundle, **fields):
+    path = bundle / "bundle.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **fields}))
+    return bundle
+
+
+# --- A bundle stays in its folder ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "id", ["/etc", "../x", "a/../b", "./here", "a//b", "~/x", "a/b/c", "", "C:\\x", "a\nb", "\ud800"]
+)
+def test_a_backbone_is_a_hub_id_or_a_folder_of_its_bundle(bundle, id):
+    with pytest.raises(WeightsError):
+        read_bundle(changed(bundle, visual={"id": id}))
+
+
+def test_a_hub_id_never_means_a_folder_here(bundle, tmp_path, monkeypatch, run):
+    """The hub's library would read it, outside of what the identity says."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "some" / "model").mkdir(parents=True)
+    changed(bundle, visual={"id": "some/model"})
+    assert read_bundle(bundle).visual.folder is None
+    result = run("score", find_bundle("mini").folder.parent / "demo.mp4", "--weights", bundle)
+    assert result.exit_code == 1
+    assert "a file or folder here is called so" in result.errors[0]
+
+
+@pytest.mark.parametrize("link", ["backbones/visual/config.json", "backbones/visual", "bundle.json"])
+def test_links_in_a_bundle_are_refused(bundle, tmp_path, link):
+    real = bundle / link
+    real.rename(tmp_path / "elsewhere")
+    real.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(WeightsError, match=r"is a link|lies outside"):
+        read_bundle(bundle)
+
+
+@pytest.mark.parametrize(
+    "part", ["../../secret.safetensors", "/etc/passwd", "sub/part.safetensors", "missing.safetensors"]
+)
+def test_an_index_of_parts_names_only_files_beside_it(bundle, part):
+    folder = bundle / "backbones" / "visual"
+    (folder / "sub").mkdir()
+    (folder / "sub" / "part.safetensors").touch()
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": part}}))
+    with pytest.raises(WeightsError, match="isn't in its folder"):
+        model_files(folder)
+
+
+@pytest.mark.parametrize("name", ["../x", "/x", "a/b", "a\\b", ".hidden", "", " x", "a\x1b[31m", "n" * 200, "C:x"])
+def test_names_are_checked_before_they_become_paths(bundle, name, run, tmp_path):
+    with pytest.raises(DataError):
+        plain_name(name, "a target")
+    heads = json.loads((bundle / "bundle.json").read_text())["heads"]
+    with pytest.raises(WeightsError):
+        read_bundle(changed(bundle, heads={name: next(iter(heads.values()))}))
+    csv = tmp_path / "m.csv"
+    csv.write_text(f'path,split,"{name}"\na.mp4,train,1\n')
+    assert run("train", "manifest", csv, "-o", tmp_path / "out").exit_code == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_nothing_outside_is_opened_while_a_foreign_bundle_is_loaded(bundle, tmp_path):
+    """Every file that Python opens while a bundle scores: the bundle, the video, the output, caches, and libraries."""
+    video = make_video(tmp_path / "v.mp4", 40)
+    script = tmp_path / "watch.py"
+    script.write_text(
+        "import sys, json\nopened = set()\n"
+        "sys.addaudithook(lambda event, args: opened.add(str(args[0])) if event == 'open' else None)\n"
+        "sys.argv = ['mlavl', *sys.argv[1:]]\n"
+        "from mlavl_cli.cli.app import main\n"
+        "try:\n    main()\nfinally:\n    print(json.dumps(sorted(opened)), file=sys.stderr)\n"
+    )
+    secret = tmp_path / "secret"
+    secret.mkdir()
+    done = subprocess.run(
+        [sys.executable, script, "score", video, "--weights", bundle, "-f", "csv", "-q"],
+        capture_output=True, text=True, cwd=secret, timeout=300, check=True,
+    )  # fmt: skip
+    opened = json.loads(done.stderr.splitlines()[-1])
+    mine = [path for path in opened if path.startswith(str(tmp_path)) and not path.startswith(str(bundle))]
+    assert {Path(path) for path in mine} <= {video, script}
+    system = (sys.prefix, sys.base_prefix, "/proc", "/sys", "/dev", "/usr", "/lib", "/etc", "/tmp", "/var")
+    roots = (*system, str(tmp_path), str(Path(__file__).parent.parent), str(Path.home()))
+    assert [path for path in opened if path.startswith("/") and not path.startswith(roots)] == []
+
+
+# --- Bounded memory and time -----------------------------------------------------------------------------------------
+
+
+def test_what_claims_more_than_it_holds_is_refused_in_little_memory(tmp_path):
+    """Each is one line, in a process that may take 600 MB more than the good video beside it takes."""
+    bombs = [
+        mov(tmp_path / "samples.mov", 60_000, 1000),
+        mov(tmp_path / "again.mov", 100_000, 4),
+        matroska(tmp_path / "stripped.mkv", 400_000, 5000),
+        mov(tmp_path / "giant.mov", 2, 1, 20_000, 20_000),
+    ]
+    assert max(path.stat().st_size for path in bombs) < 2_000_000
+    good = make_video(tmp_path / "good.mp4", 40)
+    peaks = {}
+    for name, paths in {"good": [good], "bombs": [*bombs, good]}.items():
+        code = (
+            "import sys\nfrom pathlib import Path\nfrom mlavl_cli.media.clips import ClipReader\n"
+            "from mlavl_cli.media.picture import PictureSpec\nfrom mlavl_cli.errors import MediaError\n"
+            "for path in sys.argv[1:]:\n    try:\n"
+            "        with ClipReader(Path(path), PictureSpec((32, 32)), 1) as clips:\n"
+            "            print('clips', len(list(clips)))\n"
+            "    except MediaError as error:\n        print('error', error)\n"
+            "print([l.split()[1] for l in open('/proc/self/status') if l.startswith('VmHWM')][0])\n"
+        )
+        begin = time.monotonic()
+        done = subprocess.run(
+            [sys.executable, "-c", code, *paths], capture_output=True, text=True, timeout=120, check=True
+        )
+        *lines, peak = done.stdout.splitlines()
+        peaks[name] = int(peak) / 1024
+        assert lines[-1] == "clips 1"
+        assert all(line.startswith("error") for line in lines[:-1]), lines
+        assert time.monotonic() - begin < 60
+    assert peaks["bombs"] - peaks["good"] < 600
+
+
+@pytest.mark.parametrize("aspect", [(255, 1), (65535, 1), (1, 65535), (2**31 - 1, 1), (1, 2**31 - 1)])
+def test_absurd_pixels_are_taken_as_square(tmp_path, aspect):
+    path = mov(tmp_path / "v.mov", 40, 1, 64, 64, aspect=aspect)
+    with Media(path) as media:
+        reader = VideoReader(media)
+        assert sum(1 for _ in reader.frames()) == 40
+        assert (reader.info.width_px, reader.info.height_px) == (64, 64)
+        assert reader.pixel_aspect == 1
+
+
+@pytest.mark.parametrize("value", [2**31 - 1, -(2**31), 1])
+def test_absurd_matrices_are_no_matrices(tmp_path, value):
+    path = mov(tmp_path / "v.mov", 33, 1, 64, 64, matrix=struct.pack(">9i", *[value] * 9))
+    with Media(path) as media:
+        assert sum(1 for _ in VideoReader(media).frames()) == 33
+
+
+def test_larger_pictures_are_read_where_they_are_asked_for(tmp_path):
+    path = mov(tmp_path / "v.mov", 1, 1, 9000, 9000)
+    with pytest.raises(MediaError), Media(path) as media:
+        list(VideoReader(media).frames())
+    code = "import sys; from pathlib import Path; from mlavl_cli.media.container import Media\n"
+    code += "from mlavl_cli.media.decode import VideoReader\n"
+    code += "print(len(list(VideoReader(Media(Path(sys.argv[1]))).frames())))"
+    environment = {**os.environ, "MLAVL_MAX_MEGAPIXELS": "100"}
+    done = subprocess.run(
+        [sys.executable, "-c", code, path], capture_output=True, text=True, env=environment, timeout=120
+    )
+    assert done.stdout.strip() == "1", done.stderr
+
+
+def test_many_gaps_in_a_sound_of_an_odd_rate_cost_no_more_than_the_sound(tmp_path, monkeypatch):
+    import soxr
+
+    made, real = [], soxr.ResampleStream
+    monkeypatch.setattr(soxr, "ResampleStream", lambda *args: made.append(args) or real(*args))
+    from mlavl_cli.media.sound import SoundReader
+
+    samples = np.zeros(44_103, np.float32)
+    path = make_video(tmp_path / "a.mkv", 40, sound=samples, rate=44_103, audio_codec="pcm_s16le")
+    import av
+
+    gaps = tmp_path / "gaps.mkv"
+    with av.open(str(path)) as old, av.open(str(gaps), "w") as new:
+        streams = {s.index: new.add_stream_from_template(s) for s in old.streams}
+        count = 0
+        for packet in old.demux():
+            if packet.dts is not None:
+                if packet.stream.type == "audio":
+                    count += 1
+                    packet.pts = packet.dts = packet.pts + 100 * count
+                packet.stream = streams[packet.stream.index]
+                new.mux(packet)
+    with Media(gaps) as media:
+        SoundReader(media).read(0, 6)
+    assert count > 40
+    assert len(made) == 1
+
+
+# --- Labels and checkpoints ------------------------------------------------------------------------------------------
+
+
+def shared(make, depth=40):
+    value = make(1.0, 1.0)
+    for _ in range(depth):
+        value = make(value, value)
+    return pickle.dumps(value)
+
+
+@pytest.mark.parametrize("make", [lambda a, b: [a, b], lambda a, b: (a, b), lambda a, b: {"a": a, "b": b}])
+def test_a_pickle_without_end_is_refused(make):
+    data = shared(make)
+    with pytest.raises(pickle.UnpicklingError, match="without end"):
+        check_pickle(io.BytesIO(data), len(data))
+
+
+plain = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary(),
+    lambda inner: st.lists(inner) | st.tuples(inner, inner) | st.dictionaries(st.text(), inner),
+    max_leaves=30,
+)
+
+
+@given(plain, st.integers(0, pickle.HIGHEST_PROTOCOL))
+def test_honest_pickles_pass(value, protocol):
+    data = pickle.dumps(value, protocol)
+    check_pickle(io.BytesIO(data), len(data))
+
+
+def test_honest_labels_pass():
+    arrays = {f"id{i}": np.ones((9, 8), np.float32) for i in range(50)}
+    for protocol in range(6):
+        for value in (arrays, [("event", i) for i in range(99)], {("e", "1"): [1.0, 2.0]}, {"a", "b"}, 1 + 2j):
+            data = pickle.dumps(value, protocol)
+            check_pickle(io.BytesIO(data), len(data))
+
+
+def test_a_checkpoint_holds_what_it_claims(tmp_path):
+    path = tmp_path / "x.pkl"
+    for bad in (
+        {"a": torch.zeros(1).as_strided((300_000, 100_000), (0, 0))},
+        {"a": torch.empty(10**9, device="meta")},
+        {"a": torch.zeros(4).to_sparse()},
+    ):
+        torch.save(bad, path)
+        with pytest.raises(Exception):  # noqa: B017 - torch refuses some by itself
+            read_torch(path)
+    for good in ({"a": torch.zeros(3, 4), "n": torch.tensor(3), "epoch": 7}, torch.zeros(5, 6).T):
+        for new in (True, False):
+            torch.save(good, path, _use_new_zipfile_serialization=new)
+            read_torch(path)
+
+
+def test_a_compressed_checkpoint_is_refused(tmp_path):
+    torch.save({"a": torch.zeros(100_000)}, tmp_path / "a.pkl")
+    with (
+        zipfile.ZipFile(tmp_path / "a.pkl") as old,
+        zipfile.ZipFile(tmp_path / "b.pkl", "w", zipfile.ZIP_DEFLATED) as new,
+    ):
+        for name in old.namelist():
+            new.writestr(name, old.read(name))
+    with pytest.raises(pickle.UnpicklingError, match="compressed"):
+        read_torch(tmp_path / "b.pkl")
+
+
+def test_an_array_that_claims_more_than_its_file_is_refused(tmp_path):
+    np.save(tmp_path / "a.npy", np.zeros((3, 4), np.float32))
+    assert read_npy(tmp_path / "a.npy").shape == (3, 4)
+    data = (tmp_path / "a.npy").read_bytes().replace(b"(3, 4), ", b"(9**9,),"[:8])
+    (tmp_path / "b.npy").write_bytes(data.replace(b"(9**9,),", b"(99999,)"))
+    with pytest.raises(ValueError):
+        read_npy(tmp_path / "b.npy")
+
+
+@pytest.mark.parametrize(("name", "value"), [("image_size", 1_000_000), ("num_frames", 200_000)])
+def test_a_backbone_whose_settings_are_absurd_is_refused(bundle, run, tmp_path, name, value):
+    config = bundle / "backbones" / "visual" / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), name: value}))
+    result = run("extract-features", make_video(tmp_path / "v.mp4", 34), "-o", tmp_path / "s", "--backbones", bundle)
+    assert result.exit_code == 1
+    assert f"its configuration says {name}" in result.errors[0]
+
+
+# --- One bad thing never ends a run ----------------------------------------------------------------------------------
+
+
+def test_a_store_that_cannot_be_written_costs_no_score(run, tmp_path, routine):
+    store = tmp_path / "store"
+    store.mkdir()
+    (store / "routine.mp4.safetensors").mkdir()  # root may write everywhere, but not over a folder
+    result = run("score", routine, make_video(tmp_path / "b.mp4", 34), "--features", store, "-f", "jsonl")
+    assert len(result.stdout.splitlines()) == 2
+    assert result.exit_code == 1
+    (line,) = result.errors
+    assert "routine.mp4.safetensors: can't be written" in line
+    assert run("extract-features", routine, "-o", store).exit_code == 1
+
+
+def test_a_store_entry_of_deep_json_is_made_again(run, tmp_path, routine):
+    from safetensors.numpy import save_file
+
+    store = tmp_path / "store"
+    store.mkdir()
+    save_file({"visual": np.zeros((1, 2), np.float32)}, store / "routine.mp4.safetensors", {"mlavl": "[" * 100_000})
+    assert run("score", routine, "--features", store, "-f", "csv").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    "trouble", ["lock is a link", "lock is a folder", "index is a folder", "index is deep", "index lies"]
+)
+def test_a_report_folder_in_trouble_costs_no_score(run, tmp_path, routine, trouble):
+    pages, precious = tmp_path / "pages", tmp_path / "precious"
+    pages.mkdir()
+    precious.write_text("keep me")
+    if trouble == "lock is a link":
+        (pages / ".index.lock").symlink_to(precious)
+    elif trouble == "lock is a folder":
+        (pages / ".index.lock").mkdir()
+    elif trouble == "index is a folder":
+        (pages / "index.html").mkdir()
+    else:
+        inside = "[" * 100_000 if trouble == "index is deep" else json.dumps({"routines": [{"page": 7}, 3]})
+        (pages / "index.html").write_text(f'<script type="application/json" id="data">{inside}</script>')
+    result = run("score", routine, "-f", "jsonl", "--report", pages)
+    assert len(result.stdout.splitlines()) == 1
+    assert (pages / "routine.mp4.html").is_file()
+    assert precious.read_text() == "keep me"
+    assert "internal error" not in result.stderr
+    assert result.exit_code == (1 if trouble == "index is a folder" else 0)
+
+
+def test_a_lock_that_cannot_be_had_is_done_without(tmp_path):
+    (tmp_path / "lock").symlink_to(tmp_path / "target")
+    with one_at_a_time(tmp_path / "lock"):
+        pass
+    assert not (tmp_path / "target").exists()
+    with one_at_a_time(tmp_path / "no" / "such" / "folder"):
+        pass
+
+
+# --- Nothing raw -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "page", ["javascript:alert(1)", "//example.org/x", "../x.html", "/x.html", "a%2Fb", "data:text/html,x"]
+)
+def test_a_page_of_an_index_is_a_relative_path(tmp_path, page):
+    row = {
+        "page": page,
+        "name": "x",
+        "weights": "w",
+        "scores": {},
+        "consistency": None,
+        "duration_s": 1.0,
+        "warnings": [],
+    }
+    good = {**row, "page": "ok.html"}
+    for name in (page, "ok.html"):
+        target = tmp_path / Path(name).name
+        target.touch()
+    data = json.dumps({"routines": [row, good]})
+    (tmp_path / "index.html").write_text(f'<script type="application/json" id="data">{data}</script>')
+    assert [one.page for one in read_index(tmp_path)] == ["ok.html"]
+
+
+def test_bundle_texts_and_file_names_send_no_escape_codes(bundle, run, tmp_path):
+    changed(bundle, trained_on="\x1b[31mred\x07", name="[bold]x[/bold]", licence="\x9b2J")
+    video = make_video(tmp_path / "a\x1b[31m.mp4", 34)
+    for form in ("table", "csv", "json", "jsonl"):
+        result = run("score", video, "--weights", bundle, "-f", form)
+        assert "\x1b[31m" not in result.stdout + result.stderr, form
+        assert "\x07" not in result.stdout
+    for command in (["weights", "info", bundle], ["weights", "verify", bundle]):
+        result = run(*command)
+        assert not set(result.stdout + result.stderr) & {"\x1b", "\x07", "\x9b"}
+
+
+@pytest.mark.parametrize(
+    ("text", "cell"),
+    [("=1", "'=1"), ("a;=1", "a;'=1"), ("a; -1", "a; '-1"), ("a,+1", "a,'+1"), (" @x", " '@x"), ("plain", "plain")],
+)
+def test_no_cell_is_a_formula_by_any_separator(text, cell):
+    assert csv_text(text) == cell
+
+
+def test_markup_is_printed_as_it_is(capsys):
+    from mlavl_cli.cli.tables import TableFormat, print_rows
+
+    print_rows([{"[red]t": "[bold]x"}], TableFormat.table, "[blue]title")
+    shown = capsys.readouterr().out
+    assert "[red]t" in shown
+    assert "[bold]x" in shown
+    assert "[blue]title" in shown
+    print_rows([{"=1": "=2"}], TableFormat.csv)
+    assert capsys.readouterr().out == "'=1\n'=2\n"
+
+
+# --- Data traps ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("path,split,TES\na.mp4,train,1\na.mp4,test,1\n", "lines 2 and 3 are one routine, in train and in test"),
+        ("path,split,TES\na.mp4,train,1\n./a.mp4,train,2\n", "one routine with different scores"),
+        ("path,split,TES,id\na.mp4,train,1,x\nb.mp4,test,1,x\n", "one routine, in train and in test"),
+        ("path,split,TES,TES\na.mp4,train,1,2\n", "has two columns 'TES'"),
+        ("path,split,TES\na.mp4,train,999\n", "line 2: TES 999 is not in 0 to 130"),
+        ("path;split;TES\na.mp4;train;999,5\n", "line 2: TES 999.5 is not in 0 to 130"),
+        ("path\tsplit\tTES\na.mp4\ttrain\t-1\n", "line 2: TES -1 is not in 0 to 130"),
+        ("path,split,TES\na.mp4,train,nan\n", "line 2: TES nan is not in 0 to 130"),
+    ],
+)
+def test_traps_in_labels_are_found_before_anything_is_trained(run, tmp_path, text, said):
+    csv = tmp_path / "m.csv"
+    for encoding in ("utf-8", "utf-16"):
+        csv.write_text(text, encoding)
+        result = run("train", "manifest", csv, "-o", tmp_path / "out")
+        assert result.exit_code == 1
+        assert said in result.errors[0]
+        assert len(result.errors) == 1
+
+
+def test_a_range_without_end_is_refused(run, tmp_path):
+    result = run("train", "manifest", tmp_path / "m.csv", "-o", tmp_path / "out", "--range", "TES=0:inf")
+    assert result.exit_code == 2
+
+
+def test_a_file_of_equal_size_and_time_does_not_get_the_old_score(run, tmp_path):
+    video, other = make_video(tmp_path / "v.mp4", 40), make_video(tmp_path / "w.mp4", 40, sound=None)
+    size = max(path.stat().st_size for path in (video, other))
+    for path in (video, other):
+        path.write_bytes(path.read_bytes().ljust(size, b"\0"))
+    os.utime(video, ns=(10**18, 10**18))
+    scores = [run("score", video, "-f", "json", "--features", tmp_path / "s").json()]
+    other.replace(video)
+    os.utime(video, ns=(10**18, 10**18))
+    scores.append(run("score", video, "-f", "json", "--features", tmp_path / "s").json())
+    assert [score["video"]["has_audio"] for score in scores] == [True, False]
+
+
+# --- No mess ---------------------------------------------------------------------------------------------------------
+
+
+def test_an_existing_files_mode_is_kept(tmp_path):
+    path = tmp_path / "x.csv"
+    path.write_text("old")
+    path.chmod(0o600)
+    with atomic_write(path, "w") as file:
+        file.write("new")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_what_a_killed_writer_left_is_swept_by_the_next_run(tmp_path):
+    code = (
+        "import os, sys\nfrom pathlib import Path\nfrom mlavl_cli.files import atomic_write\n"
+        "with atomic_write(Path(sys.argv[1])) as file:\n    file.write(b'half')\n    file.flush()\n"
+        "    os.kill(os.getpid(), 9)\n"
+    )
+    subprocess.run([sys.executable, "-c", code, tmp_path / "x"], check=False)
+    assert len(list(tmp_path.glob(".*.part"))) == 1
+    whole = "import sys\nfrom pathlib import Path\nfrom mlavl_cli.files import atomic_write\n"
+    whole += "with atomic_write(Path(sys.argv[1])) as file:\n    file.write(b'whole')\n"
+    subprocess.run([sys.executable, "-c", whole, tmp_path / "y"], check=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["y"]
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_being_told_to_end_is_ctrl_c(tmp_path, name):
+    videos = [make_video(tmp_path / f"{i}.mp4", 40) for i in range(3)]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mlavl_cli", "score", "-", "-f", "jsonl", "--features", tmp_path / "store"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    process.stdin.write(f"{videos[0]}\n")
+    process.stdin.flush()
+    first = process.stdout.readline()
+    process.send_signal(getattr(signal, name))
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert json.loads(first)["video"]["path"] == str(videos[0])
+    assert "Traceback" not in stderr
+    assert not list((tmp_path / "store").glob(".*.part"))
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGKILL", "SIGINT"])
+def test_no_process_outlives_synthesize(tmp_path, name):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mlavl_cli", "synthesize", tmp_path / "out", "-n", "8", "--seconds", "200:300"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+    )  # fmt: skip
+
+    def members():
+        found = []
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit():
+                try:
+                    fields = (entry / "stat").read_text().rsplit(")", 1)[1].split()
+                except OSError:
+                    continue
+                if int(fields[3]) == process.pid and fields[0] != "Z":
+                    found.append(int(entry.name))
+        return found
+
+    deadline = time.monotonic() + 60
+    while len(members()) < 3 and time.monotonic() < deadline:
+        time.sleep(0.2)
+    time.sleep(2)
+    process.send_signal(getattr(signal, name))
+    process.communicate(timeout=60)
+    deadline = time.monotonic() + 20
+    while members() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert members() == []
