@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+_BUFFER_BYTES = 1 << 16  # a header's boxes lie close together
 MOST_BOXES = 100_000  # of a file; a broken one may hold more, of no size
 _FIRST = frozenset((b"ftyp", b"moov", b"mdat", b"moof", b"free", b"wide", b"skip", b"pnot", b"styp", b"sidx"))
 _MEDIA, _TABLES = (b"moov", b"trak", b"mdia"), (b"minf", b"stbl")
@@ -52,7 +53,7 @@ def claimed_samples(path: Path) -> int:
         OSError: it can't be read.
     """
     total = 0
-    with path.open("rb") as file:
+    with path.open("rb", buffering=_BUFFER_BYTES) as file:
         if file.read(8)[4:] not in _FIRST:
             return 0
         whole = (0, path.stat().st_size)
