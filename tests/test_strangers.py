@@ -488,6 +488,7 @@ def test_what_a_killed_writer_left_is_swept_by_the_next_run(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["y"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
 def test_being_told_to_end_is_ctrl_c(tmp_path, name):
     videos = [make_video(tmp_path / f"{i}.mp4", 40) for i in range(3)]
@@ -506,6 +507,7 @@ def test_being_told_to_end_is_ctrl_c(tmp_path, name):
     assert not list((tmp_path / "store").glob(".*.part"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGKILL", "SIGINT"])
 def test_no_process_outlives_synthesize(tmp_path, name):
     process = subprocess.Popen(
