@@ -70,6 +70,20 @@ def claimed_samples(path: Path) -> int:
     return total
 
 
+def is_fragmented(path: Path) -> bool:
+    """Whether an mp4 holds its samples in fragments, each with a table of its own.
+
+    Raises:
+        OSError: it can't be read.
+    """
+    with path.open("rb", buffering=_BUFFER_BYTES) as file:
+        try:
+            whole = (0, path.stat().st_size)
+            return any(True for _ in inside(file, whole, b"moov", b"mvex"))
+        except struct.error:
+            return False
+
+
 def _numbers(file: BinaryIO, at: int, count: int) -> tuple[int, ...]:
     file.seek(at)
     return struct.unpack(f">{count}I", file.read(4 * count))

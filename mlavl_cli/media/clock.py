@@ -18,6 +18,7 @@ Indexed = tuple[int, av.Packet]
 RESTART_S = 0.5  # decoding times never go back; a larger step back is a clock that started anew
 GLITCH_S = 10.0  # a larger step ahead that the next timestamp takes back is a broken timestamp
 _SETTLE_S = 1.0  # of a part that begins: as much is looked at to find out which stream begins first
+_WRAP = 1 << 33  # ticks; the clock of a transport stream starts again after a day
 _HELD = 256  # packets, at most, meanwhile
 _STUCK = 2  # a timestamp that comes again as often as that is a clock that stands still
 
@@ -94,6 +95,8 @@ class CommonClock:
     def _part_of(self, index: int, packet: av.Packet) -> _Part | None:
         """Which part it belongs to; None where that can't be known."""
         stream = self._streams.get(index)
+        if None not in (packet.pts, packet.dts) and packet.dts - packet.pts > _WRAP // 2:
+            packet.pts += _WRAP  # a frame that is shown behind the end of a 33-bit clock, and decoded before
         decoded, shown = packet.dts, packet.dts if packet.pts is None else packet.pts
         if shown is None:
             return stream.part if stream else None
@@ -129,7 +132,8 @@ class CommonClock:
                 return
             stream.came_from = stream.part
             later = parts[parts.index(stream.part) + 1 :]
-            begun = (part for part in later if part.start_s - _SETTLE_S <= shown_s <= part.end_s + _SETTLE_S)
+            # The newest that fits: an earlier one, in which this stream was missing, may look the same.
+            begun = (p for p in reversed(later) if p.start_s - _SETTLE_S <= shown_s <= p.end_s + _SETTLE_S)
             if joined := next(begun, None):
                 stream.part = joined
             else:

@@ -11,7 +11,7 @@ from av.format import Flags
 from av.stream import Discard
 
 from mlavl_cli.errors import MediaError
-from mlavl_cli.media.boxes import claimed_samples
+from mlavl_cli.media.boxes import claimed_samples, is_fragmented
 from mlavl_cli.media.clock import CommonClock, Indexed
 
 # A media file must never make us read another file or a network address: only self-contained formats, only files.
@@ -24,6 +24,7 @@ _OPEN_OPTIONS = {
     "format_whitelist": _FORMATS,
     "merge_pmt_versions": "1",  # a broadcast whose programme moves to other PIDs stays one stream
     "max_streams": "100",
+    "correct_ts_overflow": "0",  # else a clock that starts again lower is taken for one that ran for a day
 }
 # What no real file does, and what would take memory or time without end.
 _MOST_EXPANSION, _EXPANSION_BYTES = 4, 16 << 20  # packets may hold so many times the file, and so much more
@@ -103,12 +104,12 @@ class Media:
 
     @cached_property
     def has_sample_tables(self) -> bool:
-        """Whether the header says where each sample lies and when it is shown (mp4, mov).
+        """Whether the header says where each sample lies and when it is shown: mp4 and mov, but for fragmented ones.
 
         Then each stream is read by itself, so that the end of one, in a file that was cut off, does not end the other;
         and no clock can start anew in the middle.
         """
-        return "mov" in self.format.split(",")
+        return "mov" in self.format.split(",") and not is_fragmented(self.path)
 
     def packets(self, stream: av.stream.Stream) -> Iterator[av.Packet]:
         """A stream's packets, on the clock that all streams of the file share; the last one is empty.
@@ -212,6 +213,8 @@ def _opened(path: Path, **options: str) -> InputContainer:
     # The prefix keeps a name like "concat:b.mp4" from being read as a protocol.
     format_name = _BY_SUFFIX.get(path.suffix.lower())
     options |= _OPEN_OPTIONS | {"max_pixels": str(MOST_PIXELS)}
+    if path.suffix.lower() == ".flv":  # its sound may begin late, and says only then at what rate it is
+        options |= {"probesize": str(64 << 20), "analyzeduration": "60000000"}
     container = av.open(f"file:{path}", format=format_name, options=options, metadata_errors="replace")
     for stream in container.streams.video:
         if decodable(stream):

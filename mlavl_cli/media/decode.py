@@ -23,6 +23,7 @@ _FASTEST_FPS = 1000.0  # what states more states the ticks of its clock
 _FPS_OFF = 0.01  # a stated rate that differs by more from the frames that were counted is not kept
 # Formats without times of any kind; and those that only know in which order frames are decoded.
 _TIMELESS = frozenset("h264 hevc m4v mpegvideo mjpeg obu".split())
+_WHOLE_KNOWN = frozenset({"flv", "asf"})  # whose header says how long the file is
 _DECODING_ORDER_ONLY = frozenset({"avi"})
 _LONGEST_S = 1e9  # longer than anything that was ever filmed
 _MOST_REORDERED = 64  # frames that are decoded before they are shown; no codec has more
@@ -131,8 +132,8 @@ class VideoReader:
             return total_s if 0 < total_s < _LONGEST_S else None
         except (KeyError, ValueError, OverflowError):
             whole = self._media.container.duration
-            alone = len(self._media.container.streams) == 1
-            return whole / av.time_base if whole and alone else None
+            known = len(self._media.container.streams) == 1 or self._media.format in _WHOLE_KNOWN
+            return whole / av.time_base if whole and known else None
 
     def frames(self) -> Iterator[TimedFrame]:
         """All frames in the order of their times, which strictly increase.

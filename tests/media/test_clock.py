@@ -4,6 +4,7 @@ from fractions import Fraction
 from itertools import pairwise
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -129,3 +130,25 @@ def test_programmes_have_clocks_of_their_own():
 def test_packets_without_times_pass():
     found, _ = follow([packet(VIDEO, 0), (VIDEO, SimpleNamespace(dts=None, pts=None, duration=0, size=0))])
     assert found[VIDEO] == [0, None]
+
+
+def test_a_part_without_sound_leaves_its_sound_to_no_other():
+    """Sound, then none, then sound again: each part as old as the others when it begins."""
+    silent = [one for one in part(0, 4) if one[0] == VIDEO]
+    found, clock = follow([*part(0, 4), *silent, *part(0, 4)])
+    assert clock.restarts == 2
+    assert found[AUDIO][200] == found[VIDEO][200] == found[VIDEO][0] + 8000
+
+
+def test_a_clock_of_33_bits_that_is_full_goes_on():
+    """The last frames are decoded before it is full and shown behind."""
+    full = 1 << 33
+    packets = []
+    for i in range(100):
+        dts, pts = full - 50 * 3600 + i * 3600, full - 48 * 3600 + i * 3600
+        one = SimpleNamespace(dts=dts % full, pts=pts % full, duration=3600, time_base=Fraction(1, 90_000), size=9)
+        packets.append((VIDEO, one))
+    clock = CommonClock()
+    shown = [one.pts for _, one in clock.follow(packets)]
+    assert np.diff(shown) == pytest.approx(3600, abs=7200)
+    assert shown[-1] - shown[0] == pytest.approx(99 * 3600, abs=7200)

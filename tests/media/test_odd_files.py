@@ -176,6 +176,50 @@ def test_a_broadcast_that_moves_to_other_streams_is_followed(tmp_path):
         assert seen.beeps == pytest.approx(seen.flashes, abs=0.04)
 
 
+@pytest.mark.parametrize("ahead_s", [30, 100, 1000, 40_000])
+def test_a_part_whose_clock_is_far_lower_is_joined(tmp_path, ahead_s):
+    """FFmpeg takes it for a clock of 33 bits that was full."""
+    late = film(tmp_path / "a.ts", 4, [2])
+    with av.open(str(late)) as old, av.open(str(tmp_path / "late.ts"), "w") as new:
+        streams = {s.index: new.add_stream_from_template(s) for s in old.streams}
+        for packet in old.demux():
+            if packet.dts is not None:
+                packet.pts += ahead_s * 90_000
+                packet.dts += ahead_s * 90_000
+                packet.stream = streams[packet.stream.index]
+                new.mux(packet)
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes((tmp_path / "late.ts").read_bytes() + late.read_bytes())
+    seen = Seen(joined)
+    assert seen.flashes == pytest.approx([2, 6], abs=0.12)
+    assert seen.beeps == pytest.approx(seen.flashes, abs=0.04)
+
+
+def test_a_part_without_sound_is_silent(tmp_path):
+    one = film(tmp_path / "a.ts", 4, [2])
+    silent = make_video(tmp_path / "n.ts", pictures(4, [2]), sound=None)
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(one.read_bytes() + silent.read_bytes() + one.read_bytes())
+    seen = Seen(joined)
+    assert seen.flashes == pytest.approx([2, 6, 10], abs=0.2)
+    assert seen.beeps == pytest.approx([seen.flashes[0], seen.flashes[2]], abs=0.04)
+
+
+def test_fragments_whose_clock_starts_again_are_joined(tmp_path):
+    """A recorder that connects again goes on with fragments that begin at zero."""
+    path = film(
+        tmp_path / "a.mp4", 4, [2], container_options={"movflags": "frag_keyframe+empty_moov+default_base_moof"}
+    )
+    data = path.read_bytes()
+    begin, end = data.index(b"moof") - 4, data.index(b"mfra") - 4 if b"mfra" in data else len(data)
+    joined = tmp_path / "joined.mp4"
+    joined.write_bytes(data[:begin] + data[begin:end] * 3)
+    seen = Seen(joined)
+    assert seen.flashes == pytest.approx([seen.flashes[0] + 4 * i for i in range(3)], abs=0.3)
+    assert seen.beeps == pytest.approx(seen.flashes, abs=0.09)
+    assert any("clock starts again" in text for text in seen.warnings)
+
+
 @settings(max_examples=12, deadline=None)
 @given(
     fps=st.sampled_from([24, 25, Fraction(30_000, 1001), 50, 12]),
@@ -554,6 +598,14 @@ def test_a_cut_mp4_gives_every_picture_that_is_in_it(tmp_path):
         seen = Seen(cut)
         assert there <= len(seen.times) <= there + 1  # half a packet may be decodable
         assert any("ends early" in text for text in seen.warnings)
+
+
+def test_a_cut_flv_says_that_it_ends_early(tmp_path):
+    whole = film(tmp_path / "whole.flv", 12, [2])
+    assert Seen(whole).warnings == []
+    cut = tmp_path / "cut.flv"
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size * 6 // 10])
+    assert any("ends early" in text for text in Seen(cut).warnings)
 
 
 def test_a_held_last_picture_is_no_early_end(tmp_path):
