@@ -85,6 +85,7 @@ def test_the_documentation_names_every_case_and_what_it_gives():
     readme = README.read_text()
     assert f"{len(CASES)} bad and odd inputs" in readme
     promised = readme.split("## Reliability")[1].split("## Development")[0]
+    promised += (README.parent / "docs" / "security.md").read_text()
     named = set(re.findall(r"`(tests/[\w/]+\.py)`", promised))
     assert len(named) > 10
     assert [name for name in named if not (README.parent / name).is_file()] == []
