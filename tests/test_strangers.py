@@ -400,7 +400,17 @@ def test_bundle_texts_and_file_names_send_no_escape_codes(bundle, run, tmp_path)
 
 @pytest.mark.parametrize(
     ("text", "cell"),
-    [("=1", "'=1"), ("a;=1", "a;'=1"), ("a; -1", "a; '-1"), ("a,+1", "a,'+1"), (" @x", " '@x"), ("plain", "plain")],
+    [
+        ("=1", "'=1"),
+        ("a;=1", "a;'=1"),
+        ("a; -1+2", "a; '-1+2"),
+        ("a,+A1", "a,'+A1"),
+        (" @x", " '@x"),
+        ("plain", "plain"),
+        ("-1.5", "-1.5"),
+        ("-1.000 to 1.000", "-1.000 to 1.000"),
+        ("-1 to=2", "'-1 to=2"),
+    ],
 )
 def test_no_cell_is_a_formula_by_any_separator(text, cell):
     assert csv_text(text) == cell
