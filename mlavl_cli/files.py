@@ -30,7 +30,7 @@ def csv_text(text: str) -> str:
     return _FORMULA.sub(r"\1'\2", _CONTROL.sub(lambda found: one_line(found[0]), text))
 
 
-_FORMULA = re.compile(r"(^\s*|[;,|]\s*)([=+\-@])(?!\d+(\.\d+)?($|[;,]| to ))")  # a number below zero is none
+_FORMULA = re.compile(r"(^\s*|[;,|]\s*)([=@]|[+\-](?!\d+(\.\d+)?($|[;,]| to )))")  # a number below zero is none
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
