@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from mlavl_cli.errors import WeightsError, one_line
-from mlavl_cli.files import atomic_write, sha256
+from mlavl_cli.files import atomic_write, refuse_irregular, sha256
 from mlavl_cli.untrusted import plain_name
 
 BUNDLE_VERSION = 1
@@ -145,6 +145,7 @@ def read_bundle(folder: Path) -> Bundle:
     try:
         if manifest.is_symlink():
             raise WeightsError("is a link; a bundle holds its own files", path=manifest)
+        refuse_irregular(manifest)
         if manifest.stat().st_size > MANIFEST_MAX_BYTES:
             raise WeightsError("far too large for a bundle's description", path=manifest)
         data = json.loads(manifest.read_text(encoding="utf-8"))

@@ -1,5 +1,6 @@
 """Files: their fingerprints, and writes that are whole or not at all."""
 
+import errno
 import hashlib
 import os
 import platform
@@ -21,6 +22,16 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def refuse_irregular(path: Path) -> None:
+    """Opening a pipe or a device that lies in the place of a file may never end.
+
+    Raises:
+        OSError: it is there, and no regular file.
+    """
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+
+
 def csv_text(text: str) -> str:
     """A csv cell that no spreadsheet takes for a formula: what begins like one gets an apostrophe before it.
 
@@ -35,11 +46,16 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 @contextmanager
-def atomic_write(path: Path, mode: str = "wb") -> Iterator[IO]:
+def atomic_write(path: Path, mode: str = "wb", named: bool = False) -> Iterator[IO]:
     """A file that appears under its name only when it is whole and on the disk.
 
-    Written beside, synced, renamed: a killed process leaves the old file or the new one, never half of one. A link
-    stays a link, and what is no regular file (a pipe, a device) is written straight through, never replaced.
+    Written beside, synced, renamed: a killed process leaves the old file or the new one, never half of one.
+
+    Args:
+        path: where.
+        mode: "wb" or "w".
+        named: whether a user named this very path. Then a link stays a link, and what is no regular file (a pipe) is
+            written straight through. In a folder of ours a link is replaced, and a pipe refused: somebody put it there.
 
     Raises:
         MlavlError: the folder can't be made or written.
@@ -49,11 +65,14 @@ def atomic_write(path: Path, mode: str = "wb") -> Iterator[IO]:
     # A name that isn't UTF-8 is written as the bytes it has.
     text = {} if "b" in mode else {"encoding": "utf-8", "errors": "surrogateescape", "newline": ""}
     try:
-        if _is_no_regular_file(path):
+        if not named and not _is_of_the_system(path):
+            if not path.is_symlink():
+                refuse_irregular(path)
+        elif _is_of_the_system(path) or (path.exists() and not path.is_file()):
             with open(path, mode, **text) as file:  # noqa: PTH123
                 yield file
             return
-        path = Path(os.path.realpath(path))
+        path = Path(os.path.realpath(path)) if named else path
         path.parent.mkdir(parents=True, exist_ok=True)
         sweep_parts(path.parent)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.", suffix=_part_suffix())
@@ -130,10 +149,9 @@ def _alive(process: int) -> bool:
     return True
 
 
-def _is_no_regular_file(path: Path) -> bool:
-    # /dev/stdout may lead to a regular file that a shell holds open: that is not ours to replace either.
-    of_the_system = any(path.absolute().is_relative_to(folder) for folder in ("/dev", "/proc"))
-    return of_the_system or (path.exists() and not path.is_file())
+def _is_of_the_system(path: Path) -> bool:
+    """/dev/stdout may lead to a regular file that a shell holds open: that is not ours to replace."""
+    return any(path.absolute().is_relative_to(folder) for folder in ("/dev", "/proc"))
 
 
 def _mode(path: Path) -> int:

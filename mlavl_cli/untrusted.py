@@ -14,6 +14,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from mlavl_cli.errors import DataError, MlavlError
+from mlavl_cli.files import refuse_irregular
 
 if TYPE_CHECKING:
     import torch
@@ -149,6 +150,7 @@ def read_npy(path: Path) -> np.ndarray:
     Raises:
         OSError, ValueError: can't be read, or no plain array.
     """
+    refuse_irregular(path)
     return np.array(np.load(path, mmap_mode="r", allow_pickle=False))
 
 
@@ -162,6 +164,7 @@ def read_torch(path: Path) -> Any:
     """
     import torch
 
+    refuse_irregular(path)
     size = path.stat().st_size
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:

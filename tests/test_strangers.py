@@ -352,6 +352,33 @@ def test_a_report_folder_in_trouble_costs_no_score(run, tmp_path, routine, troub
     assert result.exit_code == (1 if trouble == "index is a folder" else 0)
 
 
+def test_pipes_in_the_place_of_files_are_not_waited_for(bundle, run, tmp_path, routine):
+    store, pages = tmp_path / "store", tmp_path / "pages"
+    for path in (store / "routine.mp4.safetensors", pages / "index.html", pages / "routine.mp4.html"):
+        path.parent.mkdir(exist_ok=True)
+        os.mkfifo(path)
+    result = run("score", routine, "--features", store, "-f", "csv")
+    assert len(result.stdout.splitlines()) == 2
+    result = run("score", routine, "--report", pages, "-f", "csv")
+    assert len(result.stdout.splitlines()) == 2
+    for name in ("heads/TES.safetensors", "domain.safetensors", "bundle.json"):
+        (bundle / name).unlink()
+        os.mkfifo(bundle / name)
+        assert run("score", routine, "--weights", bundle).exit_code == 1
+
+
+def test_a_link_in_a_store_or_a_report_is_not_followed(run, tmp_path, routine):
+    """Another user of a shared folder may have put it there."""
+    precious = tmp_path / "precious"
+    precious.write_text("keep me")
+    for folder, name, option in (("s", "routine.mp4.safetensors", "--features"), ("p", "routine.mp4.html", "--report")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / name).symlink_to(precious)
+        assert run("score", routine, option, tmp_path / folder, "-f", "csv").exit_code == 0
+        assert not (tmp_path / folder / name).is_symlink()
+    assert precious.read_text() == "keep me"
+
+
 def test_a_lock_that_cannot_be_had_is_done_without(tmp_path):
     (tmp_path / "lock").symlink_to(tmp_path / "target")
     with one_at_a_time(tmp_path / "lock"):

@@ -134,7 +134,7 @@ def _write_predictions(path: Path, pairs: dict[str, tuple[Any, Any, list[str]]])
 
     from mlavl_cli.files import atomic_write, csv_text
 
-    with atomic_write(path, "w") as file:
+    with atomic_write(path, "w", named=True) as file:
         out = csv.writer(file, lineterminator="\n")
         out.writerow(["id", "target", "true", "predicted"])
         for name, (true, predicted, ids) in pairs.items():

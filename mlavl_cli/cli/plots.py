@@ -94,7 +94,7 @@ class Sheet:
     def _save(self, sheet: Any) -> None:
         from mlavl_cli.files import atomic_write
 
-        with atomic_write(self.path) as file, warnings.catch_warnings():
+        with atomic_write(self.path, named=True) as file, warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # a letter that the font lacks becomes a box
             sheet.savefig(file, format=self.form, dpi=150)
 

@@ -45,7 +45,7 @@ def encode(
 
     tower = parse_backbone(text) if text else find_bundle("fs1000").text
     features = encode_prompts(_texts(sport, actions), tower, checkpoint)
-    with atomic_write(output) as file:
+    with atomic_write(output, named=True) as file:
         np.save(file, features)
     typer.echo(f"{output}\t{features.shape[0]} prompts\t{features.shape[1]} wide")
 

@@ -165,7 +165,7 @@ def _result_file(path: Path, results: list[Path]) -> Iterator[TextIO]:
 
     After Ctrl-C or an error it holds the results so far; without any, what stood under its name is left alone.
     """
-    manager = atomic_write(path, "w")
+    manager = atomic_write(path, "w", named=True)
     file = manager.__enter__()
     try:
         yield file

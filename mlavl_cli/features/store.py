@@ -17,7 +17,7 @@ from safetensors.numpy import save
 
 from mlavl_cli.errors import FeatureError
 from mlavl_cli.features.routine import RoutineFeatures
-from mlavl_cli.files import atomic_write, sha256
+from mlavl_cli.files import atomic_write, refuse_irregular, sha256
 from mlavl_cli.inputs import Input
 from mlavl_cli.media.decode import VideoInfo
 
@@ -89,6 +89,7 @@ def read_features(path: Path) -> RoutineFeatures:
     """
     hint = "Delete it and extract again."
     try:
+        refuse_irregular(path)
         with safe_open(path, framework="np") as file:
             metadata = json.loads((file.metadata() or {})[_METADATA])
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict

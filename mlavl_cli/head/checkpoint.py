@@ -9,7 +9,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from mlavl_cli.errors import WeightsError
-from mlavl_cli.files import atomic_write
+from mlavl_cli.files import atomic_write, refuse_irregular
 from mlavl_cli.head.dims import HeadDims
 from mlavl_cli.head.mlavl import MLAVL
 
@@ -64,6 +64,7 @@ def load_head(path: Path) -> Head:
         WeightsError: missing, no head, or tensors that don't fit its own dimensions.
     """
     try:
+        refuse_irregular(path)
         with safe_open(path, framework="pt") as file:
             metadata = json.loads((file.metadata() or {})[_METADATA])
             if metadata["version"] != HEAD_VERSION:

@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import quote, unquote
 
+from mlavl_cli.files import refuse_irregular
 from mlavl_cli.scores.report.html import document, text
 from mlavl_cli.scores.result import RoutineScore, clock
 
@@ -44,6 +45,7 @@ def entry(result: RoutineScore, page: str, name: str) -> Entry:
 def read_index(folder: Path) -> list[Entry]:
     """The rows of an index that is there, without pages that are gone; none if it isn't one of ours."""
     try:
+        refuse_irregular(folder / INDEX)
         found = _DATA.search((folder / INDEX).read_text("utf-8"))
         rows = [Entry(**row) for row in json.loads(found[1])["routines"]] if found else []
         return [row for row in rows if _is_entry(row) and (folder / unquote(row.page)).is_file()]

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from mlavl_cli.errors import MlavlError, UsageError
 from mlavl_cli.features.extract import PAPER_CUTTING, Cutting
-from mlavl_cli.files import atomic_write, one_at_a_time
+from mlavl_cli.files import atomic_write, one_at_a_time, refuse_irregular
 from mlavl_cli.inputs import Input
 from mlavl_cli.scores.report.glimpse import look
 from mlavl_cli.scores.report.html import video_of
@@ -108,6 +108,7 @@ class Report:
 def _video_on(page: Path) -> str | None:
     """Which video a page that is there is about; None where there is none, or none that says so."""
     try:
+        refuse_irregular(page)
         with page.open(encoding="utf-8") as file:
             return video_of(file.read(_HEAD))
     except (OSError, UnicodeDecodeError):

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from mlavl_cli.errors import DataError
+from mlavl_cli.files import refuse_irregular
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,7 @@ def read_rows(path: Path, columns: int) -> list[list[str]]:
         DataError: can't be read, or a row is too short or holds no number where one belongs.
     """
     try:
+        refuse_irregular(path)
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeError) as error:
         hint = "See `mlavl train --help` for the layout."

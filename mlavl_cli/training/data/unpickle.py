@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from mlavl_cli.errors import DataError
+from mlavl_cli.files import refuse_irregular
 from mlavl_cli.untrusted import check_pickle, read_npy
 
 _KINDS = "biufcSUO"  # numbers, strings, and objects, which are plain data again
@@ -119,6 +120,7 @@ def read_pickle(path: Path) -> Any:
     """
     hint = "Never load pickles from people you don't trust."
     try:
+        refuse_irregular(path)
         data = path.read_bytes()
         if not data.startswith(np.lib.format.MAGIC_PREFIX):
             return _load(io.BytesIO(data), len(data))
