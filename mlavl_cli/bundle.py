@@ -12,6 +12,7 @@ from mlavl_cli.untrusted import plain_name
 
 BUNDLE_VERSION = 1
 MANIFEST = "bundle.json"
+_MOST_HEADS = 64
 MANIFEST_MAX_BYTES = 4 << 20
 WEIGHTS_SUFFIXES = (".pth", ".pt", ".safetensors", ".bin", ".ckpt")
 _MODEL_SUFFIXES = frozenset({".json", ".safetensors", ".bin", ".pth", ".pt"})
@@ -159,10 +160,7 @@ def read_bundle(folder: Path) -> Bundle:
             visual=_backbone(folder, data["visual"]),
             audio=_backbone(folder, data["audio"]),
             text=_backbone(folder, data["text"]) if data.get("text") else None,
-            heads={
-                plain_name(target, "a target", WeightsError): _inside(folder, name)
-                for target, name in data.get("heads", {}).items()
-            },
+            heads=_heads(folder, data.get("heads", {})),
             metrics=dict(data.get("metrics") or {}),
             consistency=_measured(data.get("consistency")),
             domain=_inside(folder, _typed(data, "domain", str)) if data.get("domain") else None,
@@ -242,6 +240,12 @@ def _backbone(folder: Path, data: dict[str, Any]) -> BackboneSpec:
         if path.is_symlink():
             raise WeightsError("is a link; a bundle holds its own files", path=path)
     return BackboneSpec(str(source), revision, options, local=True)
+
+
+def _heads(folder: Path, data: dict[str, str]) -> dict[str, Path]:
+    if len(data) > _MOST_HEADS or len(set(data.values())) < len(data):
+        raise WeightsError(f"names {len(data)} heads, more than it can hold", path=folder / MANIFEST)
+    return {plain_name(target, "a target", WeightsError): _inside(folder, name) for target, name in data.items()}
 
 
 def _inside(folder: Path, name: str) -> Path:

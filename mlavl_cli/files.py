@@ -7,6 +7,7 @@ import platform
 import re
 import stat
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -20,6 +21,9 @@ def sha256(path: Path) -> str:
     """The hex SHA-256 of a file's content, read in pieces."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+_LOCK_S = 5.0
 
 
 def refuse_irregular(path: Path) -> None:
@@ -95,8 +99,8 @@ def atomic_write(path: Path, mode: str = "wb", named: bool = False) -> Iterator[
 def one_at_a_time(path: Path) -> Iterator[None]:
     """Waits until no other process is in here with the same file, which is made and stays.
 
-    Where no lock can be had (a file system without them, another user's file, a link in its place) nobody waits: what
-    is done in here must be right without it, and is at worst done again.
+    Where no lock can be had in some seconds (a file system without them, another user who holds it, a link in its
+    place) nobody waits: what is done in here must be right without it, and is at worst done again.
     """
     try:
         import fcntl
@@ -106,8 +110,15 @@ def one_at_a_time(path: Path) -> Iterator[None]:
         yield
         return
     try:
-        with suppress(OSError):
-            fcntl.flock(handle, fcntl.LOCK_EX)
+        deadline = time.monotonic() + _LOCK_S
+        while time.monotonic() < deadline:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:  # whoever may read the file may hold it, for ever
+                time.sleep(0.02)
+            except OSError:
+                break
         yield
     finally:
         os.close(handle)

@@ -5,6 +5,7 @@ tensors of any size. Both are found by reading their instructions as text; nothi
 """
 
 import io
+import math
 import pickle
 import pickletools
 import zipfile
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 _MOST_NAME_BYTES = 120
 _SHARED = 16  # a pickle that names each of its parts so often, on the average, is made to be endless
+_COLLIDES = 1 << 60  # keys of a dict can be made from larger numbers so that each is compared with all others
 _LEGACY_HEADS = 3  # pickles before the object in torch's old format: magic number, version, machine
 
 
@@ -52,18 +54,33 @@ class _Node:
 
 
 _LEAF = _Node([])
+
+
+def _leaf(argument: Any, plain: bool) -> _Node:
+    """A value that is written out. It weighs what it is long: whoever names it again may make a copy."""
+    number = isinstance(argument, int | float) and not isinstance(argument, bool)
+    if plain and number and _COLLIDES <= abs(argument) < math.inf:
+        raise pickle.UnpicklingError(f"it holds the number {argument:.3g}, which is no label")
+    if not isinstance(argument, str | bytes | bytearray):
+        return _LEAF
+    node = _Node([])
+    node.weight = 1 + len(argument)
+    return node
+
+
 _FILLS = frozenset("APPEND APPENDS SETITEM SETITEMS ADDITEMS BUILD".split())
 _PUTS = frozenset("PUT BINPUT LONG_BINPUT".split())
 _GETS = frozenset("GET BINGET LONG_BINGET".split())
 
 
-def check_pickle(file: IO[bytes], size: int, largest: int | None = None) -> None:
+def check_pickle(file: IO[bytes], size: int, largest: int | None = None, plain: bool = True) -> None:
     """Follows a pickle's instructions from where the file stands, without building anything.
 
     Args:
         file: left behind the pickle.
         size: of all the bytes it may come from.
         largest: no whole number in it may be larger; None: any may.
+        plain: whether its numbers are labels, which are never so large that a dict of them takes for ever.
 
     Raises:
         pickle.UnpicklingError: what it describes is far larger than itself, or numbers its parts beyond its length.
@@ -113,8 +130,11 @@ def check_pickle(file: IO[bytes], size: int, largest: int | None = None) -> None
                 stack.append(held[0])
             elif name == "STOP":
                 whole.parts.extend([*stack, *held])
+            elif before or name.startswith("EMPTY"):
+                if opcode.stack_after:
+                    stack.append(_Node([*held, *taken]))
             elif opcode.stack_after:
-                stack.append(_Node([*held, *taken]) if before or name.startswith("EMPTY") else _LEAF)
+                stack.append(_leaf(argument, plain))
     if _weight(whole) > _SHARED * size:
         raise pickle.UnpicklingError("it names the same parts again and again, without end")
 
@@ -180,7 +200,8 @@ def read_torch(path: Path) -> Any:
     else:
         with path.open("rb") as file:
             for number in range(_LEGACY_HEADS + 1):
-                check_pickle(file, size, largest=size if number == _LEGACY_HEADS else None)
+                whole = number == _LEGACY_HEADS
+                check_pickle(file, size, largest=size if whole else None, plain=whole)
     found = torch.load(path, map_location="cpu", weights_only=True)
     for tensor in _tensors(found):
         held = 0 if tensor.is_meta else tensor.untyped_storage().nbytes()

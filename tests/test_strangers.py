@@ -237,8 +237,17 @@ def test_a_pickle_without_end_is_refused(make):
         check_pickle(io.BytesIO(data), len(data))
 
 
+def test_a_pickle_that_copies_or_compares_without_end_is_refused():
+    text = "x" * 300_000
+    many = pickle.dumps([text] * 20_000, 2)
+    colliding = pickle.dumps({(2**61 - 1) * i: None for i in range(1, 100)}, 2)
+    for data in (many, colliding):
+        with pytest.raises(pickle.UnpicklingError):
+            check_pickle(io.BytesIO(data), len(data))
+
+
 plain = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary(),
+    st.none() | st.booleans() | st.integers(-(2**59), 2**59) | st.floats(-1e17, 1e17) | st.text() | st.binary(),
     lambda inner: st.lists(inner) | st.tuples(inner, inner) | st.dictionaries(st.text(), inner),
     max_leaves=30,
 )

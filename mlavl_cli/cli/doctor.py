@@ -8,7 +8,7 @@ import typer
 
 from mlavl_cli.cli import options
 from mlavl_cli.cli.tables import TableFormat, print_rows
-from mlavl_cli.errors import MlavlError
+from mlavl_cli.errors import MlavlError, one_line
 
 _DECODERS = ("h264", "hevc", "vp9", "av1", "mpeg4", "aac", "mp3", "opus", "flac", "ac3")
 _PACKAGES = ("torch", "torchvision", "torchaudio", "av", "transformers", "librosa")
@@ -53,9 +53,9 @@ def doctor(
     if form is TableFormat.table:
         for finding in findings:
             typer.secho(f"{finding.state:<5}", fg=_COLOURS[finding.state], nl=False)
-            typer.echo(f"{finding.check:<12} {finding.found}")
+            typer.echo(one_line(f"{finding.check:<12} {finding.found}"))
             if finding.fix:
-                typer.echo(f"{'':<17} -> {finding.fix}")
+                typer.echo(one_line(f"{'':<17} -> {finding.fix}"))
     else:
         print_rows([finding._asdict() for finding in findings], form)
     if any(finding.state == "bad" for finding in findings):

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from mlavl_cli.cli.dataset import Sport
+from mlavl_cli.errors import one_line
 
 Actions = Annotated[Path | None, typer.Option("--actions", help="Your own csv with columns id,name.")]
 
@@ -18,7 +19,7 @@ def list_(
     actions: Actions = None,
 ) -> None:
     """Print a sport's prompts, one a line, in the order of their rows."""
-    typer.echo("\n".join(_texts(sport, actions)))
+    typer.echo("\n".join(map(one_line, _texts(sport, actions))))
 
 
 @app.command()

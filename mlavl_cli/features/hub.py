@@ -1,12 +1,13 @@
 """Hugging Face models by hub id or local folder: one place for how they load and for what can go wrong."""
 
+import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from mlavl_cli.bundle import WEIGHTS_SUFFIXES, BackboneSpec, model_files
+from mlavl_cli.bundle import MANIFEST_MAX_BYTES, WEIGHTS_SUFFIXES, BackboneSpec, model_files
 from mlavl_cli.errors import WeightsError
 
 _MOST_LAYERS = 256
@@ -15,6 +16,8 @@ _MOST = {
     "image_size": 1024, "crop_size": 1024, "num_frames": 512, "frames_per_clip": 512, "num_channels": 64,
     "max_length": 8192, "num_mel_bins": 1024, "max_position_embeddings": 1 << 17, "vocab_size": 1 << 21,
 }  # fmt: skip
+_MOST_NUMBER = 1 << 22
+_CONFIGURATIONS = frozenset({"config.json", "preprocessor_config.json", "video_preprocessor_config.json"})
 _IS_IT_ONE = "Is it a saved Hugging Face model?"
 
 
@@ -32,7 +35,9 @@ def load_pretrained(load: Callable[..., Any], spec: BackboneSpec, **options: Any
                 "is the id of a hub, and a file or folder here is called so", path=spec.source, hint=hint
             )
     elif spec.folder.is_dir():
-        model_files(spec.folder)
+        for path in model_files(spec.folder):
+            if path.name in _CONFIGURATIONS:
+                _refuse_large_numbers(path)
     with _quiet():
         try:
             return load(spec.source, trust_remote_code=False, **options)
@@ -80,6 +85,21 @@ def _refuse_impossible(kind: Any, spec: BackboneSpec) -> None:
     if asked > held:  # a number takes a byte at the least
         cause = f"can't be loaded: its configuration asks for {asked:,} numbers, its files hold {held:,} bytes"
         raise WeightsError(cause, path=spec.source, hint="Is it whole?")
+
+
+def _refuse_large_numbers(path: Path) -> None:
+    """Before the library reads a configuration, which makes lists as long as some of its numbers."""
+    try:
+        if path.stat().st_size > MANIFEST_MAX_BYTES:
+            raise WeightsError("far too large for a configuration", path=path)
+        todo = [json.loads(path.read_text("utf-8"))]
+    except (ValueError, OSError, RecursionError):
+        return  # the library will say what is wrong with it
+    while todo:
+        value = todo.pop()
+        todo += value.values() if isinstance(value, dict) else value if isinstance(value, list) else []
+        if type(value) is int and abs(value) > _MOST_NUMBER:
+            raise WeightsError(f"holds the number {value:.6g}, more than any setting", path=path, hint=_IS_IT_ONE)
 
 
 def _within(value: Any, most: int) -> bool:

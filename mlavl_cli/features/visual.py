@@ -3,6 +3,7 @@
 Each takes a clip's sampled frames, uint8 (B, F, height, width, 3), and gives one row a clip, (B, D_v).
 """
 
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from mlavl_cli.media.clips import FRAMES_PER_CLIP
 from mlavl_cli.media.picture import PictureSpec
 from mlavl_cli.untrusted import read_torch
 
+_MOST_CLIP_PX = 1 << 24  # 64 pictures of 512 x 512
 TORCHVISION = "torchvision/"  # ids like torchvision/swin3d_b
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -50,6 +52,9 @@ class VisualBackbone(nn.Module):
         placement: Placement,
     ):
         super().__init__()
+        if frames * math.prod(picture.size) > _MOST_CLIP_PX:
+            cause = f"its settings ask for {frames} pictures of {picture.size[0]} x {picture.size[1]} a clip"
+            raise WeightsError(cause, hint="No video transformer looks at so much.")
         self.network = network
         self.dim, self.frames, self.picture, self.placement = dim, frames, picture, placement
         factor, offset = (torch.tensor(values).view(1, 1, 3, 1, 1) for values in scale)

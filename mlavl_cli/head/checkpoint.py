@@ -8,7 +8,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from mlavl_cli.errors import WeightsError
+from mlavl_cli.errors import WeightsError, one_line
 from mlavl_cli.files import atomic_write, refuse_irregular
 from mlavl_cli.head.dims import HeadDims
 from mlavl_cli.head.mlavl import MLAVL
@@ -78,10 +78,10 @@ def load_head(path: Path) -> Head:
             raise WeightsError(f"names {len(metadata['grades'])} grades, its dimensions say {dims.grades}")
         return Head(
             model.eval().requires_grad_(False),
-            str(metadata["target"]),
+            one_line(str(metadata["target"])),
             _range(metadata["score_range"]),
-            tuple(map(str, metadata["grades"])),
-            tuple(map(str, metadata["prompts"])),
+            tuple(one_line(str(grade)) for grade in metadata["grades"]),
+            tuple(one_line(str(prompt)) for prompt in metadata["prompts"]),
             _window(metadata["window"]),
         )
     except FileNotFoundError as error:

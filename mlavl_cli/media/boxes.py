@@ -11,7 +11,7 @@ from typing import BinaryIO
 _BUFFER_BYTES = 1 << 16  # a header's boxes lie close together
 MOST_BOXES = 100_000  # of a file; a broken one may hold more, of no size
 _FIRST = frozenset((b"ftyp", b"moov", b"mdat", b"moof", b"free", b"wide", b"skip", b"pnot", b"styp", b"sidx"))
-_MEDIA, _TABLES = (b"moov", b"trak", b"mdia"), (b"minf", b"stbl")
+_TABLES = (b"minf", b"stbl")
 
 Span = tuple[int, int]  # where the content begins and ends
 
@@ -58,12 +58,16 @@ def claimed_samples(path: Path) -> int:
             return 0
         whole = (0, path.stat().st_size)
         try:
-            for media in inside(file, whole, *_MEDIA):
+            for track in inside(file, whole, b"moov", b"trak"):
+                # The table is copied once for each edit.
+                edits = sum(_numbers(file, begin + 4, 1)[0] for begin, _ in inside(file, track, b"edts", b"elst"))
+                media = next(inside(file, track, b"mdia"), (0, 0))
                 handlers = [_numbers(file, begin + 8, 1)[0].to_bytes(4) for begin, _ in inside(file, media, b"hdlr")]
                 times = [_numbers(file, begin + 4, 3) for begin, _ in inside(file, media, *_TABLES, b"stts")]
                 by_chunk = handlers == [b"soun"] and [(count, ticks) for count, _, ticks in times] == [(1, 1)]
                 if not by_chunk:
-                    total += sum(_numbers(file, begin + 8, 1)[0] for begin, _ in inside(file, media, *_TABLES, b"stsz"))
+                    sizes = inside(file, media, *_TABLES, b"stsz")
+                    total += max(edits, 1) * sum(_numbers(file, begin + 8, 1)[0] for begin, _ in sizes)
             total += sum(_numbers(file, begin + 4, 1)[0] for begin, _ in inside(file, whole, b"moof", b"traf", b"trun"))
         except struct.error:  # it ends in the middle: FFmpeg will say so
             return total

@@ -46,6 +46,7 @@ class Media:
         small: whether its streams can be read side by side. Opening a file costs as much as decoding half a second of
             it, so a small one is opened once and its packets are kept; of a large one, whose picture and sound may lie
             far apart, each reader needs a Media of its own.
+        size: of the file, in bytes.
         clock: what was found out about the file's clock so far.
 
     Raises:
@@ -78,7 +79,7 @@ class Media:
             raise MediaError(f"can't be opened ({error.strerror})", path=path, hint=hint) from error
         self.small = size <= _SMALL_BYTES
         self.clock = CommonClock(_programmes(self.container))
-        self._size, self._open = size, [self.container]
+        self.size, self._open = size, [self.container]
 
     def __enter__(self) -> "Media":
         return self
@@ -118,7 +119,7 @@ class Media:
             av.FFmpegError: behind the last packet that could be read.
             MediaError: the stream is encrypted.
         """
-        first, total, most = True, 0, _MOST_EXPANSION * self._size + _EXPANSION_BYTES
+        first, total, most = True, 0, _MOST_EXPANSION * self.size + _EXPANSION_BYTES
         for packet in self._packets(stream):
             total += packet.size
             if total > most:
@@ -166,7 +167,7 @@ class Media:
             for index, packet in self._demuxed(streams):
                 packets[index].append(packet)
                 total += packet.size
-                if total > _MOST_EXPANSION * self._size + _EXPANSION_BYTES:
+                if total > _MOST_EXPANSION * self.size + _EXPANSION_BYTES:
                     raise self._expands()
         except av.FFmpegError as error:
             failed = error
@@ -190,7 +191,7 @@ class Media:
             for index, packet in packets:
                 reached = max(reached, packet.pos or 0)
                 yield index, packet
-            if reached <= begun or self._size - reached < _PROGRAMME_BYTES or self.clock.programmes:
+            if reached <= begun or self.size - reached < _PROGRAMME_BYTES or self.clock.programmes:
                 return
             try:
                 container = _opened(self.path, skip_initial_bytes=str(reached))

@@ -32,6 +32,7 @@ _MOST_REORDERED = 64  # frames that are decoded before they are shown; no codec 
 _SMALL_PX, _MEDIUM_PX = 640 * 360, 1280 * 720
 _HUGE_PX = 40_000_000  # beyond 8K each thread's pictures would take gigabytes
 _MOST_ASPECT = 8.0  # of pixels; anamorphic ones are twice as wide as high at the most
+_LEAST_PIXELS, _PIXELS_A_BYTE = 10_000_000_000, 300_000  # a still screen in 8K comes to 220,000
 _FRUITLESS = 5_000  # packets in a row that give no picture: the file is given up
 _EARLY_END_S = 0.5  # a file may end this much before its stated duration without a warning
 
@@ -183,7 +184,8 @@ class VideoReader:
 
     def _pictures(self, decoded: "deque[int | None]") -> Iterator[av.VideoFrame]:
         """Decoded pictures; the decoding times of their packets are appended to `decoded`."""
-        damaged = fruitless = 0
+        damaged = fruitless = pixels = 0
+        most_pixels = _LEAST_PIXELS + _PIXELS_A_BYTE * self._media.size
         packets = self._media.packets(self.stream)
         while True:
             try:
@@ -213,6 +215,13 @@ class VideoReader:
                 continue
             fruitless = 0 if pictures else fruitless
             damaged += sum(picture.is_corrupt for picture in pictures)
+            pixels += sum(picture.width * picture.height for picture in pictures)
+            if pixels > most_pixels:
+                self.warnings.append(
+                    "reading stopped early (more and larger pictures than a file of its size can hold)"
+                )
+                self._broke_off = True
+                break
             yield from pictures
         if damaged:
             self.warnings.append(f"{damaged} damaged pieces of the picture were skipped or patched")

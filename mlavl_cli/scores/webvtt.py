@@ -1,5 +1,6 @@
 """A timeline as WebVTT: a cue a clip, which players show as subtitles and annotation tools read."""
 
+import re
 from pathlib import Path
 
 from mlavl_cli.files import atomic_write
@@ -19,7 +20,7 @@ def write_webvtt(path: Path, result: RoutineScore) -> None:
 def webvtt(result: RoutineScore) -> str:
     """One cue a clip: "fit 0.62  quality 0.41", without fit where there is no sound."""
     about = "; ".join([f"{result.weights['name']}: {result.weights['trained_on']}", *result.warnings])
-    note = about.replace("-->", "->")
+    note = re.sub("-+>", ">", about)
     blocks = ["WEBVTT", f"NOTE {' '.join(note.split())}"]
     for clip in result.clips:
         fit = "" if clip.consistency is None else f"fit {clip.consistency:.2f}  "
