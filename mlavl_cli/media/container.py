@@ -119,11 +119,8 @@ class Media:
             av.FFmpegError: behind the last packet that could be read.
             MediaError: the stream is encrypted.
         """
-        first, total, most = True, 0, _MOST_EXPANSION * self.size + _EXPANSION_BYTES
+        first = True
         for packet in self._packets(stream):
-            total += packet.size
-            if total > most:
-                raise self._expands()
             if first and (packet.has_sidedata("encryption_info") or _tag(stream) in _PROTECTED_TAGS):
                 hint = "Give a copy without copy protection."
                 raise MediaError(f"is encrypted (its {stream.type})", path=self.path, hint=hint)
@@ -140,9 +137,15 @@ class Media:
         if error:
             raise error
 
-    def _expands(self) -> MediaError:
-        cause = f"its packets hold more than {_MOST_EXPANSION} times what is in the file"
-        return MediaError(cause, path=self.path, hint="The file is damaged, or made to do harm.")
+    def _bounded(self, packets: Iterator[Indexed]) -> Iterator[Indexed]:
+        """The packets, as long as they hold about what the file does."""
+        total = 0
+        for index, packet in packets:
+            total += packet.size
+            if total > _MOST_EXPANSION * self.size + _EXPANSION_BYTES:
+                cause = f"its packets hold more than {_MOST_EXPANSION} times what is in the file"
+                raise MediaError(cause, path=self.path, hint="The file is damaged, or made to do harm.")
+            yield index, packet
 
     @property
     def _timed(self) -> list[av.stream.Stream]:
@@ -162,13 +165,9 @@ class Media:
     def _read(self, streams: list[av.stream.Stream]) -> dict[int, tuple[list[av.Packet], av.FFmpegError | None]]:
         packets: dict[int, list[av.Packet]] = {stream.index: [] for stream in streams}
         failed = None
-        total = 0
         try:
             for index, packet in self._demuxed(streams):
                 packets[index].append(packet)
-                total += packet.size
-                if total > _MOST_EXPANSION * self.size + _EXPANSION_BYTES:
-                    raise self._expands()
         except av.FFmpegError as error:
             failed = error
         return {index: (found, failed) for index, found in packets.items()}
@@ -176,9 +175,10 @@ class Media:
     def _demuxed(self, streams: list[av.stream.Stream]) -> Iterator[Indexed]:
         """(stream index, packet) of streams, in the file's order. The others are not even read."""
         packets = _demuxed(self.container, streams)
-        if self.has_sample_tables:
-            return packets
-        return self.clock.follow(packets if self.format != "mpegts" else self._programme_by_programme(packets))
+        if self.format == "mpegts":
+            packets = self._programme_by_programme(packets)
+        packets = self._bounded(packets)
+        return packets if self.has_sample_tables else self.clock.follow(packets)
 
     def _programme_by_programme(self, packets: Iterator[Indexed]) -> Iterator[Indexed]:
         """Goes on where a broadcast changes to a programme of another number, whose streams PyAV doesn't hand out.
