@@ -36,6 +36,16 @@ def refuse_irregular(path: Path) -> None:
         raise OSError(errno.EINVAL, "not a regular file", str(path))
 
 
+def refuse_outside(path: Path, folder: Path) -> None:
+    """In a folder that others may write to, a subfolder may be a link to somewhere else.
+
+    Raises:
+        MlavlError: the file would not lie below the folder.
+    """
+    if not path.parent.resolve().is_relative_to(folder.resolve()):
+        raise MlavlError(f"a link leads out of {folder}", path=path, hint="Remove the link, or choose another folder.")
+
+
 def csv_text(text: str) -> str:
     """A csv cell that no spreadsheet takes for a formula: what begins like one gets an apostrophe before it.
 

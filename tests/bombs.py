@@ -9,8 +9,23 @@ def box(kind, *content):
     return struct.pack(">I", 8 + len(data)) + kind + data
 
 
-def mov(path, chunks, samples_a_chunk, width=16, height=16, frame=None, aspect=None, matrix=None):
-    """A QuickTime file whose tables name the same bytes again and again."""
+def mov(
+    path,
+    chunks,
+    samples_a_chunk,
+    width=16,
+    height=16,
+    frame=None,
+    aspect=None,
+    matrix=None,
+    tracks=1,
+    edits=0,
+    packed=False,
+):
+    """A QuickTime file whose tables name the same bytes again and again.
+
+    `edits` is how many its edit list claims; `packed` compresses the header, as old QuickTime does.
+    """
     frame = frame or png(width, height)
     count = chunks * samples_a_chunk
     head = box(b"ftyp", b"qt  \0\0\2\0qt  ")
@@ -19,7 +34,6 @@ def mov(path, chunks, samples_a_chunk, width=16, height=16, frame=None, aspect=N
     times = struct.pack(">IIII", 0, 0, 25, count)
     movie = box(b"mvhd", bytes(4), times, struct.pack(">IH10x", 1 << 16, 256), unity, bytes(24), struct.pack(">I", 2))
     sides = struct.pack(">II", width << 16, height << 16)
-    track = box(b"tkhd", b"\0\0\0\3", struct.pack(">IIIII16x", 0, 0, 1, 0, count), matrix or unity, sides)
     media = box(b"mdhd", bytes(4), times, bytes(4))
     handler = box(b"hdlr", bytes(4), b"mhlrvide", bytes(13))
     entry = b"png " + bytes(6) + b"\0\1" + bytes(16) + struct.pack(">HHIII", width, height, 72 << 16, 72 << 16, 0)
@@ -39,7 +53,17 @@ def mov(path, chunks, samples_a_chunk, width=16, height=16, frame=None, aspect=N
     )
     where = box(b"dinf", box(b"dref", bytes(4), struct.pack(">I", 1), box(b"url ", b"\0\0\0\1")))
     inner = box(b"mdia", media, handler, box(b"minf", box(b"vmhd", b"\0\0\0\1", bytes(8)), where, tables))
-    path.write_bytes(head + data + box(b"moov", movie, box(b"trak", track, inner)))
+    edit = box(b"edts", box(b"elst", bytes(4), struct.pack(">I", edits), struct.pack(">IiI", 1, 0, 1 << 16) * edits))
+    parts = [movie]
+    for number in range(1, tracks + 1):
+        track = box(b"tkhd", b"\0\0\0\3", struct.pack(">IIIII16x", 0, 0, number, 0, count), matrix or unity, sides)
+        parts.append(box(b"trak", track, edit if edits else b"", inner))
+    header = box(b"moov", *parts)
+    if packed:
+        kind = box(b"dcom", b"zlib")
+        packed = box(b"cmvd", struct.pack(">I", len(header)), zlib.compress(header, 9))
+        header = box(b"moov", box(b"cmov", kind, packed))
+    path.write_bytes(head + data + header)
     return path
 
 

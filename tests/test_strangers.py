@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,10 +23,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlavl_cli.bundle import find_bundle, model_files, read_bundle
-from mlavl_cli.errors import DataError, MediaError, WeightsError
+from mlavl_cli.errors import DataError, FeatureError, MediaError, WeightsError
+from mlavl_cli.features.routine import RoutineFeatures
+from mlavl_cli.features.store import read_features, write_features
 from mlavl_cli.files import atomic_write, csv_text, one_at_a_time
+from mlavl_cli.media import streams
+from mlavl_cli.media.boxes import claimed_samples
 from mlavl_cli.media.container import Media
-from mlavl_cli.media.decode import VideoReader
+from mlavl_cli.media.decode import VideoInfo, VideoReader
 from mlavl_cli.scores.report.index import read_index
 from mlavl_cli.untrusted import check_pickle, plain_name, read_npy, read_torch
 
@@ -135,7 +140,13 @@ def test_what_claims_more_than_it_holds_is_refused_in_little_memory(tmp_path):
         mov(tmp_path / "again.mov", 100_000, 4),
         matroska(tmp_path / "stripped.mkv", 400_000, 5000),
         mov(tmp_path / "giant.mov", 2, 1, 20_000, 20_000),
+        mov(tmp_path / "many.mov", 2, 1, 5000, 5000, tracks=40),
+        mov(tmp_path / "edits.mov", 900, 1000, edits=2000),
+        mov(tmp_path / "packed.mov", 60_000, 1000, packed=True),
     ]
+    late = tmp_path / "late.mov"
+    late.write_bytes(bytes.fromhex("00000018") + b"uuid" + bytes(16) + (tmp_path / "samples.mov").read_bytes())
+    bombs.append(late)
     assert max(path.stat().st_size for path in bombs) < 2_000_000
     good = make_video(tmp_path / "good.mp4", 40)
     peaks = {}
@@ -304,13 +315,54 @@ def test_an_array_that_claims_more_than_its_file_is_refused(tmp_path):
         read_npy(tmp_path / "b.npy")
 
 
-@pytest.mark.parametrize(("name", "value"), [("image_size", 1_000_000), ("num_frames", 200_000)])
-def test_a_backbone_whose_settings_are_absurd_is_refused(bundle, run, tmp_path, name, value):
+@pytest.mark.parametrize("height", [1080, 2160, 4320])
+def test_pictures_of_every_usual_size_are_read(tmp_path, height):
+    path = mov(tmp_path / "v.mov", 2, 1, height * 16 // 9, height)
+    with Media(path) as media:
+        assert [frame.picture.height for frame in VideoReader(media).frames()] == [height] * 2
+
+
+def test_an_honest_packed_header_is_read(tmp_path):
+    path = mov(tmp_path / "v.mov", 33, 1, 64, 64, packed=True)
+    assert claimed_samples(path) == 33
+    with Media(path) as media:
+        assert sum(1 for _ in VideoReader(media).frames()) == 33
+
+
+def test_many_silent_tracks_are_not_listened_to_without_end(tmp_path, monkeypatch):
+    path = make_video(tmp_path / "v.mkv", 40, sound=np.zeros(25_600, np.float32))
+    with Media(path) as media:
+        sounds = list(media.container.streams.audio) * 100
+        monkeypatch.setattr(streams, "_MOST_SAMPLES", 40_000)
+        begun = []
+        monkeypatch.setattr(streams, "Media", lambda path: begun.append(path) or Media(path))
+        assert streams._first_to_be_heard(media, sounds) is None
+    assert len(begun) == 2
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"image_size": 1_000_000}, "its configuration says image_size"),
+        ({"num_frames": 200_000}, "its configuration says num_frames"),
+        ({"patch_size": 1, "image_size": 224, "num_frames": 8}, "cuts a clip into 401,408 patches"),
+        ({"attn_implementation": "someone/kernel"}, "takes code from 'someone/kernel'"),
+    ],
+)
+def test_a_backbone_whose_settings_are_absurd_is_refused(bundle, run, tmp_path, fields, said):
     config = bundle / "backbones" / "visual" / "config.json"
-    config.write_text(json.dumps({**json.loads(config.read_text()), name: value}))
+    config.write_text(json.dumps({**json.loads(config.read_text()), **fields}))
     result = run("extract-features", make_video(tmp_path / "v.mp4", 34), "-o", tmp_path / "s", "--backbones", bundle)
     assert result.exit_code == 1
-    assert f"its configuration says {name}" in result.errors[0]
+    assert said in result.errors[0]
+
+
+def test_an_adapter_that_names_another_model_is_refused(bundle, run, tmp_path):
+    adapter = {"peft_type": "LORA", "base_model_name_or_path": "/etc"}
+    (bundle / "backbones" / "visual" / "adapter_config.json").write_text(json.dumps(adapter))
+    result = run("extract-features", make_video(tmp_path / "v.mp4", 34), "-o", tmp_path / "s", "--backbones", bundle)
+    assert result.exit_code == 1
+    assert "is an adapter" in result.errors[0]
 
 
 # --- One bad thing never ends a run ----------------------------------------------------------------------------------
@@ -335,6 +387,30 @@ def test_a_store_entry_of_deep_json_is_made_again(run, tmp_path, routine):
     store.mkdir()
     save_file({"visual": np.zeros((1, 2), np.float32)}, store / "routine.mp4.safetensors", {"mlavl": "[" * 100_000})
     assert run("score", routine, "--features", store, "-f", "csv").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"visual": np.ones((1, 2), np.int64)},
+        {"start_s": np.zeros(1, np.float32)},
+        {"visual": np.ones((1, 2), np.float16)},
+        {"duration_s": 1e308},
+        {"fps": -1.0},
+    ],
+)
+def test_a_store_entry_of_other_kinds_is_no_entry(tmp_path, change):
+    good = RoutineFeatures(
+        np.ones((1, 2), np.float32), None, np.zeros(1), np.ones(1), VideoInfo("v.mp4", 1.0, 25.0, 64, 64, False)
+    )
+    write_features(tmp_path / "good.safetensors", good)
+    assert read_features(tmp_path / "good.safetensors").clips == 1
+    about = {name: value for name, value in change.items() if not isinstance(value, np.ndarray)}
+    arrays = {name: value for name, value in change.items() if isinstance(value, np.ndarray)}
+    bad = replace(good, **arrays, video=replace(good.video, **about))
+    write_features(tmp_path / "bad.safetensors", bad)
+    with pytest.raises(FeatureError):
+        read_features(tmp_path / "bad.safetensors")
 
 
 @pytest.mark.parametrize(
@@ -386,6 +462,30 @@ def test_a_link_in_a_store_or_a_report_is_not_followed(run, tmp_path, routine):
         assert run("score", routine, option, tmp_path / folder, "-f", "csv").exit_code == 0
         assert not (tmp_path / folder / name).is_symlink()
     assert precious.read_text() == "keep me"
+
+
+def test_a_linked_folder_in_a_store_or_a_report_is_not_followed(run, tmp_path, routine):
+    (tmp_path / "in" / "sub").mkdir(parents=True)
+    (tmp_path / "in" / "sub" / "v.mp4").write_bytes(routine.read_bytes())
+    (tmp_path / "precious").mkdir()
+    for folder, option in (("s", "--features"), ("p", "--report")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "sub").symlink_to(tmp_path / "precious")
+        result = run("score", tmp_path / "in", option, tmp_path / folder, "-f", "csv")
+        assert len(result.stdout.splitlines()) == 2
+        assert "a link leads out of" in result.errors[0]
+    assert list((tmp_path / "precious").iterdir()) == []
+
+
+def test_an_index_of_somebody_else_is_kept(run, tmp_path, routine):
+    pages = tmp_path / "pages"
+    pages.mkdir()
+    (pages / "index.html").write_text("<h1>My club</h1>")
+    for _ in range(2):
+        assert run("score", routine, "-f", "csv", "--report", pages).exit_code == 0
+    assert (pages / "index.1.html").read_text() == "<h1>My club</h1>"
+    assert [one.name for one in read_index(pages)] == ["routine.mp4"]
+    assert not (pages / "index.2.html").exists()
 
 
 def test_a_lock_that_cannot_be_had_is_done_without(tmp_path):

@@ -1,6 +1,7 @@
 """Hugging Face models by hub id or local folder: one place for how they load and for what can go wrong."""
 
 import json
+import math
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ _MOST = {
     "max_length": 8192, "num_mel_bins": 1024, "max_position_embeddings": 1 << 17, "vocab_size": 1 << 21,
 }  # fmt: skip
 _MOST_NUMBER = 1 << 22
+_MOST_PATCHES = 1 << 16  # of a clip, each of which is compared with others; the largest known have 36,864
 _CONFIGURATIONS = frozenset({"config.json", "preprocessor_config.json", "video_preprocessor_config.json"})
 _IS_IT_ONE = "Is it a saved Hugging Face model?"
 
@@ -36,6 +38,8 @@ def load_pretrained(load: Callable[..., Any], spec: BackboneSpec, **options: Any
             )
     elif spec.folder.is_dir():
         for path in model_files(spec.folder):
+            if path.name == "adapter_config.json":  # the library would follow it to another model
+                raise WeightsError("is an adapter; save the whole model", path=path)
             if path.name in _CONFIGURATIONS:
                 _refuse_large_numbers(path)
     with _quiet():
@@ -50,8 +54,7 @@ def load_model(load: Callable[..., Any], spec: BackboneSpec, ignore: tuple[str, 
 
     `ignore` lists prefixes of tensors that the features don't depend on.
     """
-    if spec.folder is not None:
-        _refuse_impossible(load.__self__, spec)
+    _refuse_impossible(load.__self__, spec)
     model, report = load_pretrained(load, spec, output_loading_info=True, **options)
     missing = sorted(name for name in report["missing_keys"] if not name.startswith(ignore))
     if missing:
@@ -62,7 +65,7 @@ def load_model(load: Callable[..., Any], spec: BackboneSpec, ignore: tuple[str, 
 
 
 def _refuse_impossible(kind: Any, spec: BackboneSpec) -> None:
-    """A configuration that asks for more numbers than the folder's files can hold, before any memory is taken."""
+    """A configuration that asks for more than a backbone needs, or for more numbers than a folder's files can hold."""
     import torch
     from transformers import AutoConfig
 
@@ -74,6 +77,14 @@ def _refuse_impossible(kind: Any, spec: BackboneSpec) -> None:
         if not _within(getattr(config, name, None), most):
             cause = f"its configuration says {name} {getattr(config, name)!r:.60}, more than {most}"
             raise WeightsError(cause, path=spec.source, hint=_IS_IT_ONE)
+    attention = getattr(config, "_attn_implementation", None)
+    if "/" in str(attention):  # a repository, whose code the library would fetch and run
+        raise WeightsError(f"its configuration takes code from {attention!r:.60}", path=spec.source, hint=_IS_IT_ONE)
+    if _patches(config) > _MOST_PATCHES:
+        cause = f"its configuration cuts a clip into {_patches(config):,.0f} patches"
+        raise WeightsError(cause, path=spec.source, hint=_IS_IT_ONE)
+    if spec.folder is None:
+        return
     build = getattr(kind, "from_config", None) if kind.__name__.startswith("Auto") else kind
 
     def on_paper(_: str, **__: Any) -> int:
@@ -100,6 +111,21 @@ def _refuse_large_numbers(path: Path) -> None:
         todo += value.values() if isinstance(value, dict) else value if isinstance(value, list) else []
         if type(value) is int and abs(value) > _MOST_NUMBER:
             raise WeightsError(f"holds the number {value:.6g}, more than any setting", path=path, hint=_IS_IT_ONE)
+
+
+def _patches(config: Any) -> float:
+    """Into how many patches it cuts a clip: its pictures, or its spectrogram. Nonsense is left to the library."""
+
+    def area(*names: str) -> float:
+        """Height times width, by the first of these settings that is there; one number is both."""
+        value = next((value for name in names if (value := getattr(config, name, None)) is not None), 1)
+        sides = value[-2:] if isinstance(value, list | tuple) else (value, value)
+        return math.prod(side for side in sides if isinstance(side, int | float) and side > 0)
+
+    if hasattr(config, "time_stride"):
+        return math.sqrt(area("num_mel_bins") * area("max_length") / area("time_stride") / area("frequency_stride"))
+    frames = math.sqrt(area("num_frames", "frames_per_clip"))
+    return frames * area("crop_size", "image_size") / area("patch_size", "tubelet_size")
 
 
 def _within(value: Any, most: int) -> bool:

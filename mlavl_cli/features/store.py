@@ -6,7 +6,6 @@
 
 import hashlib
 import json
-import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,13 +16,15 @@ from safetensors.numpy import save
 
 from mlavl_cli.errors import FeatureError
 from mlavl_cli.features.routine import RoutineFeatures
-from mlavl_cli.files import atomic_write, refuse_irregular, sha256
+from mlavl_cli.files import atomic_write, refuse_irregular, refuse_outside, sha256
 from mlavl_cli.inputs import Input
 from mlavl_cli.media.decode import VideoInfo
 
 SUFFIX = ".safetensors"
 _METADATA = "mlavl"  # one key: safetensors writes several in random order, and stores should compare byte for byte
-_ARRAYS = ("visual", "audio", "start_s", "end_s")
+_TIMES = ("start_s", "end_s")
+_ARRAYS = ("visual", "audio", *_TIMES)
+_MOST_NUMBER = 1e7  # of seconds, frames a second and pixels: a hundred days
 
 
 class FeatureStore:
@@ -60,9 +61,10 @@ class FeatureStore:
         """Stores features and returns their file.
 
         Raises:
-            MlavlError: the folder can't be written.
+            MlavlError: the folder can't be written, or leads out of the store.
         """
         path = self.path(source)
+        refuse_outside(path, self.folder)
         write_features(path, replace(features, provenance={**features.provenance, "source": _fingerprint(source.path)}))
         return path
 
@@ -93,6 +95,8 @@ def read_features(path: Path) -> RoutineFeatures:
         with safe_open(path, framework="np") as file:
             metadata = json.loads((file.metadata() or {})[_METADATA])
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+        if any(a.dtype != (np.float64 if name in _TIMES else np.float32) for name, a in arrays.items()):
+            raise TypeError("arrays of other kinds")
         if _checksum(arrays) != metadata["checksum"]:
             raise FeatureError("is damaged: its checksum doesn't fit", path=path, hint=hint)
         video, provenance, warnings = VideoInfo(**metadata["video"]), metadata["provenance"], metadata["warnings"]
@@ -109,7 +113,7 @@ def read_features(path: Path) -> RoutineFeatures:
 def _is_video(video: VideoInfo) -> bool:
     words = isinstance(video.path, str) and isinstance(video.has_audio, bool)
     numbers = (video.duration_s, video.fps, video.width_px, video.height_px)
-    return words and all(isinstance(n, int | float) and math.isfinite(n) and n >= 0 for n in numbers)
+    return words and all(isinstance(n, int | float) and 0 <= n <= _MOST_NUMBER for n in numbers)
 
 
 def _checksum(arrays: dict[str, np.ndarray]) -> str:

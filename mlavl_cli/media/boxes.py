@@ -3,14 +3,17 @@
 A box is (size, type, content), and many hold boxes again.
 """
 
+import io
 import struct
+import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
 _BUFFER_BYTES = 1 << 16  # a header's boxes lie close together
 MOST_BOXES = 100_000  # of a file; a broken one may hold more, of no size
-_FIRST = frozenset((b"ftyp", b"moov", b"mdat", b"moof", b"free", b"wide", b"skip", b"pnot", b"styp", b"sidx"))
+_MOST_HEADER_BYTES = 64 << 20  # once it is unpacked
 _TABLES = (b"minf", b"stbl")
 
 Span = tuple[int, int]  # where the content begins and ends
@@ -54,24 +57,37 @@ def claimed_samples(path: Path) -> int:
     """
     total = 0
     with path.open("rb", buffering=_BUFFER_BYTES) as file:
-        if file.read(8)[4:] not in _FIRST:
-            return 0
         whole = (0, path.stat().st_size)
         try:
-            for track in inside(file, whole, b"moov", b"trak"):
-                # The table is copied once for each edit.
-                edits = sum(_numbers(file, begin + 4, 1)[0] for begin, _ in inside(file, track, b"edts", b"elst"))
-                media = next(inside(file, track, b"mdia"), (0, 0))
-                handlers = [_numbers(file, begin + 8, 1)[0].to_bytes(4) for begin, _ in inside(file, media, b"hdlr")]
-                times = [_numbers(file, begin + 4, 3) for begin, _ in inside(file, media, *_TABLES, b"stts")]
-                by_chunk = handlers == [b"soun"] and [(count, ticks) for count, _, ticks in times] == [(1, 1)]
-                if not by_chunk:
-                    sizes = inside(file, media, *_TABLES, b"stsz")
-                    total += max(edits, 1) * sum(_numbers(file, begin + 8, 1)[0] for begin, _ in sizes)
+            for header, span in _headers(file, whole):
+                for track in inside(header, span, b"moov", b"trak"):
+                    total += _claimed_by(header, track)
             total += sum(_numbers(file, begin + 4, 1)[0] for begin, _ in inside(file, whole, b"moof", b"traf", b"trun"))
         except struct.error:  # it ends in the middle: FFmpeg will say so
             return total
     return total
+
+
+def _headers(file: BinaryIO, whole: Span) -> Iterator[tuple[BinaryIO, Span]]:
+    """Where an mp4's `moov` may lie: in the file, and in its compressed header, which old QuickTime writes."""
+    yield file, whole
+    for begin, end in inside(file, whole, b"moov", b"cmov", b"cmvd"):
+        file.seek(begin + 4)
+        with suppress(zlib.error):
+            header = zlib.decompressobj().decompress(file.read(end - begin - 4), _MOST_HEADER_BYTES)
+            yield io.BytesIO(header), (0, len(header))
+
+
+def _claimed_by(file: BinaryIO, track: Span) -> int:
+    # The table is copied once for each edit.
+    edits = sum(_numbers(file, begin + 4, 1)[0] for begin, _ in inside(file, track, b"edts", b"elst"))
+    media = next(inside(file, track, b"mdia"), (0, 0))
+    handlers = [_numbers(file, begin + 8, 1)[0].to_bytes(4) for begin, _ in inside(file, media, b"hdlr")]
+    times = [_numbers(file, begin + 4, 3) for begin, _ in inside(file, media, *_TABLES, b"stts")]
+    by_chunk = handlers == [b"soun"] and [(count, ticks) for count, _, ticks in times] == [(1, 1)]
+    if by_chunk:
+        return 0
+    return max(edits, 1) * sum(_numbers(file, at + 8, 1)[0] for at, _ in inside(file, media, *_TABLES, b"stsz"))
 
 
 def is_fragmented(path: Path) -> bool:

@@ -30,6 +30,7 @@ _OPEN_OPTIONS = {
 _MOST_EXPANSION, _EXPANSION_BYTES = 4, 16 << 20  # packets may hold so many times the file, and so much more
 _MOST_SAMPLES = 1_000_000  # that a table may claim however small the file is: it may have been cut off
 MOST_PIXELS = round(float(os.environ.get("MLAVL_MAX_MEGAPIXELS") or 64) * 1_000_000)
+_USUAL_PIXELS = 2_400_000  # of each of up to a hundred pictures, of which opening a file decodes one
 _BY_SUFFIX = {".mjpg": "mjpeg", ".mjpeg": "mjpeg"}  # what FFmpeg takes for a series of stills by its content
 _SMALL_BYTES = 1 << 20
 _PROGRAMME_BYTES = 1 << 16  # behind the last packet of a broadcast, that may be another programme
@@ -213,14 +214,24 @@ class Media:
 def _opened(path: Path, **options: str) -> InputContainer:
     # The prefix keeps a name like "concat:b.mp4" from being read as a protocol.
     format_name = _BY_SUFFIX.get(path.suffix.lower())
-    options |= _OPEN_OPTIONS | {"max_pixels": str(MOST_PIXELS)}
     if path.suffix.lower() == ".flv":  # its sound may begin late, and says only then at what rate it is
         options |= {"probesize": str(64 << 20), "analyzeduration": "60000000"}
-    container = av.open(f"file:{path}", format=format_name, options=options, metadata_errors="replace")
-    for stream in container.streams.video:
-        if decodable(stream):
-            stream.codec_context.options = {"max_pixels": str(MOST_PIXELS)}
-    return container
+
+    def opened(most_pixels: int) -> InputContainer:
+        limits = {"max_pixels": str(most_pixels)}
+        chosen = options | _OPEN_OPTIONS | limits
+        container = av.open(f"file:{path}", format=format_name, options=chosen, metadata_errors="replace")
+        for stream in container.streams.video:
+            if decodable(stream):
+                stream.codec_context.options = limits
+        return container
+
+    container = opened(_USUAL_PIXELS)
+    pictures = [stream for stream in container.streams.video if decodable(stream)]
+    if all(0 < stream.width * stream.height <= _USUAL_PIXELS for stream in pictures):
+        return container
+    container.close()
+    return opened(min(MOST_PIXELS, 2 * MOST_PIXELS // len(pictures)))
 
 
 def _timed(container: InputContainer) -> list[av.stream.Stream]:

@@ -154,8 +154,10 @@ class VideoReader:
             self._follow_aspect(picture)
             yield TimedFrame(time_s, picture)
         if last is None:
-            hint = "The file may be damaged or cut short."
-            raise MediaError("no frame could be decoded", path=self.path, hint=hint)
+            hint = "The file may be damaged or cut short"
+            if not self.stream.width:
+                hint += f", or have pictures of more than {MOST_PIXELS / 1e6:g} megapixels (see MLAVL_MAX_MEGAPIXELS)"
+            raise MediaError("no frame could be decoded", path=self.path, hint=f"{hint}.")
         self._describe_end(count, first_s, last_s, self._lasts_s(last, interval_s))
         self._describe_times(repairs)
 

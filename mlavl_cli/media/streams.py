@@ -5,6 +5,7 @@ the default, not in a commentary, and not in a track that is silent while anothe
 """
 
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from typing import Generic, TypeVar
@@ -27,7 +28,8 @@ _FOR_SOME = (
 )  # fmt: skip
 _COUNTED = 1000  # packets by which films are told from stills
 _FEWER = 20  # a stream of that many times fewer pictures is no film beside another
-_LISTENED = 60_000  # packets: some twenty minutes of a track that is silent until then
+# All that is listened to before the first sound is heard: some twenty minutes of several silent tracks.
+_MOST_PACKETS, _MOST_SAMPLES = 200_000, 1 << 30
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ def choose_sound(media: Media, index: int | None = None, beside: int | None = No
     if best is None or not decodable(best):
         candidates = [s for s in sounds if not s.disposition & _FOR_SOME] or sounds
         candidates.sort(key=lambda s: not s.disposition & Disposition.default)  # the file's order otherwise
-        best = next((stream for stream in candidates if _sounds(media, stream)), candidates[0])
+        best = _first_to_be_heard(media, candidates) or candidates[0]
     note = f"of {len(streams)} audio streams number {streams.index(best)} is taken; --audio-stream chooses"
     return Choice(best, note)
 
@@ -112,18 +114,20 @@ def _films(media: Media, pictures: list[av.VideoStream]) -> list[av.VideoStream]
     return [stream for stream in moving if counts[stream.index] >= max(min(most, 2), most / _FEWER)] or moving
 
 
-def _sounds(media: Media, stream: av.AudioStream) -> bool:
-    """Whether anything can be heard in it."""
-    with Media(media.path) as again:
-        packets = again.packets(again.container.streams[stream.index])
-        try:
-            for packet in islice(packets, _LISTENED):
+def _first_to_be_heard(media: Media, streams: list[av.AudioStream]) -> av.AudioStream | None:
+    """The first of the tracks in which anything can be heard; None if that takes too long to find out."""
+    packets_left, samples_left = _MOST_PACKETS, _MOST_SAMPLES
+    for stream in streams:
+        with Media(media.path) as again, suppress(av.FFmpegError):
+            for packet in again.packets(again.container.streams[stream.index]):
+                packets_left -= 1
                 for frame in _decoded(packet):
+                    samples_left -= frame.samples * frame.layout.nb_channels
                     if np.abs(mono(frame)).max(initial=0) >= SILENT_BELOW:
-                        return True
-        except av.FFmpegError:
-            return False
-    return False
+                        return stream
+                if min(packets_left, samples_left) < 0:
+                    return None
+    return None
 
 
 def _decoded(packet: av.Packet) -> list[av.AudioFrame]:

@@ -4,16 +4,19 @@ import json
 import math
 import re
 from dataclasses import asdict, dataclass
+from itertools import count
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import quote, unquote
 
+from mlavl_cli.errors import MlavlError
 from mlavl_cli.files import refuse_irregular
 from mlavl_cli.scores.report.html import document, text
 from mlavl_cli.scores.result import RoutineScore, clock
 
 INDEX = "index.html"
 _DATA = re.compile(r'<script type="application/json" id="data">(.*?)</script>', re.DOTALL)
+_DATA_BEGINS = b'<script type="application/json" id="data">'
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,22 @@ def read_index(folder: Path) -> list[Entry]:
         return [row for row in rows if _is_entry(row) and (folder / unquote(row.page)).is_file()]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return []
+
+
+def set_foreign_index_aside(folder: Path) -> None:
+    """Gives an index.html that isn't one of ours another name: it may be somebody's home page.
+
+    Raises:
+        MlavlError: it can't be renamed.
+    """
+    path = folder / INDEX
+    try:
+        if path.is_symlink() or not path.is_file() or _DATA_BEGINS in path.read_bytes():
+            return
+        names = (path.with_name(f"index.{number}.html") for number in count(1))
+        path.rename(next(name for name in names if not name.exists()))
+    except OSError as error:
+        raise MlavlError(f"can't be renamed ({error.strerror})", path=path) from error
 
 
 def _is_entry(one: Entry) -> bool:

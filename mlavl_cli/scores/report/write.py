@@ -10,11 +10,11 @@ from urllib.parse import quote
 
 from mlavl_cli.errors import MlavlError, UsageError
 from mlavl_cli.features.extract import PAPER_CUTTING, Cutting
-from mlavl_cli.files import atomic_write, one_at_a_time, refuse_irregular
+from mlavl_cli.files import atomic_write, one_at_a_time, refuse_irregular, refuse_outside
 from mlavl_cli.inputs import Input
 from mlavl_cli.scores.report.glimpse import look
 from mlavl_cli.scores.report.html import video_of
-from mlavl_cli.scores.report.index import INDEX, Entry, entry, index, read_index
+from mlavl_cli.scores.report.index import INDEX, Entry, entry, index, read_index, set_foreign_index_aside
 from mlavl_cli.scores.report.page import page, shown_clips
 from mlavl_cli.scores.result import RoutineScore
 
@@ -63,6 +63,7 @@ class Report:
         self.folder.mkdir(parents=True, exist_ok=True)
         with one_at_a_time(self.folder / LOCK):  # another process may be about to take the same name
             path = self._page_path(source)
+            refuse_outside(path, self.folder)
             up = os.path.relpath(self.folder, path.parent)
             urls = (_video_url(source.path, path), f"{_url(up)}/{INDEX}", embedded)
             with atomic_write(path, "w") as file:
@@ -85,6 +86,7 @@ class Report:
         if self.entries:
             with one_at_a_time(self.folder / LOCK):
                 entries = {one.page: one for one in read_index(self.folder)} | self.entries
+                set_foreign_index_aside(self.folder)
                 with atomic_write(self.folder / INDEX, "w") as file:
                     file.write(index(sorted(entries.values(), key=lambda one: one.page)))
         self._indexed = time.monotonic()
