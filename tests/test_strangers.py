@@ -14,6 +14,7 @@ import zipfile
 from dataclasses import replace
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -28,9 +29,10 @@ from mlavl_cli.features.routine import RoutineFeatures
 from mlavl_cli.features.store import read_features, write_features
 from mlavl_cli.files import atomic_write, csv_text, one_at_a_time
 from mlavl_cli.media import streams
-from mlavl_cli.media.boxes import claimed_samples
 from mlavl_cli.media.container import Media
+from mlavl_cli.media.crop import Crop
 from mlavl_cli.media.decode import VideoInfo, VideoReader
+from mlavl_cli.media.limits import excess
 from mlavl_cli.scores.report.index import read_index
 from mlavl_cli.untrusted import check_pickle, plain_name, read_npy, read_torch
 
@@ -143,11 +145,24 @@ def test_what_claims_more_than_it_holds_is_refused_in_little_memory(tmp_path):
         mov(tmp_path / "many.mov", 2, 1, 5000, 5000, tracks=40),
         mov(tmp_path / "edits.mov", 900, 1000, edits=2000),
         mov(tmp_path / "packed.mov", 60_000, 1000, packed=True),
+        mov(tmp_path / "unpacked.mov", 2, 1, packed=True, padding=300 << 20),
+        mov(tmp_path / "loose.mov", 1, 85_000_000, frame=b"\0", loose=True, claimed=True),
+        matroska(tmp_path / "laced.mkv", 1, 60_000, laced=True),
+        matroska(tmp_path / "tracks.mkv", 0, 10, tracks=17),
+        matroska(tmp_path / "tags.mkv", 0, 10, tags=60_000),
+        matroska(tmp_path / "chapters.mkv", 0, 10, chapters=60_000),
+        make_video(tmp_path / "thin.mkv", 4, size=(2, 6000), codec="ffv1", pixels="gray"),
     ]
+    sparse = mov(tmp_path / "sparse.mov", 1, 25_000_000, frame=b"\0", claimed=True)
+    with sparse.open("r+b") as file:
+        file.truncate(90 << 20)
+    behind = tmp_path / "behind.mov"
+    behind.write_bytes(bytes.fromhex("0000000866726565") * 100_001 + (tmp_path / "samples.mov").read_bytes())
+    bombs += [sparse, behind]
     late = tmp_path / "late.mov"
     late.write_bytes(bytes.fromhex("00000018") + b"uuid" + bytes(16) + (tmp_path / "samples.mov").read_bytes())
     bombs.append(late)
-    assert max(path.stat().st_size for path in bombs) < 2_000_000
+    assert max(path.stat().st_size for path in bombs if path != sparse) < 4_000_000
     good = make_video(tmp_path / "good.mp4", 40)
     peaks = {}
     for name, paths in {"good": [good], "bombs": [*bombs, good]}.items():
@@ -324,7 +339,7 @@ def test_pictures_of_every_usual_size_are_read(tmp_path, height):
 
 def test_an_honest_packed_header_is_read(tmp_path):
     path = mov(tmp_path / "v.mov", 33, 1, 64, 64, packed=True)
-    assert claimed_samples(path) == 33
+    assert excess(path) is None
     with Media(path) as media:
         assert sum(1 for _ in VideoReader(media).frames()) == 33
 
@@ -347,6 +362,9 @@ def test_many_silent_tracks_are_not_listened_to_without_end(tmp_path, monkeypatc
         ({"num_frames": 200_000}, "its configuration says num_frames"),
         ({"patch_size": 1, "image_size": 224, "num_frames": 8}, "cuts a clip into 401,408 patches"),
         ({"attn_implementation": "someone/kernel"}, "takes code from 'someone/kernel'"),
+        ({"attn_implementation": "flash_attention_2"}, "takes code from 'flash_attention_2'"),
+        ({"quantization_config": {"quant_method": "eetq"}}, "asks for quantised weights"),
+        ({"hidden_size": 10**400}, "holds a number of 401 digits"),
     ],
 )
 def test_a_backbone_whose_settings_are_absurd_is_refused(bundle, run, tmp_path, fields, said):
@@ -462,6 +480,52 @@ def test_a_link_in_a_store_or_a_report_is_not_followed(run, tmp_path, routine):
         assert run("score", routine, option, tmp_path / folder, "-f", "csv").exit_code == 0
         assert not (tmp_path / folder / name).is_symlink()
     assert precious.read_text() == "keep me"
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_the_end_comes_though_a_library_takes_no_notice(tmp_path, name):
+    """The main thread is in a library's loop, as FFmpeg's may be; what was computed is put away all the same."""
+    code = (
+        "import hashlib, pathlib, sys\nfrom mlavl_cli.cli import ending\nending._LAST_S = 1\n"
+        "ending.watch_for_the_end()\n"
+        "ending.before_the_end(lambda: pathlib.Path(sys.argv[1]).write_text('kept'))\nprint('ready', flush=True)\n"
+        "hashlib.pbkdf2_hmac('sha256', b'x', b'y', 2_000_000_000)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, tmp_path / "kept"], stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"ready\n"
+        time.sleep(1)  # until it is in there
+        process.send_signal(getattr(signal, name))
+        assert process.wait(timeout=60) == 130
+    assert (tmp_path / "kept").read_text() == "kept"
+
+
+def test_a_sound_that_changes_its_rate_without_end_is_left(tmp_path, monkeypatch):
+    from mlavl_cli.media import sound
+
+    made = []
+    real = sound.soxr.ResampleStream
+    monkeypatch.setattr(sound.soxr, "ResampleStream", lambda *args: made.append(args) or real(*args))
+    monkeypatch.setattr(sound, "_MOST_DESIGNS", 3)
+    with (tmp_path / "v.mp3").open("wb") as file:
+        for rate in (48_000, 44_100, 32_000, 24_000, 22_050):
+            part = tmp_path / f"{rate}.mp3"
+            with av.open(part, "w") as out:
+                stream = out.add_stream("mp3", rate=rate, layout="mono")
+                frame = av.AudioFrame.from_ndarray(np.full((1, rate), 0.1, np.float32), "fltp", "mono")
+                frame.rate = rate
+                out.mux([*stream.encode(frame), *stream.encode(None)])
+            file.write(part.read_bytes())
+    with Media(tmp_path / "v.mp3") as media:
+        reader = sound.SoundReader(media)
+        reader.read(0.0, 5.0)
+        assert "the sound changes its rate 3 times; the rest isn't heard" in reader.warnings
+    assert len(made) == 3
+
+
+@pytest.mark.parametrize("crop", [Crop(left=200, right=149), Crop(top=50, bottom=49)])
+def test_a_crop_that_leaves_nothing_to_see_is_none(crop):
+    assert not crop.fits(350, 100)
+    assert Crop(left=175, right=100).fits(350, 100)
 
 
 def test_a_linked_folder_in_a_store_or_a_report_is_not_followed(run, tmp_path, routine):

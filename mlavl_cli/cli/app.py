@@ -2,10 +2,7 @@
 
 import errno
 import os
-import signal
 import sys
-import threading
-import time
 from typing import Annotated, Any
 
 import typer
@@ -17,6 +14,7 @@ from mlavl_cli.cli.batch import StdoutError
 from mlavl_cli.cli.benchmark import benchmark
 from mlavl_cli.cli.compare import compare
 from mlavl_cli.cli.doctor import doctor
+from mlavl_cli.cli.ending import watch_for_the_end
 from mlavl_cli.cli.evaluate import evaluate
 from mlavl_cli.cli.extract_features import extract_features
 from mlavl_cli.cli.score import score
@@ -24,7 +22,6 @@ from mlavl_cli.cli.synthesize import synthesize
 from mlavl_cli.cli.train import train
 from mlavl_cli.errors import MlavlError, UsageError
 
-_LAST_S = 15  # after being told to end: what is under way is put away by then
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -116,28 +113,9 @@ app.add_typer(weights.app, name="weights")
 app.add_typer(prompts.app, name="prompts")
 
 
-def _end_in_any_case() -> None:
-    """Python hears signals between two steps; where a library goes on regardless, the end comes later."""
-    reading, writing = os.pipe()
-    os.set_blocking(writing, False)
-    signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-
-    def watch() -> None:
-        while number := os.read(reading, 1)[0]:
-            if number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
-                time.sleep(_LAST_S)
-                os._exit(128 + number)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
 def main() -> None:
-    """The console script. SIGTERM and SIGHUP end it as Ctrl-C does, unless it was told to ignore them (nohup)."""
-    _end_in_any_case()
-    for name in ("SIGTERM", "SIGHUP"):
-        number = getattr(signal, name, None)
-        if number is not None and signal.getsignal(number) is signal.SIG_DFL:
-            signal.signal(number, signal.default_int_handler)
+    """The console script."""
+    watch_for_the_end()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a name that no terminal can show must not end a run
             stream.reconfigure(errors="backslashreplace")

@@ -1,8 +1,8 @@
 """mlavl compare: two takes of one programme, side by side."""
 
 import json
-import math
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,10 +12,13 @@ from mlavl_cli.cli import console, options
 from mlavl_cli.cli.batch import results_only
 from mlavl_cli.cli.tables import Row, TableFormat, print_rows
 from mlavl_cli.errors import DataError, UsageError, one_line
+from mlavl_cli.files import refuse_irregular
 
 if TYPE_CHECKING:
     from mlavl_cli.scores.compare import Moment
 
+_MOST_BYTES = 64 << 20
+_MOST_NUMBER = 1e9  # of points, seconds and shares
 _Take = Annotated[str, typer.Argument(help="A video, or what `mlavl score --format json` wrote of one.")]
 
 
@@ -49,7 +52,7 @@ def compare(
             scorer = load_scorer(weights, device, precision.value)
             takes = [take or scorer.score(path).to_dict() for take, path in zip(takes, (a, b), strict=True)]
     for take in takes:
-        if take["weights"] != takes[0]["weights"]:
+        if any(take["weights"][name] != takes[0]["weights"][name] for name in ("name", "trained_on")):
             names = " and ".join(repr(one["weights"]["name"]) for one in takes)
             hint = "Score both with the same weights."
             raise UsageError(f"scores by different weights ({names}) can't be compared", hint=hint)
@@ -84,6 +87,9 @@ def _written(path: str) -> dict[str, Any] | None:
     if Path(path).suffix.lower() not in (".json", ".jsonl"):
         return None
     try:
+        refuse_irregular(Path(path))
+        if Path(path).stat().st_size > _MOST_BYTES:
+            raise ValueError
         found = json.loads(Path(path).read_text("utf-8"))
         if isinstance(found, list):
             (found,) = found
@@ -97,8 +103,11 @@ def _written(path: str) -> dict[str, Any] | None:
             found["video"]["path"],
             *found.get("warnings", []),
         ]
-        if not all(type(n) in (int, float) and math.isfinite(n) for n in numbers):
+        if not all(type(n) in (int, float) and abs(n) <= _MOST_NUMBER for n in numbers):
             raise ValueError
+        spans = [(clip["start_s"], clip["end_s"]) for clip in found["clips"]]
+        if any(start >= end for start, end in spans) or any(b[0] < a[1] for a, b in pairwise(spans)):
+            raise ValueError  # clips follow one another
         if not all(isinstance(word, str) for word in words):
             raise TypeError
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -121,7 +130,7 @@ def _whole(takes: list[dict[str, Any]], scores: dict, moments: list["Moment"], o
     return {
         "a": takes[0]["video"]["path"],
         "b": takes[1]["video"]["path"],
-        "weights": takes[0]["weights"],
+        "weights": {name: takes[0]["weights"][name] for name in ("name", "trained_on")},
         "offset_s": offset,
         "scores": {name: {"a": a, "b": b, "difference": b - a} for name, (a, b) in scores.items()},
         "moments": [vars(moment) | {"change": moment.change} for moment in moments],

@@ -11,6 +11,7 @@ import typer
 
 from mlavl_cli.cli import console, options, plots
 from mlavl_cli.cli.batch import Batch, for_each, results_only, tracked, writing_results
+from mlavl_cli.cli.ending import before_the_end
 from mlavl_cli.errors import UsageError
 from mlavl_cli.files import atomic_write
 from mlavl_cli.inputs import Input
@@ -114,6 +115,7 @@ def score(
         stream = stack.enter_context(_result_file(output, results)) if output else stdout
         writer = WRITERS[form](stream, list(scorer.heads), many)
         stack.callback(writer.close)
+        before_the_end(lambda: results and stack.close())
         if pages:
             stack.callback(pages.write_index)
         of_clips = ClipsCsvWriter(stack.enter_context(_result_file(clips_csv, results))) if clips_csv else None

@@ -78,8 +78,10 @@ def _refuse_impossible(kind: Any, spec: BackboneSpec) -> None:
             cause = f"its configuration says {name} {getattr(config, name)!r:.60}, more than {most}"
             raise WeightsError(cause, path=spec.source, hint=_IS_IT_ONE)
     attention = getattr(config, "_attn_implementation", None)
-    if "/" in str(attention):  # a repository, whose code the library would fetch and run
+    if attention not in (None, "eager", "sdpa"):  # of other names the library fetches code, and runs it
         raise WeightsError(f"its configuration takes code from {attention!r:.60}", path=spec.source, hint=_IS_IT_ONE)
+    if getattr(config, "quantization_config", None):  # as do several of these
+        raise WeightsError("its configuration asks for quantised weights", path=spec.source, hint="Save it in full.")
     if _patches(config) > _MOST_PATCHES:
         cause = f"its configuration cuts a clip into {_patches(config):,.0f} patches"
         raise WeightsError(cause, path=spec.source, hint=_IS_IT_ONE)
@@ -110,7 +112,8 @@ def _refuse_large_numbers(path: Path) -> None:
         value = todo.pop()
         todo += value.values() if isinstance(value, dict) else value if isinstance(value, list) else []
         if type(value) is int and abs(value) > _MOST_NUMBER:
-            raise WeightsError(f"holds the number {value:.6g}, more than any setting", path=path, hint=_IS_IT_ONE)
+            cause = f"holds a number of {len(str(abs(value)))} digits, more than any setting"
+            raise WeightsError(cause, path=path, hint=_IS_IT_ONE)
 
 
 def _patches(config: Any) -> float:

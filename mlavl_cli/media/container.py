@@ -1,6 +1,8 @@
 """A media file that is open, and the packets of its streams, on one clock."""
 
+import errno
 import os
+import time
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
@@ -11,8 +13,9 @@ from av.format import Flags
 from av.stream import Discard
 
 from mlavl_cli.errors import MediaError
-from mlavl_cli.media.boxes import claimed_samples, is_fragmented
+from mlavl_cli.media.boxes import is_fragmented
 from mlavl_cli.media.clock import CommonClock, Indexed
+from mlavl_cli.media.limits import excess
 
 # A media file must never make us read another file or a network address: only self-contained formats, only files.
 _FORMATS = (
@@ -28,9 +31,11 @@ _OPEN_OPTIONS = {
 }
 # What no real file does, and what would take memory or time without end.
 _MOST_EXPANSION, _EXPANSION_BYTES = 4, 16 << 20  # packets may hold so many times the file, and so much more
-_MOST_SAMPLES = 1_000_000  # that a table may claim however small the file is: it may have been cut off
 MOST_PIXELS = round(float(os.environ.get("MLAVL_MAX_MEGAPIXELS") or 64) * 1_000_000)
-_USUAL_PIXELS = 2_400_000  # of each of up to a hundred pictures, of which opening a file decodes one
+_PACKET_BYTES = 256  # that a packet takes besides what it holds
+_OPEN_S = 10.0  # that opening may take: FFmpeg needs quadratic time for what some headers list
+_USUAL_PIXELS = 2_400_000  # of each picture, of which opening a file decodes some
+_HARM = "The file is damaged, or made to do harm."
 _BY_SUFFIX = {".mjpg": "mjpeg", ".mjpeg": "mjpeg"}  # what FFmpeg takes for a series of stills by its content
 _SMALL_BYTES = 1 << 20
 _PROGRAMME_BYTES = 1 << 16  # behind the last packet of a broadcast, that may be another programme
@@ -64,15 +69,16 @@ class Media:
             size = path.stat().st_size
             if size == 0:
                 raise MediaError("the file is empty", path=path, hint=hint)
-            if claimed_samples(path) > max(size, _MOST_SAMPLES):
-                cause = "claims more samples than it has bytes"
-                raise MediaError(cause, path=path, hint="The file is damaged, or made to do harm.")
+            if cause := excess(path):
+                raise MediaError(cause, path=path, hint=_HARM)
             self.container = _opened(path)
         except PermissionError as error:
             raise MediaError("no permission to read it", path=path, hint="Check the file's permissions.") from error
         except av.ArgumentError as error:  # what FFmpeg says of a format that is not on the list
             cause = "is not in a format that mlavl reads"
             raise MediaError(cause, path=path, hint="Convert it to mp4 or mkv.") from error
+        except av.ExitError as error:
+            raise MediaError(f"can't be opened in {_OPEN_S:g} s", path=path, hint=_HARM) from error
         except av.FFmpegError as error:
             hint = "The file may be damaged, cut short, or no video at all."
             raise MediaError(f"can't be read as a video ({error.strerror})", path=path, hint=hint) from error
@@ -142,10 +148,10 @@ class Media:
         """The packets, as long as they hold about what the file does."""
         total = 0
         for index, packet in packets:
-            total += packet.size
+            total += packet.size + _PACKET_BYTES
             if total > _MOST_EXPANSION * self.size + _EXPANSION_BYTES:
                 cause = f"its packets hold more than {_MOST_EXPANSION} times what is in the file"
-                raise MediaError(cause, path=self.path, hint="The file is damaged, or made to do harm.")
+                raise MediaError(cause, path=self.path, hint=_HARM)
             yield index, packet
 
     @property
@@ -220,7 +226,12 @@ def _opened(path: Path, **options: str) -> InputContainer:
     def opened(most_pixels: int) -> InputContainer:
         limits = {"max_pixels": str(most_pixels)}
         chosen = options | _OPEN_OPTIONS | limits
-        container = av.open(f"file:{path}", format=format_name, options=chosen, metadata_errors="replace")
+        begin = time.monotonic()
+        container = av.open(
+            f"file:{path}", format=format_name, options=chosen, metadata_errors="replace", timeout=(_OPEN_S, None)
+        )
+        if time.monotonic() - begin > _OPEN_S:
+            raise av.ExitError(errno.EINTR, "took too long")  # what the library reads of it now ends early
         for stream in container.streams.video:
             if decodable(stream):
                 stream.codec_context.options = limits

@@ -4,19 +4,22 @@ FFmpeg reads both, but PyAV doesn't hand them on. What the stream itself crops, 
 """
 
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
 import av
 
-from mlavl_cli.media.boxes import MOST_BOXES, Span, inside
+from mlavl_cli.media.boxes import Span, inside
 from mlavl_cli.media.container import Media
+from mlavl_cli.media.ebml import elements, video_tracks, whole_number
 
 _VISUAL_ENTRY_BYTES = 86  # of a sample description, before the boxes in it
-_EBML_HEAD_BYTES = 12
+
+
+_LEAST_LEFT = 16  # a sixteenth of each side is left by any crop that is meant
 
 
 @dataclass(frozen=True)
@@ -29,9 +32,10 @@ class Crop:
     bottom: int = 0
 
     def fits(self, width: int, height: int) -> bool:
-        """Whether it leaves anything, and cuts off nothing that isn't there."""
+        """Whether it leaves a picture to be seen, and cuts off nothing that isn't there."""
         sides = (self.left, self.top, self.right, self.bottom)
-        return min(sides) >= 0 and self.left + self.right < width and self.top + self.bottom < height
+        wide, high = width - self.left - self.right, height - self.top - self.bottom
+        return min(sides) >= 0 and _LEAST_LEFT * wide >= width and _LEAST_LEFT * high >= height
 
 
 WHOLE = Crop()
@@ -48,7 +52,7 @@ def container_crop(media: Media, stream: av.VideoStream) -> Crop:
             found = _of_matroska(media.path, number)
         else:
             return WHOLE
-    except (OSError, ValueError, struct.error, ZeroDivisionError):
+    except (OSError, ValueError, OverflowError, struct.error, ZeroDivisionError):
         return WHOLE
     return found if found and found.fits(*size) else WHOLE
 
@@ -85,52 +89,14 @@ def _aperture(numbers: tuple[int, ...], width: int, height: int) -> Crop:
     return Crop(round(left), round(top), round(width - left - shown_x), round(height - top - shown_y))
 
 
-# --- Matroska: elements of (id, size, content) -----------------------------------------------------------------------
+# --- Matroska --------------------------------------------------------------------------------------------------------
 
-_SEGMENT, _TRACKS, _TRACK = 0x18538067, 0x1654AE6B, 0xAE
-_TYPE, _VIDEO = 0x83, 0xE0
+_VIDEO = 0xE0
 _SIDES = (0x54CC, 0x54BB, 0x54DD, 0x54AA)  # left, top, right, bottom
-
-
-def _elements(file: BinaryIO, span: Span) -> Iterator[tuple[int, Span]]:
-    at, end = span
-    for _ in range(MOST_BOXES):
-        if at >= end:
-            return
-        file.seek(at)
-        head = file.read(_EBML_HEAD_BYTES)
-        id_bytes = _length(head[:1], 4)
-        size_bytes = _length(head[id_bytes : id_bytes + 1], 8)
-        raw = int.from_bytes(head[id_bytes : id_bytes + size_bytes])
-        mask = (1 << 7 * size_bytes) - 1
-        begin = at + id_bytes + size_bytes
-        at = end if raw & mask == mask else begin + (raw & mask)  # all ones: of unknown size
-        yield int.from_bytes(head[:id_bytes]), (begin, min(at, end))
-
-
-def _length(first: bytes, most: int) -> int:
-    """How many bytes a number has, by the zeros before the first one of its first byte."""
-    zeros = 8 - first[0].bit_length() if first else most
-    if zeros >= most:
-        raise ValueError("no EBML")
-    return zeros + 1
-
-
-def _number(file: BinaryIO, span: Span) -> int:
-    file.seek(span[0])
-    return int.from_bytes(file.read(min(span[1] - span[0], 8)))
 
 
 def _of_matroska(path: Path, number: int) -> Crop | None:
     with path.open("rb") as file:
-        for top, segment in _elements(file, (0, path.stat().st_size)):
-            for kind, tracks in _elements(file, segment) if top == _SEGMENT else ():
-                for track, content in _elements(file, tracks) if kind == _TRACKS else ():
-                    parts = dict(_elements(file, content)) if track == _TRACK else {}
-                    if _TYPE not in parts or _number(file, parts[_TYPE]) != 1:
-                        continue
-                    if number == 0:
-                        sides = dict(_elements(file, parts[_VIDEO])) if _VIDEO in parts else {}
-                        return Crop(*(_number(file, sides[side]) if side in sides else 0 for side in _SIDES))
-                    number -= 1
-    return None
+        track = next(islice(video_tracks(file, path.stat().st_size), number, None), {})
+        sides = dict(elements(file, track[_VIDEO])) if _VIDEO in track else {}
+        return Crop(*(whole_number(file, sides[side]) if side in sides else 0 for side in _SIDES))

@@ -10,6 +10,7 @@ from mlavl_cli.errors import MediaError
 from mlavl_cli.media.crop import WHOLE, Crop
 
 _LARGEST_PX = 2048
+_MOST_ASPECT = 20  # of a picture's long side to its short one
 _HDR = {int(ColorTrc.SMPTE2084): "PQ", int(ColorTrc.ARIB_STD_B67): "HLG"}
 
 
@@ -79,6 +80,8 @@ class PictureMaker:
         crop = crop if crop.fits(frame.width, frame.height) else WHOLE  # frames may change their size
         rows, columns = frame.height - crop.top - crop.bottom, frame.width - crop.left - crop.right
         height, width = rows, columns * pixel_aspect
+        if max(height, width) > _MOST_ASPECT * min(height, width):
+            raise MediaError(f"has pictures of {frame.width} x {frame.height}, which show nothing")
         # Scale first, on the decoder's own axes; turning the small picture is then cheap.
         sideways = quarter_turns % 2
         (high, wide), (top, left) = self.spec.plan(*((width, height) if sideways else (height, width)))

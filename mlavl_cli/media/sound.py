@@ -1,6 +1,6 @@
 """A video's sound as mono 16 kHz samples on the video's clock, in constant memory."""
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Iterator
 
 import av
@@ -15,6 +15,7 @@ from mlavl_cli.media.streams import choose_sound
 
 SAMPLE_RATE_HZ = 16_000
 _GATHER_S = 1.0
+_KEPT_DESIGNS, _MOST_DESIGNS = 8, 200  # of resamplers
 _NOTHING = np.zeros(0, np.float32)
 _RATES_HZ = (1000, 1_000_000)  # a broken header can claim a sample an hour, and a second would become millions
 
@@ -78,9 +79,12 @@ class SoundReader:
 
     def _timed_chunks(self) -> Iterator[tuple[int, np.ndarray]]:
         """(sample number, samples) of each stretch of sound, as decoded and resampled."""
-        stretch, resamplers = None, {}
+        stretch, resamplers = None, _Resamplers()
         for placed in self._clock.place(self._stamped()):
             if stretch is None or not stretch.goes_on(placed):
+                if resamplers.exhausted:
+                    self._broke_off = f"the sound changes its rate {_MOST_DESIGNS} times; the rest isn't heard"
+                    break
                 position = round(placed.time_s * SAMPLE_RATE_HZ)
                 if stretch is not None:
                     yield from stretch.rest()
@@ -120,21 +124,44 @@ class SoundReader:
                     self._damaged += 1
 
 
+class _Resamplers:
+    """One for each rate, the latest few kept: designing one takes as long as a second of sound, and there are gaps.
+
+    Attributes:
+        exhausted: whether more were asked for than any real file needs.
+    """
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[float, soxr.ResampleStream] = OrderedDict()
+        self._made = 0
+
+    @property
+    def exhausted(self) -> bool:
+        return self._made >= _MOST_DESIGNS
+
+    def of(self, rate_hz: float) -> soxr.ResampleStream:
+        """From this rate to ours, at its beginning."""
+        if rate_hz not in self._kept:
+            self._kept[rate_hz] = soxr.ResampleStream(rate_hz, SAMPLE_RATE_HZ, 1)
+            self._made += 1
+        self._kept.move_to_end(rate_hz)
+        if len(self._kept) > _KEPT_DESIGNS:
+            self._kept.popitem(last=False)
+        self._kept[rate_hz].clear()
+        return self._kept[rate_hz]
+
+
 class _Stretch:
     """Sound of one kind without a gap: frames in, mono samples at 16 kHz out.
 
     Frames hold some hundredths of a second. They are gathered first: most of a short frame's cost is not its samples'.
     """
 
-    def __init__(self, first: Placed, position: int, resamplers: dict[float, soxr.ResampleStream]):
+    def __init__(self, first: Placed, position: int, resamplers: "_Resamplers"):
         self._kind, self.position = _kind(first), position  # of the next sample
         rate_hz = first.frame.sample_rate
         self._gathered, self._enough = av.AudioFifo(), max(round(_GATHER_S * rate_hz), 1)
-        rate = rate_hz / first.stretch
-        if rate not in resamplers:  # designing one takes as long as a second of sound, and a file may have many gaps
-            resamplers[rate] = soxr.ResampleStream(rate, SAMPLE_RATE_HZ, 1)
-        self._resampler = resamplers[rate]
-        self._resampler.clear()
+        self._resampler = resamplers.of(rate_hz / first.stretch)
 
     def goes_on(self, placed: Placed) -> bool:
         """Whether a frame belongs to it."""

@@ -63,7 +63,7 @@ def choose_picture(media: Media, index: int | None = None) -> Choice[av.VideoStr
     candidates = [s for s in candidates if s.disposition & Disposition.default] or candidates
     chosen = max(candidates, key=lambda s: s.width * s.height)  # the first of the largest
     size = f"{chosen.width} x {chosen.height}"
-    note = f"of {len(pictures)} video streams number {pictures.index(chosen)} is taken ({size}); --video-stream chooses"
+    note = f"of {len(pictures)} video streams number {pictures.index(chosen)} is taken ({size}), --video-stream chooses"
     return Choice(chosen, note)
 
 
@@ -94,7 +94,7 @@ def choose_sound(media: Media, index: int | None = None, beside: int | None = No
         candidates = [s for s in sounds if not s.disposition & _FOR_SOME] or sounds
         candidates.sort(key=lambda s: not s.disposition & Disposition.default)  # the file's order otherwise
         best = _first_to_be_heard(media, candidates) or candidates[0]
-    note = f"of {len(streams)} audio streams number {streams.index(best)} is taken; --audio-stream chooses"
+    note = f"of {len(streams)} audio streams number {streams.index(best)} is taken, --audio-stream chooses"
     return Choice(best, note)
 
 

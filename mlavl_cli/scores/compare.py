@@ -1,6 +1,7 @@
 """Two takes of one programme: what differs in the scores, and when."""
 
 from dataclasses import dataclass
+from itertools import islice, takewhile
 from typing import Any
 
 
@@ -45,9 +46,14 @@ def compare_moments(a: dict[str, Any], b: dict[str, Any], offset_s: float = 0.0)
         offset_s: how much later the programme begins in B's video than in A's.
     """
     moments = []
-    for clip in a["clips"]:
+    others = sorted(b["clips"], key=lambda clip: clip["start_s"])
+    first = 0  # of the others, that is not over yet
+    for clip in sorted(a["clips"], key=lambda clip: clip["start_s"]):
         start, end = clip["start_s"] + offset_s, clip["end_s"] + offset_s
-        shares = [(min(end, c["end_s"]) - max(start, c["start_s"]), c) for c in b["clips"]]
+        while first < len(others) and others[first]["end_s"] <= start:
+            first += 1
+        near = takewhile(lambda other, end=end: other["start_s"] < end, islice(others, first, None))
+        shares = [(min(end, c["end_s"]) - max(start, c["start_s"]), c) for c in near]
         shares = [(share, c) for share, c in shares if share > 0]
         moments.append(
             Moment(

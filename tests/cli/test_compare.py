@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 from itertools import pairwise
 
 import numpy as np
@@ -74,6 +75,10 @@ def test_two_videos_and_what_was_written_of_them_compare_the_same(run, tmp_path)
         ('{"clips": [{}]}', "can't be read as the score of one video"),
         (json.dumps(take((0.0, 1.0, 0.5, 0.5), weights="others")), "different weights"),
         (json.dumps(take((50.0, 51.0, 0.5, 0.5))), "share no time"),
+        (json.dumps(take((0.0, 10**400, 0.5, 0.5))), "can't be read as the score of one video"),
+        (json.dumps(take((0.0, 1.0, 0.5, -1.7e308))), "can't be read as the score of one video"),
+        (json.dumps(take((0.0, 1.0, 0.5, 0.5), (0.5, 1.5, 0.5, 0.5))), "can't be read as the score of one video"),
+        (json.dumps(take((1.0, 1.0, 0.5, 0.5))), "can't be read as the score of one video"),
     ],
 )
 def test_what_cannot_be_compared_is_one_line(run, tmp_path, content, cause):
@@ -84,3 +89,34 @@ def test_what_cannot_be_compared_is_one_line(run, tmp_path, content, cause):
     (line,) = result.errors
     assert cause in line
     assert result.stdout == ""
+
+
+def test_a_pipe_by_the_name_of_json_is_not_waited_for(run, tmp_path):
+    os.mkfifo(tmp_path / "a.json")
+    result = run("compare", tmp_path / "a.json", tmp_path / "a.json")
+    assert result.exit_code == 1
+    assert "can't be read as the score of one video" in result.errors[0]
+
+
+def test_what_else_a_file_says_of_its_weights_is_left_out(run, tmp_path):
+    one = take((0.0, 1.0, 0.5, 0.5))
+    one["weights"]["more"] = float("inf")
+    (tmp_path / "a.json").write_text(json.dumps(one))
+    result = run("compare", tmp_path / "a.json", tmp_path / "a.json", "-f", "json")
+    assert result.json()["weights"] == {"name": "w", "trained_on": "nothing"}
+
+
+def test_the_work_grows_with_the_number_of_clips_alone():
+    """Clips of B that are looked at: not all of them for each of A's."""
+
+    class Counted(dict):
+        looks = 0
+
+        def __getitem__(self, key):
+            Counted.looks += 1
+            return super().__getitem__(key)
+
+    many = take(*((float(i), i + 1.0, 0.5, 0.5) for i in range(2000)))
+    many["clips"] = [Counted(clip) for clip in many["clips"]]
+    assert len(compare_moments(many, many, 0.25)) == 2000
+    assert Counted.looks < 40 * 2000

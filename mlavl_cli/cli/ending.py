@@ -1,0 +1,49 @@
+"""How a command ends when it is told to: as Ctrl-C does, and in any case soon after."""
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+_INTERRUPTED = 130
+_LAST_S = 15  # after being told to end: what is under way is put away by then
+_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+_last_words: list[Callable[[], object]] = []
+
+
+def before_the_end(save: Callable[[], object]) -> None:
+    """What is to be done where a library takes no notice of the end and the process is ended all the same.
+
+    It runs in another thread, while the main one is stuck.
+    """
+    _last_words.append(save)
+
+
+def watch_for_the_end() -> None:
+    """Makes SIGTERM and SIGHUP end the process as Ctrl-C does, unless it was told to ignore them (nohup).
+
+    Python hears signals between two steps. Where a library goes on regardless, the end comes some seconds later.
+    """
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    for number in _SIGNALS:
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, signal.default_int_handler)
+
+    def watch() -> None:
+        while os.read(reading, 1)[0] not in _SIGNALS:
+            pass
+        time.sleep(_LAST_S)
+        for save in _last_words:
+            with suppress(Exception):
+                save()
+        with suppress(Exception):
+            sys.stderr.write("interrupted\n")
+            sys.stderr.flush()
+        os._exit(_INTERRUPTED)
+
+    threading.Thread(target=watch, daemon=True).start()
