@@ -33,6 +33,7 @@ class BackboneSpec:
     revision: str | None = None
     options: dict[str, Any] = field(default_factory=dict)
     local: bool | None = None  # a path, whether it is there or not; None: if it is there
+    dim: int | None = None  # width of its features; None: not stated
 
     @property
     def folder(self) -> Path | None:
@@ -186,7 +187,7 @@ def write_bundle(bundle: Bundle) -> None:
     def backbone(spec: BackboneSpec) -> dict[str, Any]:
         inside = spec.folder is not None and spec.folder.is_relative_to(bundle.folder)
         source = {"folder": relative(spec.folder)} if inside else {"id": spec.source, "revision": spec.revision}
-        return {**source, "options": spec.options}
+        return {**source, "options": spec.options, **({"dim": spec.dim} if spec.dim else {})}
 
     held = sorted(p for part in ("heads", "backbones") for p in bundle.folder.glob(f"{part}/**/*") if p.is_file())
     held += [bundle.domain] if bundle.domain else []
@@ -224,7 +225,9 @@ def verify_bundle(bundle: Bundle) -> list[str]:
 
 
 def _backbone(folder: Path, data: dict[str, Any]) -> BackboneSpec:
-    options, revision = dict(data.get("options") or {}), data.get("revision")
+    options, revision, dim = dict(data.get("options") or {}), data.get("revision"), data.get("dim")
+    if not (dim is None or type(dim) is int):
+        raise TypeError(f"dim must be int, is {dim!r:.60}")
     if not (revision is None or (isinstance(revision, str) and _HUB_NAME.fullmatch(revision))):
         raise WeightsError(f"names the revision {revision!r:.60}, which is none", path=folder / MANIFEST)
     if "folder" not in data:
@@ -234,12 +237,12 @@ def _backbone(folder: Path, data: dict[str, Any]) -> BackboneSpec:
             raise WeightsError(
                 cause, path=folder / MANIFEST, hint="A local backbone lies in a subfolder of the bundle."
             )
-        return BackboneSpec(source, revision, options, local=False)
+        return BackboneSpec(source, revision, options, local=False, dim=dim)
     source = _inside(folder, data["folder"])
     for path in (source, *source.rglob("*")) if source.is_dir() else (source,):
         if path.is_symlink():
             raise WeightsError("is a link; a bundle holds its own files", path=path)
-    return BackboneSpec(str(source), revision, options, local=True)
+    return BackboneSpec(str(source), revision, options, local=True, dim=dim)
 
 
 def _heads(folder: Path, data: dict[str, str]) -> dict[str, Path]:

@@ -34,7 +34,12 @@ KindArgument = Annotated[
 ]
 PathArgument = Annotated[Path, typer.Argument(metavar="PATH", help="The dataset's folder, or the manifest's csv.")]
 Targets = Annotated[
-    list[str] | None, typer.Option("--target", "-t", help="TES, PCS, ... (again for more), or all.  [default: all]")
+    list[str] | None,
+    typer.Option(
+        "--target",
+        "-t",
+        help="TES, PCS, ... (again for more). RG: also all, one head for every apparatus.  [default: each]",
+    ),
 ]
 SportOption = Annotated[Sport, typer.Option("--sport", help="Whose prompts guide a manifest's heads.")]
 Ranges = Annotated[
@@ -64,15 +69,15 @@ def parse_ranges(texts: list[str] | None) -> dict[str, tuple[float, float]]:
     return ranges
 
 
-def chosen_targets(wanted: list[str] | None, there: list[str]) -> list[str]:
-    """The targets asked for; all of them by default.
+def chosen_targets(wanted: list[str] | None, there: list[str], combined: str | None = None) -> list[str]:
+    """The targets asked for; all of them by default, but for the one that combines them.
 
     Raises:
         UsageError: one isn't there.
     """
-    if not wanted or "all" in wanted:
+    if not wanted or ("all" in wanted and combined != "all"):
         return there
-    unknown = [target for target in wanted if target not in there]
+    unknown = [target for target in wanted if target not in (*there, combined)]
     if unknown:
         raise UsageError(f"no such target: {', '.join(unknown)}", hint=f"There are {', '.join(there)}.")
     return list(dict.fromkeys(wanted))

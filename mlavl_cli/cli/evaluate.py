@@ -65,7 +65,7 @@ def evaluate(
     simulated = kind is dataset.Kind.simulated
     placement = place(device, "fp32")
     data = load_dataset(kind.value, path, place(device), weights, sport.value, ranges, features)
-    there = [name for name in data.targets if name in bundle.heads]
+    there = [name for name in data.ranges if name in bundle.heads]
     if not there:
         heads, labels = (", ".join(names) or "none" for names in (bundle.heads, data.targets))
         raise UsageError(f"{bundle.name} has heads for {heads}; {data.name} has scores of {labels}")
@@ -74,7 +74,7 @@ def evaluate(
     aucs: dict[str, dict[str, float]] = {}
     pairs: dict[str, tuple[Any, Any, list[str]]] = {}
     metrics: dict[str, Any] = dict(bundle.metrics)
-    for name in dataset.chosen_targets(target, there):
+    for name in dataset.chosen_targets(target, there, data.combined):
         head = load_head(bundle.heads[name])
         head.model.to(placement.device)
         routines = data.of_target(name, split)

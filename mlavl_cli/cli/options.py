@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from mlavl_cli.cli import console
+from mlavl_cli.errors import UsageError
 
 
 class Precision(StrEnum):
@@ -69,3 +70,18 @@ Verbose = Annotated[
     bool, typer.Option("--verbose", "-v", callback=console.set_verbose, help="Say more; show where errors come from.")
 ]
 Output = Annotated[Path | None, typer.Option("--output", "-o", help="Write the results here instead of to stdout.")]
+
+
+def window_of(text: str) -> int | str | None:
+    """What --window says: a number of clips, None for full, or "auto".
+
+    Raises:
+        UsageError: none of them.
+    """
+    if text == "auto":
+        return text
+    if text == "full":
+        return None
+    if not (text.isdecimal() and int(text) > 0):
+        raise UsageError(f"--window {text} is no number of clips", hint="Use a number, full or auto.")
+    return int(text)

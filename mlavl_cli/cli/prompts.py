@@ -1,14 +1,32 @@
 """mlavl prompts: the texts that guide the grading."""
 
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mlavl_cli.cli import console
 from mlavl_cli.cli.dataset import Sport
 from mlavl_cli.errors import one_line
 
-Actions = Annotated[Path | None, typer.Option("--actions", help="Your own csv with columns id,name.")]
+if TYPE_CHECKING:
+    from mlavl_cli.features.text_features import TextFeatures
+
+
+class Order(StrEnum):
+    interleaved = "interleaved"
+    blocks = "blocks"
+
+
+Actions = Annotated[
+    Path | None,
+    typer.Option("--actions", help="A csv with columns id,name: your own actions, or all official prompts."),
+]
+GradeOrder = Annotated[
+    Order,
+    typer.Option("--grade-order", help="Of the audio-visual grades in --text-features; blocks: encoded by mlavl 0.1."),
+]
 
 app = typer.Typer(no_args_is_help=True, help="The prompts that guide the grading.")
 
@@ -24,7 +42,10 @@ def list_(
 
 @app.command()
 def encode(
-    output: Annotated[Path, typer.Option("--output", "-o", help="A numpy file, (P, width) float32.")],
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", help="(P, width) float32: .safetensors, which keeps the texts, or .npy."),
+    ],
     sport: Annotated[Sport, typer.Argument()] = Sport.skating,
     actions: Actions = None,
     text: Annotated[
@@ -37,21 +58,38 @@ def encode(
         Path | None, typer.Option(help="A ViFi-CLIP .pth, whose text tensors take the place of CLIP's.")
     ] = None,
 ) -> None:
-    """Encode prompts with CLIP's text tower, for `mlavl train --text-features`."""
-    import numpy as np
-
+    """Encode prompts with CLIP's text tower, for `mlavl train --text-features`. A full stop follows each."""
     from mlavl_cli.bundle import find_bundle, parse_backbone
     from mlavl_cli.features.text import encode_prompts
-    from mlavl_cli.files import atomic_write
+    from mlavl_cli.features.text_features import write_text_features
 
     tower = parse_backbone(text) if text else find_bundle("fs1000").text
     features = encode_prompts(_texts(sport, actions), tower, checkpoint)
-    with atomic_write(output, named=True) as file:
-        np.save(file, features)
-    typer.echo(f"{output}\t{features.shape[0]} prompts\t{features.shape[1]} wide")
+    write_text_features(output, features)
+    typer.echo(f"{output}\t{features.rows.shape[0]} prompts\t{features.rows.shape[1]} wide")
 
 
-def _texts(sport: Sport, actions: Path | None) -> list[str]:
-    from mlavl_cli.features.prompts import read_actions, sport_prompts
+def read_features(path: Path, blocks: bool) -> "TextFeatures":
+    """The features in a file, in the order of the prompts.
 
-    return (read_actions(actions) if actions else sport_prompts(sport.value)).texts
+    Args:
+        path: of the file.
+        blocks: whether its audio-visual grades stand in two blocks.
+    """
+    from mlavl_cli.features.text_features import interleaved, read_text_features
+
+    features = read_text_features(path)
+    if blocks:
+        return interleaved(features)
+    if not features.texts and features.looks_like_blocks:
+        console.warning(
+            f"{path}: its audio-visual grades look as if they stood in two blocks, as mlavl 0.1 encoded them; "
+            "--grade-order blocks reads them so"
+        )
+    return features
+
+
+def _texts(sport: Sport, actions: Path | None) -> tuple[str, ...]:
+    from mlavl_cli.features.prompts import read_prompts, sport_prompts
+
+    return (read_prompts(actions) if actions else sport_prompts(sport.value)).texts

@@ -1,66 +1,30 @@
 """mlavl train: features and labels -> heads in a bundle that `mlavl score` takes."""
 
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mlavl_cli.cli import console, dataset, options, plots
+from mlavl_cli.cli import prompts as prompt_options
 from mlavl_cli.cli.tables import Row, TableFormat, print_rows
+from mlavl_cli.cli.training_choices import (
+    Ablation,
+    Box,
+    Graph,
+    Modalities,
+    Model,
+    Optimizer,
+    RecipeName,
+    Regressor,
+    Schedule,
+    Triplets,
+)
 from mlavl_cli.cli.training_progress import told
 from mlavl_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from mlavl_cli.training.runs import Guide, Job
-
-
-class Model(StrEnum):
-    mlavl = "mlavl"
-    ms_lstm = "ms-lstm"
-    usdl = "usdl"
-    core = "core"
-    gdlt = "gdlt"
-
-
-class Ablation(StrEnum):
-    all = "all"
-
-
-class Box(StrEnum):
-    s2ce = "s2ce"
-    mag2 = "mag2"
-    avcf = "avcf"
-    dpg = "dpg"
-    tl = "tl"
-    ce = "ce"
-
-
-class Modalities(StrEnum):
-    v = "V"
-    va = "V+A"
-    vl = "V+L"
-    val = "V+A+L"
-
-
-class Graph(StrEnum):
-    sage = "sage"
-    gcn = "gcn"
-
-
-class Regressor(StrEnum):
-    linear = "linear"
-    mlp = "mlp"
-
-
-class Optimizer(StrEnum):
-    adam = "adam"
-    sgd = "sgd"
-
-
-class Triplets(StrEnum):
-    all = "all"
-    patterns = "patterns"
 
 
 def train(
@@ -72,17 +36,34 @@ def train(
         str, typer.Option("--backbones", "-w", help="Whose features a manifest's are: a bundled name or a folder.")
     ] = "mini",
     text_features: Annotated[
-        Path | None, typer.Option("--text-features", help="The prompts' features, from `mlavl prompts encode`.")
+        Path | None,
+        typer.Option(
+            "--text-features", help="The prompts' features, from `mlavl prompts encode`, or the official file."
+        ),
     ] = None,
+    grade_order: prompt_options.GradeOrder = prompt_options.Order.interleaved,
     prompts: Annotated[
-        Path | None, typer.Option("--prompts", help="Your own actions: a csv with columns id,name.")
+        Path | None,
+        typer.Option("--prompts", help="A csv with columns id,name: your own actions, or all official prompts."),
     ] = None,
-    epochs: Annotated[int, typer.Option(min=1)] = 300,
+    recipe: Annotated[
+        RecipeName,
+        typer.Option(help="Whose epochs, rate and dropout: ours, the official README's example, its options file."),
+    ] = RecipeName.mlavl,
+    epochs: Annotated[int | None, typer.Option(min=1, help="[default: the recipe's; 300]")] = None,
     batch_size: Annotated[int, typer.Option(min=2)] = 64,
-    lr: Annotated[float, typer.Option(min=0, help="Of Adam or SGD; falls to 1 % by a cosine.")] = 1e-3,
+    lr: Annotated[float | None, typer.Option(min=0, help="The highest rate.  [default: the recipe's; 0.001]")] = None,
     weight_decay: Annotated[float, typer.Option(min=0)] = 1e-4,
-    optimizer: Annotated[Optimizer, typer.Option()] = Optimizer.adam,
-    dropout: Annotated[float, typer.Option(min=0, max=0.99)] = 0.3,
+    optimizer: Annotated[Optimizer, typer.Option(help="SGD has a momentum of 0.9.")] = Optimizer.adam,
+    schedule: Annotated[
+        Schedule, typer.Option(help="Of the rate: down to 1 %, to a tenth at each --milestone, or constant.")
+    ] = Schedule.cosine,
+    warmup: Annotated[int, typer.Option(min=0, help="Epochs in which the rate grows to its full value.")] = 0,
+    milestone: Annotated[
+        list[int] | None,
+        typer.Option(min=1, help="An epoch of --schedule multistep (again for more).  [default: at 50 % and 75 %]"),
+    ] = None,
+    dropout: Annotated[float | None, typer.Option(min=0, max=0.99, help="[default: the recipe's; 0.3]")] = None,
     width: Annotated[int, typer.Option(min=2, help="d, the hidden width.")] = 256,
     window: Annotated[
         str, typer.Option(help="Clips a routine: a number, full (all, masked), or auto: the dataset's own.")
@@ -137,9 +118,23 @@ def train(
     mlavl train manifest my.csv --output my-weights --lambda-c 1
 
     Run the same command again to go on where a run stopped.
+
+    \b
+    FS1000  PATH/output_feature_fs1000_new/ID.npy        (T, K, 768)
+            PATH/ast_feature_fs1000_new/ID.npy           (T, 768)
+            PATH/train_fs1000_new.txt, val_fs1000_new.txt
+                 ID TES PCS SS TR PE CO IN FACTOR
+    Fis-V   PATH/FISV_rgb_VST.npy, FISV_audio_AST.npy    {ID: (T, D)}
+            PATH/train.txt, test.txt                     ID TES PCS
+    RG      PATH/Ball_rgb_VST.npy, Ball_audio_AST.npy    {ID: (T, D)}
+            and so for Clubs, Hoop, Ribbon
+            PATH/train.txt, test.txt
+                 ID Difficulty_Score Execution_Score Total_Score
+    LOGO    PATH/ANNOTATIONS/anno_dict.pkl               {(event, id): score}
+            PATH/ANNOTATIONS/train*.pkl, test*.pkl       [(event, id), ...]
+            PATH/FEATURES/EVENT/ID.npy                   (T, D)
     """
-    if window not in ("auto", "full") and not (window.isdigit() and int(window) > 0):
-        raise UsageError(f"--window {window} is no number of clips", hint="Use a number, full or auto.")
+    clips = options.window_of(window)
     baselines = [m.value for m in model or [] if m is not Model.mlavl]
     if (mag2 and not baselines) or (ablation and baselines):
         raise UsageError("--mag2 goes with --model of a baseline, --ablation with the whole method")
@@ -147,6 +142,7 @@ def train(
 
     from mlavl_cli.bundle import find_bundle
     from mlavl_cli.device import place
+    from mlavl_cli.training import recipes
     from mlavl_cli.training.data.load import load_dataset
     from mlavl_cli.training.losses import LossWeights
     from mlavl_cli.training.runs import (
@@ -155,6 +151,7 @@ def train(
         Job,
         Variant,
         native_and_mag2,
+        refuse_other_backbones,
         write_heads,
     )
     from mlavl_cli.training.train import TrainConfig
@@ -163,10 +160,18 @@ def train(
     sheet = plots.Sheet(plot) if plot else None
     placement = place(device, precision.value)
     data = load_dataset(kind.value, path, place(device), backbones, sport.value, ranges, features)
-    targets = dataset.chosen_targets(target, data.targets)
+    for text in data.notes:
+        console.warning(text)
+    targets = dataset.chosen_targets(target, data.targets, data.combined)
+    if not baselines and not ablation:
+        refuse_other_backbones(output, find_bundle(data.backbones))
+    chosen = recipes.recipe(recipe.value, data.public)
+    epochs, lr = epochs or chosen.epochs, chosen.lr if lr is None else lr
+    dropout = chosen.dropout if dropout is None else dropout
     left_out = {box.value for box in without or []}
     config = TrainConfig(
-        epochs, batch_size, lr, weight_decay, optimizer.value, seed, clip_grad, patience,
+        epochs, batch_size, lr, weight_decay, optimizer.value, schedule.value, warmup, tuple(milestone or ()),
+        seed, clip_grad, patience,
         loss=LossWeights(
             mse=mse, triplet=triplet * ("tl" not in left_out), cross_entropy=cross_entropy * ("ce" not in left_out),
             consistency=lambda_c, temperature=temperature, triplets=triplets.value,
@@ -176,14 +181,14 @@ def train(
     dims: dict[str, Any] = {"graph": graph.value, "regressor": regressor.value, "dropout": dropout}
     dims |= {"width": width, "order": order, "reach": reach}
     dims |= dict.fromkeys(left_out - {"tl", "ce"}, False) | MODALITIES[modalities.value]
-    clips = {"auto": data.window, "full": None}.get(window, int(window) if window.isdigit() else None)
+    clips = data.window if clips == "auto" else clips
     whole = Variant("mlavl")
     variants = [whole]
     if ablation:
         variants = ABLATION
     elif baselines:
         variants = native_and_mag2(baselines) if mag2 else [Variant(m, {"mag2": False}, model=m) for m in baselines]
-    guide = _guide(data.sport, data.backbones, text_features, prompts)
+    guide = _guide(data.sport, data.backbones, text_features, prompts, grade_order is prompt_options.Order.blocks)
     jobs = [Job(data, guide, name, variant, config, clips, dims) for name in targets for variant in variants]
     if data.judged_split == "test":
         console.note("The best epoch is chosen on the test split, as the official code does; a val split is fairer.")
@@ -214,24 +219,22 @@ def _as_folder(path: Path) -> str:
     return str(path) if len(path.parts) > 1 else f"./{path}"
 
 
-def _guide(sport: str, backbones: str, text_features: Path | None, actions: Path | None) -> "Guide":
+def _guide(sport: str, backbones: str, encoded: Path | None, csv: Path | None, blocks: bool) -> "Guide":
     """The prompts' features: from a file, or by the text tower that belongs to the backbones."""
-    import torch
-
     from mlavl_cli.bundle import find_bundle
-    from mlavl_cli.features.prompts import read_actions, sport_prompts
+    from mlavl_cli.features.prompts import read_prompts, sport_prompts
     from mlavl_cli.features.text import encode_prompts
-    from mlavl_cli.head.official import read_text_features
     from mlavl_cli.training.runs import Guide
 
-    if text_features:
+    if encoded:
+        features = prompt_options.read_features(encoded, blocks)
         # Without a list of our own these may be the official prompts, whose texts we don't have.
-        return Guide(read_text_features(text_features), read_actions(actions) if actions else None)
-    prompts = read_actions(actions) if actions else sport_prompts(sport)
+        return Guide(features, read_prompts(csv) if csv else None)
+    prompts = read_prompts(csv) if csv else sport_prompts(sport)
     tower = find_bundle(backbones).text
     if tower is None:
         raise UsageError(f"{backbones} has no text tower", hint="Give --text-features.")
-    return Guide(torch.from_numpy(encode_prompts(prompts.texts, tower)), prompts)
+    return Guide(encode_prompts(prompts.texts, tower), prompts)
 
 
 def _row(job: "Job", metrics: Any, tell_variant: bool) -> Row:

@@ -6,8 +6,9 @@ from typing import Annotated
 import typer
 
 from mlavl_cli.bundle import BackboneSpec, Bundle, bundled_names, find_bundle, verify_bundle
-from mlavl_cli.cli import console
-from mlavl_cli.errors import DataError, WeightsError, one_line
+from mlavl_cli.cli import console, dataset, options
+from mlavl_cli.cli import prompts as prompt_options
+from mlavl_cli.errors import WeightsError, one_line
 
 app = typer.Typer(no_args_is_help=True, help="The weights that can be used: list, info, verify.")
 _Name = Annotated[str, typer.Argument(metavar="NAME_OR_FOLDER")]
@@ -75,10 +76,16 @@ def import_(
     score_range: Annotated[str, typer.Option("--range", help="Of that score, in points: 0:130.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The bundle; other targets in it are kept.")],
     backbones: Annotated[str, typer.Option("--backbones", help="Whose features it was trained on: fs1000, fisv, rg.")],
-    prompts: Annotated[Path | None, typer.Option("--prompts", help="The official labels.csv: columns id,name.")] = None,
-    window: Annotated[
-        int | None, typer.Option(min=1, help="Clips it was trained on: FS1000 95, Fis-V 124, RG 68.  [default: any]")
+    prompts: Annotated[
+        Path | None, typer.Option("--prompts", help="The official csv of all prompts, or of actions: columns id,name.")
     ] = None,
+    grade_order: prompt_options.GradeOrder = prompt_options.Order.interleaved,
+    window: Annotated[
+        str,
+        typer.Option(
+            help="Clips it was trained on: a number, full, or auto: the dataset's of that range or those backbones."
+        ),
+    ] = "auto",
     heads: Annotated[int, typer.Option(min=1, help="Attention heads, which tensors don't show.")] = 8,
     trained_on: Annotated[str, typer.Option(help="The sentence shown with every score.")] = "an imported checkpoint",
     licence: Annotated[str, typer.Option()] = "of the checkpoint's authors",
@@ -86,25 +93,20 @@ def import_(
     """Bring a checkpoint of the official code: a .pkl becomes a head in a bundle that `mlavl score` takes.
 
     mlavl weights import TES.pkl --text-features text_feature.npy --prompts labels.csv -t TES --range 0:130
-    --backbones fs1000 --window 95 -o my-weights
+    --backbones fs1000 -o my-weights
     """
-    from mlavl_cli.cli.dataset import parse_ranges
-    from mlavl_cli.features.prompts import GRADES, read_actions
-    from mlavl_cli.head.checkpoint import Head
-    from mlavl_cli.head.official import import_official, read_text_features
-    from mlavl_cli.training.runs import write_heads
+    from mlavl_cli.features.prompts import read_prompts
+    from mlavl_cli.training.imported import Meaning, import_head
 
-    ((target, points),) = parse_ranges([f"{target}={score_range}"]).items()
-    texts = read_actions(prompts).texts if prompts else []
-    features = read_text_features(text_features)
-    if texts and len(texts) != len(features):
-        hint = "Do prompts and text features belong together?"
-        raise DataError(f"{len(texts)} prompts, but {len(features)} text features", path=text_features, hint=hint)
-    model = import_official(checkpoint, features, heads)
-    grades = GRADES if model.dims.grades == len(GRADES) else tuple(f"grade {i + 1}" for i in range(model.dims.grades))
-    head = Head(model, target, points, grades, tuple(texts), window)
-    bundle = write_heads(output, find_bundle(backbones), {target: head}, {}, trained_on, licence)
-    typer.echo(f"{bundle.heads[target]}\t{target}\tD_v {model.dims.visual_dim}, M {model.dims.actions}")
+    ((target, points),) = dataset.parse_ranges([f"{target}={score_range}"]).items()
+    meaning = Meaning(target, points, backbones, options.window_of(window), heads)
+    text = prompt_options.read_features(text_features, grade_order is prompt_options.Order.blocks)
+    listed = read_prompts(prompts) if prompts else None
+    found = import_head(checkpoint, text, listed, meaning, output, trained_on, licence)
+    for warning in found.warnings:
+        console.warning(f"{checkpoint}: {warning}")
+    dims = found.head.model.dims
+    typer.echo(f"{found.bundle.heads[target]}\t{target}\tD_v {dims.visual_dim}, M {dims.actions}")
 
 
 def _backbone(bundle: Bundle, spec: BackboneSpec) -> str:

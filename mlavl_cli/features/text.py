@@ -1,12 +1,13 @@
 """The frozen text tower (CLIP): prompts -> (P, D_t). Needed once, when a head is made; never for scoring."""
 
+from collections.abc import Sequence
 from pathlib import Path
-
-import numpy as np
 
 from mlavl_cli.bundle import BackboneSpec
 from mlavl_cli.errors import WeightsError
 from mlavl_cli.features.hub import load_model, load_pretrained
+from mlavl_cli.features.prompts import as_sentences
+from mlavl_cli.features.text_features import TextFeatures
 
 _RENAMES = {  # OpenAI's names of a text block -> Hugging Face's
     "ln_1": "layer_norm1",
@@ -17,11 +18,13 @@ _RENAMES = {  # OpenAI's names of a text block -> Hugging Face's
 }
 
 
-def encode_prompts(prompts: list[str], spec: BackboneSpec, checkpoint: Path | None = None) -> np.ndarray:
-    """P prompts -> float32 (P, D_t): CLIP's projected text features, as they come (not normalised).
+def encode_prompts(texts: Sequence[str], spec: BackboneSpec, checkpoint: Path | None = None) -> TextFeatures:
+    """P prompts -> (P, D_t): CLIP's projected text features, as they come (not normalised).
+
+    The tower reads a full stop behind each text, as in the public code.
 
     Args:
-        prompts: the texts.
+        texts: P of them.
         spec: the text tower, with its tokenizer.
         checkpoint: a `.pth` in OpenAI's naming (ViFi-CLIP) whose text tensors replace the tower's.
 
@@ -37,15 +40,15 @@ def encode_prompts(prompts: list[str], spec: BackboneSpec, checkpoint: Path | No
         load_openai_tensors(model, checkpoint)
     length = model.config.max_position_embeddings
     try:
-        tokens = tokenizer(prompts, padding=True, truncation=True, max_length=length, return_tensors="pt")
+        tokens = tokenizer(as_sentences(texts), padding=True, truncation=True, max_length=length, return_tensors="pt")
         with torch.inference_mode():
-            rows = model(**tokens).text_embeds.numpy()
+            rows = model(**tokens).text_embeds
     except Exception as error:  # a tokenizer of another model makes the library raise nearly anything
         cause = f"its tokenizer and its text tower don't go together ({type(error).__name__})"
         raise WeightsError(cause, path=spec.source, hint="Do its files belong together?") from error
-    if not np.isfinite(rows).all():
+    if not rows.isfinite().all():
         raise WeightsError("the text tower gives NaN or infinity", path=spec.source, hint="Are its weights damaged?")
-    return rows
+    return TextFeatures(rows.clone(), tuple(texts), full_stop=True)
 
 
 def load_openai_tensors(model, path: Path) -> None:

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
@@ -15,13 +16,19 @@ from mlavl_cli.head.mlavl import MLAVL
 
 HEAD_VERSION = 1
 _METADATA = "mlavl"
+_MOST_POINTS = 1e6
 
 
 @dataclass(frozen=True)
 class Head:
     """A head and what its numbers mean.
 
-    `score_range` is in points, from a normalised 0 to 1; `window` is the clips it was trained on, None for any.
+    Attributes:
+        score_range: in points, from a normalised 0 to 1.
+        grades: (N,) words, from the worst to the best.
+        prompts: (P,) texts, empty where they aren't known.
+        window: clips it was trained on, None for any.
+        full_stop: whether the text tower read a full stop behind each prompt, as in the public code; None: not known.
     """
 
     model: MLAVL
@@ -30,6 +37,15 @@ class Head:
     grades: tuple[str, ...]
     prompts: tuple[str, ...] = ()
     window: int | None = None
+    full_stop: bool | None = None
+
+    @property
+    def audio_visual_grades(self) -> tuple[str, ...]:
+        """(2N,) names of the audio-visual grades, in the order of their rows."""
+        words = {False: "without", True: "with"}
+        return tuple(
+            f"{self.grades[grade]} {words[fits]} fitting music" for grade, fits in self.model.dims.audio_visual
+        )
 
     def points(self, normalised: float) -> float:
         low, high = self.score_range
@@ -49,6 +65,7 @@ def save_head(path: Path, head: Head, half: bool = False) -> None:
         "grades": head.grades,
         "prompts": head.prompts,
         "window": head.window,
+        "full_stop": head.full_stop,
     }
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in head.model.state_dict().items()}
     if half:
@@ -73,7 +90,11 @@ def load_head(path: Path) -> Head:
             dims = HeadDims.from_dict(metadata["dims"])
             shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
             model = _built(dims, shapes)
-            model.load_state_dict({name: file.get_tensor(name) for name in shapes})
+            tensors = {name: file.get_tensor(name) for name in shapes}
+        for name, tensor in tensors.items():
+            if wrong := wrong_numbers(name, tensor):
+                raise WeightsError(f"{name} {wrong}", hint="Are the weights damaged?")
+        model.load_state_dict(tensors)
         if len(metadata["grades"]) != dims.grades:
             raise WeightsError(f"names {len(metadata['grades'])} grades, its dimensions say {dims.grades}")
         return Head(
@@ -83,6 +104,7 @@ def load_head(path: Path) -> Head:
             tuple(one_line(str(grade)) for grade in metadata["grades"]),
             tuple(one_line(str(prompt)) for prompt in metadata["prompts"]),
             _window(metadata["window"]),
+            metadata.get("full_stop", False if metadata["prompts"] else None),  # mlavl 0.1 had none
         )
     except FileNotFoundError as error:
         raise WeightsError("no such head", path=path, hint="Is the bundle whole?") from error
@@ -94,14 +116,25 @@ def load_head(path: Path) -> Head:
 
 def _built(dims: HeadDims, shapes: dict[str, tuple[int, ...]]) -> MLAVL:
     """An empty head of these dimensions, once the file's shapes were found to be the same (no memory before that)."""
-    import torch
-
     with torch.device("meta"):
         wanted = {name: tuple(tensor.shape) for name, tensor in MLAVL(dims).state_dict().items()}
     for name in sorted(wanted.keys() | shapes.keys()):
         if wanted.get(name) != shapes.get(name):
             raise WeightsError(f"{name} has shape {shapes.get(name)}, its dimensions say {wanted.get(name)}")
     return MLAVL(dims)
+
+
+def wrong_numbers(name: str, tensor: torch.Tensor) -> str | None:
+    """What is wrong with the numbers of a head's tensor; None if nothing is."""
+    if name.endswith("num_batches_tracked"):
+        return None
+    if not tensor.is_floating_point():
+        return f"holds {str(tensor.dtype).removeprefix('torch.')}, where weights belong"
+    if not tensor.isfinite().all():
+        return "holds NaN or infinity"
+    if name.endswith("running_var") and (tensor < 0).any():
+        return "holds negative variances"
+    return None
 
 
 def _window(value: Any) -> int | None:
@@ -112,6 +145,6 @@ def _window(value: Any) -> int | None:
 
 def _range(values: Any) -> tuple[float, float]:
     low, high = map(float, values)
-    if not low < high or high - low == float("inf"):
+    if not -_MOST_POINTS <= low < high <= _MOST_POINTS:
         raise WeightsError(f"score range {low} to {high} is none")
     return low, high

@@ -69,7 +69,8 @@ def consistency(
 def clip_consistency(head: MLAVL, fused: torch.Tensor, text: dict[str, torch.Tensor]) -> torch.Tensor:
     """Fused clips (B, T, d) -> (B, T): how much of each clip's grades, alone, says "with fitting music"."""
     p = _alone(head, "av", text["av_grades"], fused).p
-    return p[:, head.dims.grades :].sum(-1).clamp(0, 1).view(fused.shape[:2])
+    fits = torch.tensor([fits for _, fits in head.dims.audio_visual], device=p.device)
+    return p[:, fits].sum(-1).clamp(0, 1).view(fused.shape[:2])
 
 
 def _alone(head: MLAVL, name: BranchName, queries: torch.Tensor, clips: torch.Tensor) -> Branch:

@@ -27,6 +27,7 @@ class HeadDims:
     dropout: float = 0.3
     graph: Literal["sage", "gcn"] = "sage"  # the official code's layer, or the paper's eq. 9
     regressor: Literal["linear", "mlp"] = "linear"  # the official code's, or the paper's eq. 14
+    grade_order: Literal["interleaved", "blocks"] = "interleaved"  # of the audio-visual grades (audio_visual)
     order: int = 0  # clips a side that the convolutions over visual clips span (layers.py); 0: none, as in the paper
     reach: int = 0  # clips that a clip's consistency leans on around it (consistency.py); 0: on itself alone
     # The rows of the paper's table 5. Without language, grade queries are learned and MAG2 has no actions to use.
@@ -48,6 +49,8 @@ class HeadDims:
             raise WeightsError("more than 64 layers are no possible size of a head")
         if not 0 <= self.dropout < 1 or self.graph not in ("sage", "gcn") or self.regressor not in ("linear", "mlp"):
             raise WeightsError("dropout, graph or regressor is none that a head can have")
+        if self.grade_order not in ("interleaved", "blocks"):
+            raise WeightsError(f"grades in the order {self.grade_order!r:.40} are not known")
         if self.mag2 and not self.language:
             raise WeightsError("MAG2 needs the action prompts: switch it off where language is off")
 
@@ -73,13 +76,24 @@ class HeadDims:
         return rows
 
     @property
+    def audio_visual(self) -> list[tuple[int, bool]]:
+        """(2N,) of each audio-visual row its grade, and whether its music fits.
+
+        Interleaved is the official order: bad without, bad with, poor without, ... Heads of mlavl 0.1 learned two
+        blocks, all grades without and then all with, and are read by that order.
+        """
+        if self.grade_order == "interleaved":
+            return [(grade, fits) for grade in range(self.grades) for fits in (False, True)]
+        return [(grade, fits) for fits in (False, True) for grade in range(self.grades)]
+
+    @property
     def prompts(self) -> int:
         """P: 2M + 3N with sound, M + N without."""
         return self.prompt_rows["v_grades"].stop
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "HeadDims":
-        """From a checkpoint's metadata.
+        """From a checkpoint's metadata; one that doesn't say its order of grades was made before there were two.
 
         Raises:
             WeightsError: unknown or missing fields, or values of the wrong kind.
@@ -89,6 +103,6 @@ class HeadDims:
         if wrong:
             raise WeightsError(f"its dimensions hold values of the wrong kind: {', '.join(wrong)}")
         try:
-            return cls(**values)
+            return cls(**{"grade_order": "blocks", **values})
         except TypeError as error:
             raise WeightsError(f"its dimensions can't be read ({error})") from error

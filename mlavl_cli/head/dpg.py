@@ -56,8 +56,8 @@ class _TwoBranches(nn.Module):
 class DPG(_TwoBranches):
     """The PGT (prompt-guided transformer) asks the clips about each grade; both branches share it.
 
-    The audio-visual branch has 2N grades (N without, N with fitting music) and looks at fused clips, the visual branch
-    has N and looks at visual clips.
+    The audio-visual branch has 2N grades (each without, then with fitting music) and looks at fused clips, the visual
+    branch has N and looks at visual clips.
     """
 
     def __init__(self, dims: HeadDims):

@@ -1,9 +1,13 @@
 """What several boxes of the figure are made of: the token projection, the transformer recipes, and order."""
 
+from typing import TypeVar
+
 import torch
 from torch import nn
 
 from mlavl_cli.head.dims import HeadDims
+
+TransformerT = TypeVar("TransformerT", nn.TransformerEncoder, nn.TransformerDecoder)
 
 
 class TokenProjection(nn.Module):
@@ -58,13 +62,24 @@ class InOrder(nn.Module):
 def transformer_encoder(dims: HeadDims, layers: int) -> nn.TransformerEncoder:
     """Post-norm, ReLU, feed-forward of 3d, a last LayerNorm."""
     layer = nn.TransformerEncoderLayer(dims.width, dims.heads, dims.feed_forward, dims.dropout, batch_first=True)
-    return nn.TransformerEncoder(layer, layers, nn.LayerNorm(dims.width), enable_nested_tensor=False)
+    return _drawn(nn.TransformerEncoder(layer, layers, nn.LayerNorm(dims.width), enable_nested_tensor=False))
 
 
 def transformer_decoder(dims: HeadDims, layers: int) -> nn.TransformerDecoder:
     """The same recipe with cross-attention; shared by AVCF and DPG."""
     layer = nn.TransformerDecoderLayer(dims.width, dims.heads, dims.feed_forward, dims.dropout, batch_first=True)
-    return nn.TransformerDecoder(layer, layers, nn.LayerNorm(dims.width))
+    return _drawn(nn.TransformerDecoder(layer, layers, nn.LayerNorm(dims.width)))
+
+
+def _drawn(transformer: TransformerT) -> TransformerT:
+    """The same with every matrix drawn anew, Xavier-uniform, as the official code does.
+
+    torch's own are smaller in part, and copies of one layer: all layers would begin alike.
+    """
+    for parameter in transformer.parameters():
+        if parameter.ndim > 1:
+            nn.init.xavier_uniform_(parameter)
+    return transformer
 
 
 def padding(mask: torch.Tensor | None) -> torch.Tensor | None:

@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import nn
 
-Nodes = tuple[torch.Tensor, torch.Tensor]  # clips (B, T, d), actions (M, d)
+Nodes = tuple[torch.Tensor, torch.Tensor]  # clips (B, T, d), actions (B, M, d), or (1, M, d) where all are alike
 
 
 class SageLayer(nn.Module):
@@ -23,7 +23,7 @@ class SageLayer(nn.Module):
 
     def forward(self, clips: torch.Tensor, actions: torch.Tensor, real: torch.Tensor) -> Nodes:
         others, count = _other_clips(clips, real)  # (B, T, inputs), (B, 1, 1)
-        neighbours = (others + actions.sum(0)) / (count + len(actions))
+        neighbours = (others + actions.sum(1, keepdim=True)) / (count + actions.shape[1])
         return (
             self.lin_l(neighbours) + self.lin_r(clips),
             self.lin_l(_other_actions(actions)) + self.lin_r(actions),
@@ -45,7 +45,7 @@ class GcnLayer(nn.Module):
     def forward(self, clips: torch.Tensor, actions: torch.Tensor, real: torch.Tensor) -> Nodes:
         others, count = _other_clips(clips, real)
         return (
-            self.within(others / count.clamp(min=1)) + self.cross(actions.mean(0)),
+            self.within(others / count.clamp(min=1)) + self.cross(actions.mean(1, keepdim=True)),
             self.within(_other_actions(actions)),
         )
 
@@ -77,7 +77,9 @@ class MAG2(nn.Module):
     def forward(self, clips: torch.Tensor, actions: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
         """Clips (B, T, d), actions (M, d), mask (B, T) -> clips (B, T, d)."""
         real = clips.new_ones(*clips.shape[:2], 1) if mask is None else mask.unsqueeze(-1).to(clips.dtype)
-        clips, actions = self.conv1(clips, actions, real)
+        clips, actions = self.conv1(clips, actions[None], real)
+        if self.training:  # each routine drops other parts of the actions
+            actions = actions.expand(len(clips), -1, -1)
         clips, actions = self.dropout(clips.relu()), self.dropout(actions.relu())
         return self.conv2(clips, actions, real)[0]  # only the clip nodes go on
 
@@ -89,5 +91,5 @@ def _other_clips(clips: torch.Tensor, real: torch.Tensor) -> tuple[torch.Tensor,
 
 
 def _other_actions(actions: torch.Tensor) -> torch.Tensor:
-    """For each action the mean of the others, (M, d); zeros for a lone one."""
-    return (actions.sum(0) - actions) / max(len(actions) - 1, 1)
+    """For each action the mean of the others; zeros for a lone one."""
+    return (actions.sum(1, keepdim=True) - actions) / max(actions.shape[1] - 1, 1)

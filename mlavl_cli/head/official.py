@@ -1,133 +1,203 @@
 """The authors' checkpoints -> our names (spec: section 13). Every tensor is accounted for."""
 
 import re
+import zipfile
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from mlavl_cli.errors import WeightsError
+from mlavl_cli.head.checkpoint import wrong_numbers
 from mlavl_cli.head.dims import HeadDims
 from mlavl_cli.head.mlavl import MLAVL
-from mlavl_cli.untrusted import read_npy, read_torch
+from mlavl_cli.untrusted import read_torch
 
-_RENAMES = (
-    (r"(proj_visual|proj_audio|proj_text)\.(\d\..+)", r"\1.layers.\2"),
-    (r"(?:transformer\.encoder|SSCEncoder)\.(.+)", r"s2ce.encoder.\1"),
-    (r"(?:transformer\.decoder|GradeDecoder)\.(.+)", r"dpg.pgt.\1"),
-    (r"T_decoder\.(.+)", r"avcf.decoder.\1"),
-    (r"clip_fusion\.(.+)", r"avcf.clip_fusion.\1"),
-    (r"regressor_AV\.(.+)", r"dpg.regressor_av.rows.\1"),
-    (r"regressor_V\.(.+)", r"dpg.regressor_v.rows.\1"),
-    (r"gcn_V\.(.+)", r"mag2_visual.\1"),
-    (r"gcn_A\.(.+)", r"mag2_audio.\1"),
-    (r"w1", r"dpg.w"),
+# Beginnings of names, theirs and ours. Some tensors stand in the file under two names.
+_NAMES = (
+    ("proj_visual.", "proj_visual.layers."),
+    ("proj_audio.", "proj_audio.layers."),
+    ("proj_text.", "proj_text.layers."),
+    ("transformer.encoder.", "s2ce.encoder."),
+    ("SSCEncoder.", "s2ce.encoder."),
+    ("transformer.decoder.", "dpg.pgt."),
+    ("GradeDecoder.", "dpg.pgt."),
+    ("T_decoder.", "avcf.decoder."),
+    ("clip_fusion.", "avcf.clip_fusion."),
+    ("regressor_AV.", "dpg.regressor_av.rows."),
+    ("regressor_V.", "dpg.regressor_v.rows."),
+    ("gcn_V.", "mag2_visual."),
+    ("gcn_A.", "mag2_audio."),
+    ("w1", "dpg.w"),
 )
-_IGNORED = re.compile(r"CLIP\..+|pos_encoder\.pe")  # the frozen text tower; sines that only some runs added to prompts
+_POSITIONS = "pos_encoder.pe"
+_IGNORED = re.compile(r"CLIP\..+|pos_encoder\..+")  # the frozen text tower; sines that only some runs added to prompts
+_WRAPPERS = re.compile(r"(?:module\.|_orig_mod\.)+")  # of torch's own, around the model
+_INSIDE = ("state_dict", "model_state_dict", "model")
+_COUNTER = ".num_batches_tracked"  # of a batch norm; nothing depends on it
+_CUT = "is cut short"
+_OLD_FORMAT = bytes.fromhex("80028a0a6cfc9c46f9206aa850192e")  # torch's magic number as a pickle
 
 
-def import_official(path: Path, text_features: torch.Tensor, heads: int = 8) -> MLAVL:
+@dataclass(frozen=True)
+class Imported:
+    """A head in our names, and what a user should know of it."""
+
+    model: MLAVL
+    warnings: tuple[str, ...] = ()
+
+
+def import_official(path: Path, text_features: torch.Tensor, heads: int = 8) -> Imported:
     """A `.pkl` state dict of the official code and its prompts' features (P, D_t) -> the same head in ours.
 
     Sizes come from the tensors; the number of attention heads can't be seen in them.
 
     Raises:
-        WeightsError: it can't be read safely, or tensors are missing, unknown or of a wrong shape; they are named.
+        WeightsError: it can't be read safely; or tensors are missing, unknown, of a wrong shape or kind, or hold what
+            is no number. They are named as in the file.
     """
-    ours: dict[str, torch.Tensor] = {}
-    unknown = []
-    for name, tensor in _read_state(path).items():
-        if _IGNORED.fullmatch(name):
-            continue
-        renamed = _rename(name)
-        if renamed is None:
-            unknown.append(name)
-        elif renamed in ours and not torch.equal(ours[renamed], tensor):
-            raise WeightsError(f"{name} differs from its second copy", path=path)
-        else:
-            ours[renamed] = tensor
-    if unknown:
-        hint = "Is it a checkpoint of another model?"
-        raise WeightsError(f"{len(unknown)} unknown tensors: {', '.join(sorted(unknown)[:5])}", path=path, hint=hint)
-    model = MLAVL(_dims(ours, text_features, heads, path), text_features)
-    wanted = {name: t.shape for name, t in model.state_dict().items() if name != "text_features"}
-    missing = sorted(wanted.keys() - ours.keys())
-    if missing:
-        raise WeightsError(f"{len(missing)} tensors are missing: {', '.join(missing[:5])}", path=path)
-    for name, shape in wanted.items():
-        if ours[name].shape != shape:
-            raise WeightsError(f"{name} has shape {tuple(ours[name].shape)}, expected {tuple(shape)}", path=path)
-    model.load_state_dict({**ours, "text_features": model.text_features})
-    return model.eval().requires_grad_(False)
-
-
-def read_text_features(path: Path) -> torch.Tensor:
-    """Prompts' features (P, D_t) from a plain `.npy`, or from the official ones, which are torch files by that name.
-
-    Raises:
-        WeightsError: neither of them, or not a matrix of numbers.
-    """
+    state = _read_state(path)
+    tensors = _Tensors(state, path)
     try:
-        with path.open("rb") as file:
-            plain = file.read(6) == np.lib.format.MAGIC_PREFIX
-        if plain:
-            features = torch.from_numpy(read_npy(path))
-        else:
-            features = read_torch(path)
-    except FileNotFoundError as error:
-        raise WeightsError("no such file", path=path) from error
-    except Exception as error:  # torch raises many kinds for a file that isn't its own
-        hint = "Expected a numpy array or a torch tensor of shape (P, D_t)."
-        raise WeightsError("can't be read as text features", path=path, hint=hint) from error
-    if not isinstance(features, torch.Tensor) or features.ndim != 2 or not features.is_floating_point():
-        raise WeightsError("holds no matrix of text features", path=path, hint="Expected shape (P, D_t).")
-    if not features.isfinite().all():
-        raise WeightsError("holds NaN or infinity", path=path)
-    return features.float()
+        dims = _dims(tensors, text_features, heads)
+    except WeightsError as error:
+        raise WeightsError(error.message, path=path, hint=error.hint) from error
+    model = MLAVL(dims, text_features)
+    wanted = {name: tensor for name, tensor in model.state_dict().items() if name != "text_features"}
+    tensors.refuse_misfits(wanted)
+    found = {name: tensors.ours.get(name, tensor).to(tensor.dtype) for name, tensor in wanted.items()}
+    model.load_state_dict({**found, "text_features": model.text_features})
+    warnings = []
+    if any(name.endswith(_POSITIONS) for name in state):
+        warnings.append(
+            f"holds {_POSITIONS}, and no tensor shows whether it was used. If the prompts were trained with positional "
+            "encoding, the public code's scores depend on a routine's place in its batch, and these will differ"
+        )
+    return Imported(model.eval().requires_grad_(False), tuple(warnings))
+
+
+class _Tensors:
+    """A checkpoint's tensors by our names, which knows what its file calls them."""
+
+    def __init__(self, state: dict[str, torch.Tensor], path: Path):
+        self.path = path
+        self.ours: dict[str, torch.Tensor] = {}
+        self._theirs: dict[str, str] = {}
+        unknown = []
+        for full, tensor in state.items():
+            name = _WRAPPERS.sub("", full, count=1) if _WRAPPERS.match(full) else full
+            if _IGNORED.fullmatch(name):
+                continue
+            renamed = next((ours + name.removeprefix(old) for old, ours in _NAMES if name.startswith(old)), None)
+            if renamed is None:
+                unknown.append(full)
+            elif renamed in self.ours and not _same(self.ours[renamed], tensor):
+                raise WeightsError(f"{full} differs from its second copy", path=path)
+            else:
+                self.ours[renamed] = tensor
+                self._theirs.setdefault(renamed, full)
+        if unknown:
+            cause = f"{len(unknown)} unknown tensors: {', '.join(sorted(unknown)[:5])}"
+            raise WeightsError(cause, path=path, hint="Is it a checkpoint of another model?")
+
+    def called(self, name: str) -> str:
+        """What the file calls a tensor of ours, or would."""
+        if name in self._theirs:
+            return self._theirs[name]
+        return next(old + name.removeprefix(ours) for old, ours in _NAMES if name.startswith(ours))
+
+    def size(self, name: str, axis: int) -> int:
+        """Of a tensor along an axis.
+
+        Raises:
+            WeightsError: it is missing, or has no such axis.
+        """
+        if name not in self.ours:
+            raise WeightsError(f"the tensor {self.called(name)} is missing", hint="Is it a checkpoint of MLAVL?")
+        shape = tuple(self.ours[name].shape)
+        if len(shape) <= axis or 0 in shape:
+            raise WeightsError(f"{self.called(name)} has shape {shape}, which no head of MLAVL has")
+        return shape[axis]
+
+    def refuse_misfits(self, wanted: dict[str, torch.Tensor]) -> None:
+        """Compares with what the head needs.
+
+        Raises:
+            WeightsError: tensors are missing, left over, of a wrong shape or kind, or hold what is no number.
+        """
+        missing = [name for name in wanted if name not in self.ours and not name.endswith(_COUNTER)]
+        spare = [name for name in self.ours if name not in wanted]
+        for what, names in (("are missing", missing), ("belong to no part of the head", spare)):
+            if names:
+                listed = ", ".join(sorted(map(self.called, names))[:5])
+                raise WeightsError(f"{len(names)} tensors {what}: {listed}", path=self.path)
+        for name, tensor in self.ours.items():
+            if tensor.shape != wanted[name].shape:
+                shapes = f"{tuple(tensor.shape)}, expected {tuple(wanted[name].shape)}"
+                raise WeightsError(f"{self.called(name)} has shape {shapes}", path=self.path)
+            if wrong := wrong_numbers(name, tensor):
+                raise WeightsError(f"{self.called(name)} {wrong}", path=self.path)
+
+
+def _same(one: torch.Tensor, other: torch.Tensor) -> bool:
+    return one.dtype == other.dtype and torch.equal(one, other)
 
 
 def _read_state(path: Path) -> dict[str, torch.Tensor]:
+    hint = "Expected a state dict saved by torch; anything that would run code is refused."
+    if path.is_dir():
+        raise WeightsError("is a folder, not a checkpoint", path=path, hint=hint)
     try:
+        if path.stat().st_size == 0:
+            raise WeightsError("is empty", path=path, hint=hint)
         state = read_torch(path)
     except FileNotFoundError as error:
         raise WeightsError("no such file", path=path) from error
-    except Exception as error:
-        hint = "Expected a state dict saved by torch; anything that would run code is refused."
-        raise WeightsError("can't be read as a checkpoint", path=path, hint=hint) from error
-    state = state.get("state_dict", state) if isinstance(state, dict) else None
-    if not state or not all(isinstance(tensor, torch.Tensor) for tensor in state.values()):
-        raise WeightsError("holds no state dict", path=path)
-    return {str(name).removeprefix("module."): tensor for name, tensor in state.items()}
+    except WeightsError:
+        raise
+    except Exception as error:  # torch raises many kinds for a file that isn't its own
+        cause = _CUT if _is_cut(path, error) else "can't be read as a checkpoint"
+        raise WeightsError(cause, path=path, hint="Copy it again." if cause is _CUT else hint) from error
+    while isinstance(state, dict) and (key := next((k for k in _INSIDE if isinstance(state.get(k), dict)), None)):
+        state = state[key]
+    tensors = state.items() if isinstance(state, dict) else ()
+    found = {str(name): tensor for name, tensor in tensors if isinstance(tensor, torch.Tensor)}
+    if not found:
+        raise WeightsError("holds no state dict", path=path, hint=hint)
+    return found
 
 
-def _rename(name: str) -> str | None:
-    for pattern, ours in _RENAMES:
-        if re.fullmatch(pattern, name):
-            return re.sub(pattern, ours, name)
-    return None
+def _is_cut(path: Path, error: Exception) -> bool:
+    """Whether a file begins as torch's do, in one of its two formats, and lacks its end."""
+    with path.open("rb") as file:
+        begins = file.read(16)
+    if begins.startswith(b"PK\3\4"):
+        return not zipfile.is_zipfile(path)
+    words = ("truncated", "ran out of input", "exhausted", "unexpected eof", "not enough data", "remain")
+    ended = isinstance(error, EOFError) or any(word in str(error).lower() for word in words)
+    return begins.startswith(_OLD_FORMAT) and ended
 
 
-def _dims(tensors: dict[str, torch.Tensor], text_features: torch.Tensor, heads: int, path: Path) -> HeadDims:
-    def shape(name: str) -> torch.Size:
-        if name not in tensors:
-            raise WeightsError(f"the tensor {name} is missing", path=path)
-        return tensors[name].shape
-
+def _dims(tensors: _Tensors, text_features: torch.Tensor, heads: int) -> HeadDims:
     def depth(prefix: str) -> int:
-        return len({name.split(".")[3] for name in tensors if name.startswith(f"{prefix}.layers.")})
+        return len({name.split(".")[3] for name in tensors.ours if name.startswith(f"{prefix}.layers.")})
 
-    grades = shape("dpg.regressor_v.rows.weight")[0]
+    grades = tensors.size("dpg.regressor_v.rows.weight", 0)
     spare = len(text_features) - 3 * grades
     if spare < 2 or spare % 2:
         cause = f"{len(text_features)} text features are no 2 M + 3 N with N = {grades} grades"
-        raise WeightsError(cause, path=path, hint="Do the text features belong to this checkpoint?")
+        raise WeightsError(cause, hint="Do the text features belong to this checkpoint?")
+    text_dim = tensors.size("proj_text.layers.0.weight", 1)
+    if text_features.shape[1] != text_dim:
+        cause = f"its prompts are {text_dim} wide, the text features {text_features.shape[1]}"
+        raise WeightsError(cause, hint="Do the text features belong to this checkpoint?")
     return HeadDims(
-        visual_dim=shape("proj_visual.layers.0.weight")[1],
-        audio_dim=shape("proj_audio.layers.0.weight")[1],
-        text_dim=shape("proj_text.layers.0.weight")[1],
+        visual_dim=tensors.size("proj_visual.layers.0.weight", 1),
+        audio_dim=tensors.size("proj_audio.layers.0.weight", 1),
+        text_dim=text_dim,
         actions=spare // 2,
         grades=grades,
-        width=shape("proj_visual.layers.3.weight")[0],
+        width=tensors.size("proj_visual.layers.3.weight", 0),
         heads=heads,
         encoder_layers=depth("s2ce.encoder"),
         fusion_layers=depth("avcf.decoder"),

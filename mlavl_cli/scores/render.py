@@ -156,11 +156,15 @@ def _score_table(scores: dict[str, TargetScore], narrow: bool) -> Table:
 
 
 def _grades(shares: dict[str, float] | None) -> Text:
-    """A distribution as blocks from the worst to the best grade, the most likely named."""
+    """A distribution as blocks from the worst to the best grade, the most likely named.
+
+    Grades with fitting music stand behind all those without.
+    """
     if not shares:
         return Text("no sound", style="dim")
     top = max(shares.values()) or 1.0
-    blocks = "".join(_STEPS[max(1, round(8 * share / top))] for share in shares.values())
+    ordered = sorted(shares, key=lambda name: name.endswith(" with fitting music"))
+    blocks = "".join(_STEPS[max(1, round(8 * shares[name] / top))] for name in ordered)
     likely = max(shares, key=shares.get)
     likely = likely.replace(" without fitting music", ", no fit").replace(" with fitting music", ", fit")
     return Text(blocks).append(f" {likely}", style="dim")

@@ -240,14 +240,16 @@ def _target_score(head: Head, output: HeadOutput) -> TargetScore:
         return None if p is None else dict(zip(names, p[0].tolist(), strict=True))
 
     heard = output.score_av is not None
-    with_music = [f"{grade} {fit} fitting music" for fit in ("without", "with") for grade in head.grades]
     return TargetScore(
         score=head.points(output.score.item()),
         range=head.score_range,
         visual=head.points(output.score_v.item()),
         audio_visual=head.points(output.score_av.item()) if heard else None,
         visual_weight=1 - head.model.dpg.w.item() if heard else 1.0,
-        grades={"visual": shares(head.grades, output.p_v), "audio_visual": shares(with_music, output.p_av)},
+        grades={
+            "visual": shares(head.grades, output.p_v),
+            "audio_visual": shares(head.audio_visual_grades, output.p_av),
+        },
     )
 
 

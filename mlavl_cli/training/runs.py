@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from mlavl_cli.bundle import BackboneSpec, Bundle, find_bundle, write_bundle
+from mlavl_cli.bundle import MANIFEST, BackboneSpec, Bundle, find_bundle, write_bundle
 from mlavl_cli.device import Placement
-from mlavl_cli.errors import DataError
+from mlavl_cli.errors import DataError, WeightsError
 from mlavl_cli.features.prompts import GRADES, Prompts
+from mlavl_cli.features.text_features import TextFeatures
 from mlavl_cli.head.baselines import BASELINES
 from mlavl_cli.head.checkpoint import Head, save_head
 from mlavl_cli.head.dims import HeadDims
@@ -21,7 +22,7 @@ from mlavl_cli.head.mlavl import MLAVL
 from mlavl_cli.scores.domain import fit_domain, save_domain
 from mlavl_cli.training.batches import Batches
 from mlavl_cli.training.data.dataset import Dataset
-from mlavl_cli.training.data.logo import TABLE_4
+from mlavl_cli.training.data.public import TABLE_4
 from mlavl_cli.training.history import Epoch
 from mlavl_cli.training.train import TrainConfig, Trained, train_head
 
@@ -76,10 +77,15 @@ def native_and_mag2(models: list[str]) -> list[Variant]:
 
 @dataclass(frozen=True)
 class Guide:
-    """The prompts' features (P, D_t) and, where known, their texts."""
+    """The prompts' features and, where they are known, the prompts."""
 
-    features: torch.Tensor
+    encoded: TextFeatures
     prompts: Prompts | None = None
+
+    @property
+    def features(self) -> torch.Tensor:
+        """(P, D_t)."""
+        return self.encoded.rows
 
     def rows(self, dims: HeadDims) -> torch.Tensor:
         """The rows that these dims use: a head that only sees leaves out what is about music.
@@ -96,10 +102,9 @@ class Guide:
         return self.features
 
     def texts(self, dims: HeadDims) -> tuple[str, ...]:
-        if self.prompts is None:
-            return ()
-        texts, actions, grades = self.prompts.texts, dims.actions, dims.grades
-        return tuple(texts if dims.hears else texts[:actions] + texts[2 * actions + 2 * grades :])
+        texts = self.prompts.texts if self.prompts else self.encoded.texts
+        actions, grades = dims.actions, dims.grades
+        return texts if dims.hears else texts[:actions] + texts[2 * actions + 2 * grades :]
 
     def actions(self, hears: bool) -> int:
         """M, from the prompts or from the number of rows."""
@@ -170,7 +175,8 @@ class Job:
         """The trained model as a head of a bundle."""
         model = trained.model.cpu()
         texts = self.guide.texts(model.dims) if model.dims.language else ()
-        return Head(model, self.target, self.dataset.ranges[self.target], GRADES, texts, self.window)
+        full_stop = self.guide.encoded.full_stop if model.dims.language else None
+        return Head(model, self.target, self.dataset.ranges[self.target], GRADES, texts, self.window, full_stop)
 
 
 def _same_widths(routines: list[Any], name: str) -> None:
@@ -178,6 +184,28 @@ def _same_widths(routines: list[Any], name: str) -> None:
         widths = {None if (rows := getattr(r, kind)) is None else rows.shape[1] for r in routines}
         if len(widths) > 1:
             raise DataError(f"{name}: {kind} features have different widths: {sorted(map(str, widths))}")
+
+
+def refuse_other_backbones(folder: Path, base: Bundle) -> None:
+    """A bundle's heads all read the features of the same backbones: others can't join them.
+
+    Raises:
+        WeightsError: the bundle in this folder has others than `base`.
+    """
+    if not (folder / MANIFEST).exists():
+        return
+    there = find_bundle(folder)
+    for role in ("visual", "audio"):
+        was, new = getattr(there, role), getattr(base, role)
+        if there.heads and _content(was) != _content(new):
+            cause = f"holds heads on the {role} backbone {Path(was.source).name}, not on {Path(new.source).name}"
+            raise WeightsError(cause, path=folder, hint="Choose another --output.")
+
+
+def _content(spec: BackboneSpec) -> dict[str, Any]:
+    """What a backbone is, wherever its files lie."""
+    identity = spec.identity()
+    return {name: value for name, value in identity.items() if name != "id" or "sha256" not in identity}
 
 
 def write_heads(
@@ -196,7 +224,7 @@ def write_heads(
     dataset looks like goes beside, so that scoring can tell when a video is of another kind.
     """
     specs = {role: _inside(getattr(base, role), folder, role) for role in ("visual", "audio", "text")}
-    before = find_bundle(folder) if (folder / "bundle.json").exists() else None
+    before = find_bundle(folder) if (folder / MANIFEST).exists() else None
     paths = dict(before.heads) if before else {}
     for target, head in heads.items():
         paths[target] = folder / "heads" / f"{target}.safetensors"

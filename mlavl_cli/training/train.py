@@ -5,8 +5,9 @@ import math
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,19 +24,23 @@ from mlavl_cli.training.evaluate import consistency_aucs, predict
 from mlavl_cli.training.history import Epoch, log_csv
 from mlavl_cli.training.losses import LossWeights, loss_terms
 from mlavl_cli.training.metrics import Metrics, measure
+from mlavl_cli.training.recipes import OPTIMIZERS, OptimizerName, Schedule, rate
 
 EXEMPLARS = 10  # training routines that a contrastive baseline compares with
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """The recipe of the official code (spec: section 9), as far as it is known; see the README for what isn't."""
+    """How a head is trained; the defaults are ours (recipes.py has the official code's)."""
 
     epochs: int = 300
     batch_size: int = 64
     lr: float = 1e-3
     weight_decay: float = 1e-4
-    optimizer: Literal["adam", "sgd"] = "adam"
+    optimizer: OptimizerName = "adam"
+    schedule: Schedule = "cosine"
+    warmup: int = 0  # epochs
+    milestones: tuple[int, ...] = ()  # of a multistep schedule
     seed: int = 0
     clip_grad: float | None = None
     patience: int | None = None  # epochs without a better one (history.py) before it stops; None: never
@@ -111,13 +116,12 @@ class _Run:
     ):
         self.model, self.train, self.config, self.placement = model, train, config, placement
         self.score_range, self.folder = score_range, folder
-        optimizers = {"adam": torch.optim.Adam, "sgd": lambda p, **k: torch.optim.SGD(p, momentum=0.9, **k)}
-        self.optimizer = optimizers[config.optimizer](
-            model.parameters(), lr=config.lr, weight_decay=config.weight_decay
+        make = OPTIMIZERS[config.optimizer]
+        self.optimizer = make(model.parameters(), lr=config.lr, weight_decay=config.weight_decay)
+        course = partial(
+            rate, epochs=config.epochs, schedule=config.schedule, warmup=config.warmup, milestones=config.milestones
         )
-        self.schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
-            self.optimizer, T_max=config.epochs, eta_min=config.lr / 100
-        )
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, course)
         self.scaler = torch.amp.GradScaler(enabled=placement.dtype == torch.float16)
         self.history: list[Epoch] = []
         self.best = {"rank": -math.inf, "mse": math.inf}
@@ -223,13 +227,10 @@ class _Run:
 
     def _settings(self) -> dict[str, Any]:
         """What must be the same for a run to go on; how often it is saved need not."""
-        dims = asdict(self.model.dims)
-        config = {name: value for name, value in asdict(self.config).items() if name not in ("save_every", "patience")}
-        kind = type(self.model).__name__
         return {
-            "model": kind,
-            "dims": dims,
-            "config": config,
+            "model": type(self.model).__name__,
+            "dims": asdict(self.model.dims),
+            "config": {k: v for k, v in asdict(self.config).items() if k not in ("save_every", "patience")},
             "routines": len(self.train.routines),
             "window": self.train.window,
         }

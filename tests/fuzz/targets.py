@@ -227,7 +227,7 @@ def backbones(home: Path) -> Attempt:
         shutil.copy(home / "bundle.json", folder / "bundle.json")
         found = read_bundle(folder)
         if (folder / _SPOILT).read_text().startswith("text"):
-            assert np.isfinite(encode_prompts(["a jump", "a spin"], found.text)).all()
+            assert encode_prompts(["a jump", "a spin"], found.text).rows.isfinite().all()
         else:
             assert np.isfinite(extract(video, load_backbones(found, place("cpu", "fp32"))).visual).all()
 
@@ -240,7 +240,7 @@ def manifest(home: Path) -> Attempt:
     from training.layouts import features
 
     from mlavl_cli.device import place
-    from mlavl_cli.features.prompts import read_actions
+    from mlavl_cli.features.prompts import read_prompts
     from mlavl_cli.features.routine import RoutineFeatures
     from mlavl_cli.features.store import write_features
     from mlavl_cli.media.decode import VideoInfo
@@ -261,7 +261,7 @@ def manifest(home: Path) -> Attempt:
     def attempt(rng: random.Random, folder: Path) -> None:
         copy = spoil_one(whole, rng, folder)
         if "actions" in (folder / _SPOILT).read_text():
-            assert read_actions(copy / "actions.csv").texts
+            assert read_prompts(copy / "actions.csv").texts
         else:
             found = load_dataset("manifest", copy / "manifest.csv", place("cpu", "fp32"))
             for name in found.targets:
@@ -306,19 +306,20 @@ def checkpoints(home: Path) -> Attempt:
     import torch
     from training.layouts import text_features
 
-    from mlavl_cli.head.official import import_official, read_text_features
+    from mlavl_cli.features.text_features import read_text_features
+    from mlavl_cli.head.official import import_official
 
     state = {"proj_visual.0.weight": torch.randn(8, 16, 1), "w1": torch.ones(1), "regressor_V.weight": torch.ones(6, 8)}
     torch.save(state, home / "head.pkl")
     seeds = [home / "head.pkl", text_features(home / "text.npy"), text_features(home / "text.pth", official=True)]
-    good = read_text_features(seeds[1])
+    good = read_text_features(seeds[1]).rows
 
     def attempt(rng: random.Random, folder: Path) -> None:
         path = spoil(rng.choice(seeds), rng, folder)
         if path.suffix == ".pkl":
             import_official(path, good)
         else:
-            assert read_text_features(path).isfinite().all()
+            assert read_text_features(path).rows.isfinite().all()
 
     return attempt
 

@@ -1,5 +1,7 @@
 """The head against torch's own layers, put together by hand; and padding that no score may notice."""
 
+from dataclasses import asdict
+
 import pytest
 import torch
 from head import graphs
@@ -7,6 +9,7 @@ from torch import nn
 
 from mlavl_cli.errors import WeightsError
 from mlavl_cli.head.dims import HeadDims
+from mlavl_cli.head.mag2 import MAG2
 from mlavl_cli.head.mlavl import MLAVL
 
 DIMS = HeadDims(visual_dim=24, audio_dim=20, text_dim=12, actions=5, grades=6, width=32, heads=4)
@@ -178,3 +181,45 @@ def test_impossible_sizes_are_refused(change):
 def test_text_features_of_another_shape_are_refused():
     with pytest.raises(WeightsError, match=r"text features have shape \(3, 12\)"):
         MLAVL(DIMS, torch.zeros(3, 12))
+
+
+@pytest.mark.parametrize("name", ["s2ce.encoder", "avcf.decoder", "dpg.pgt"])
+def test_every_matrix_of_a_transformer_is_drawn_xavier_uniform_and_by_itself(name):
+    """As the public code: torch's own are narrower in part, and layers copies of each other."""
+    torch.manual_seed(0)
+    model = MLAVL(HeadDims(visual_dim=64, actions=4, encoder_layers=2))
+    transformer = model.get_submodule(name)
+    matrices = {key: p for key, p in transformer.named_parameters() if p.ndim > 1}
+    for key, matrix in matrices.items():
+        edge = (6 / sum(matrix.shape)) ** 0.5
+        assert matrix.abs().max() <= edge, key
+        assert matrix.std().item() == pytest.approx(edge / 3**0.5, rel=0.05), key
+        other = key.replace("layers.0.", "layers.1.")
+        assert other == key or not torch.equal(matrix, matrices[other])
+
+
+def test_each_routine_drops_other_parts_of_the_actions():
+    """Two routines of the same clips: with dropout on the action nodes alone they would be alike with one mask."""
+    torch.manual_seed(0)
+    guide = MAG2(width=32, dropout=0.5).train()
+    masks = []
+    guide.dropout.register_forward_hook(lambda _, given, dropped: masks.append(dropped == 0))
+    guide(torch.randn(3, 5, 32), torch.randn(7, 32))
+    clips, actions = masks
+    assert clips.shape == (3, 5, 16)
+    assert actions.shape == (3, 7, 16)
+    assert not torch.equal(actions[0], actions[1])
+    guide.eval()
+    alone = guide(torch.randn(1, 5, 32), torch.randn(7, 32))
+    assert alone.shape == (1, 5, 32)
+
+
+def test_heads_say_in_which_order_their_grades_stand():
+    new = HeadDims(visual_dim=8, actions=4, grades=2)
+    assert new.audio_visual == [(0, False), (0, True), (1, False), (1, True)]
+    before = {name: value for name, value in asdict(new).items() if name != "grade_order"}
+    old = HeadDims.from_dict(before)
+    assert old.audio_visual == [(0, False), (1, False), (0, True), (1, True)]
+    assert HeadDims.from_dict(asdict(new)) == new
+    with pytest.raises(WeightsError, match="order"):
+        HeadDims(visual_dim=8, actions=4, grade_order="reversed")

@@ -9,6 +9,8 @@ from head import graphs
 from torch import nn
 
 from mlavl_cli.head.checkpoint import load_head
+from mlavl_cli.head.consistency import per_clip
+from mlavl_cli.head.window import fit_window
 
 
 def official(visual_dim=768, actions=42, seed=0, width=256, heads=8, grades=6):
@@ -104,13 +106,58 @@ def files(tmp_path):
     def make(state, text, actions):
         torch.save(state, tmp_path / "TES.pkl")
         torch.save(text, tmp_path / "text_feature.npy")  # a torch file despite its name, as the official ones
-        rows = "".join(f"{i},action {i}\n" for i in range(actions))
+        texts = [f"a video of action {i}" for i in range(actions)]
+        texts += [f"a music suitable for an action of kind {i}" for i in range(actions)]
+        grades = ("bad", "poor", "fair", "good", "excellent", "perfect")
+        texts += [
+            f"a video of {g} action performance {fit} fitting music" for g in grades for fit in ("without", "with")
+        ]
+        texts += [f"a video of {g} action performance" for g in grades]
+        rows = "".join(f"{i},{text}\n" for i, text in enumerate(texts))
         (tmp_path / "labels.csv").write_text("id,name\n" + rows)
         return ["weights", "import", tmp_path / "TES.pkl", "--text-features", tmp_path / "text_feature.npy",
                 "--prompts", tmp_path / "labels.csv", "-t", "TES", "--range", "0:130", "--backbones", "fs1000",
                 "--window", "95", "-o", tmp_path / "bundle"]  # fmt: skip
 
     return make
+
+
+# The paper's 13 heads: target, range, D_v, M, T, and the preset they are imported on.
+CONFIGURATIONS = [
+    *(("fs1000", name, points, 768, 42, 95) for name, points in [("TES", 130), ("PCS", 60), *((c, 10) for c in (
+        "SS", "TR", "PE", "CO", "IN"))]),
+    *(("fisv", name, points, 1024, 42, 124) for name, points in (("TES", 45), ("PCS", 40))),
+    *(("rg", name, 25, 1024, 32, 68) for name in ("Ball", "Clubs", "Hoop", "Ribbon")),
+]  # fmt: skip
+
+
+@pytest.mark.slow
+@torch.no_grad()
+@pytest.mark.parametrize(("preset", "target", "points", "visual_dim", "actions", "window"), CONFIGURATIONS)
+def test_every_configuration_agrees_with_an_independent_evaluation(
+    run, files, tmp_path, preset, target, points, visual_dim, actions, window
+):
+    """Shorter and longer routines than the window, filled with zeros and cut as the official code does."""
+    state, text = official(visual_dim, actions, seed=points)
+    command = [str(part) for part in files(state, text, actions)]
+    command[command.index("--backbones") + 1], command[command.index("0:130")] = preset, f"0:{points}"
+    command[command.index("-t") + 1] = target
+    at = command.index("--window")
+    result = run(*command[:at], *command[at + 2 :])
+    assert result.exit_code == 0, result.stderr
+    assert "--window" not in result.stderr
+    head = load_head(tmp_path / "bundle" / "heads" / f"{target}.safetensors")
+    assert (head.window, head.score_range) == (window, (0, points))
+    generator = torch.Generator().manual_seed(0)
+    for clips in (window // 2, window, window + 7):
+        rows = [torch.randn(clips, width, generator=generator) for width in (visual_dim, 768)]
+        first = max(0, (clips - window) // 2)
+        padded = [torch.cat([x[first : first + window], x.new_zeros(max(0, window - clips), x.shape[1])]) for x in rows]
+        expected = reference(state, text, *padded, actions)
+        ours = head.model(*(fit_window(x, head.window)[None] for x in rows)).score
+        torch.testing.assert_close(ours, expected, atol=1e-5, rtol=1e-5)
+        reading = per_clip(head.model, head.model(*(x[None] for x in rows)))
+        assert reading.consistency.shape == (1, clips)
 
 
 @torch.no_grad()
@@ -122,6 +169,10 @@ def test_imported_heads_give_the_numbers_of_the_reference(run, files, tmp_path, 
     head = load_head(tmp_path / "bundle" / "heads" / "TES.safetensors")
     assert (head.target, head.score_range, head.window) == ("TES", (0.0, 130.0), 95)
     assert len(head.prompts) == 2 * actions + 18
+    assert head.full_stop is True
+    assert head.audio_visual_grades[:3] == tuple(
+        f"{words} fitting music" for words in ("bad without", "bad with", "poor without")
+    )
     visual, audio = torch.randn(3, 11, visual_dim), torch.randn(3, 11, 768)
     ours = head.model(visual, audio).score
     for i in range(3):
@@ -145,11 +196,22 @@ def test_a_second_target_joins_the_bundle(run, files, tmp_path):
 @pytest.mark.parametrize(
     ("change", "cause"),
     [
-        (lambda s: s.pop("gcn_A.conv2.lin_r.weight"), "mag2_audio.conv2.lin_r.weight"),
-        (lambda s: s.pop("proj_visual.0.weight"), "proj_visual.layers.0.weight is missing"),
+        (lambda s: s.pop("gcn_A.conv2.lin_r.weight"), "1 tensors are missing: gcn_A.conv2.lin_r.weight"),
+        (lambda s: s.pop("proj_visual.0.weight"), "proj_visual.0.weight is missing"),
         (lambda s: s.update({"surprise.weight": torch.zeros(2)}), "1 unknown tensors: surprise.weight"),
-        (lambda s: s.update({"regressor_AV.bias": torch.zeros(7)}), "regressor_av.rows.bias has shape (7,)"),
+        (lambda s: s.update({"regressor_AV.bias": torch.zeros(7)}), "regressor_AV.bias has shape (7,), expected (12,)"),
+        (lambda s: s.update({"regressor_AV.bias": torch.zeros(())}), "regressor_AV.bias has shape ()"),
+        (lambda s: s.update({"proj_visual.0.weight": torch.zeros(())}), "proj_visual.0.weight has shape (), which no"),
+        (lambda s: s.update({"regressor_V.weight": torch.zeros(0, 256)}), "regressor_V.weight has shape (0, 256)"),
         (lambda s: s.update({"SSCEncoder.norm.bias": torch.ones(256)}), "differs from its second copy"),
+        (
+            lambda s: s.update({"gcn_V.conv3.lin_r.weight": torch.zeros(2)}),
+            "belong to no part of the head: gcn_V.conv3",
+        ),
+        (lambda s: s["T_decoder.norm.bias"].fill_(torch.nan), "T_decoder.norm.bias holds NaN or infinity"),
+        (lambda s: s["w1"].fill_(torch.inf), "w1 holds NaN or infinity"),
+        (lambda s: s["proj_text.1.running_var"].fill_(-1), "proj_text.1.running_var holds negative variances"),
+        (lambda s: s.update({"w1": torch.ones(1, dtype=torch.int64)}), "w1 holds int64, where weights belong"),
     ],
 )
 def test_wrong_or_missing_tensors_are_named(run, files, change, cause):
@@ -195,3 +257,102 @@ def test_only_the_shapes_of_plain_numpy_text_features_are_taken(run, files, tmp_
     assert run(*command).exit_code == 0
     np.save(tmp_path / "plain.npy", np.zeros(5, np.float32))
     assert "no matrix" in run(*command).errors[0]
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda s: {"state_dict": s, "epoch": 3},
+        lambda s: {"model_state_dict": s, "optimizer": {"state": {}, "param_groups": []}},
+        lambda s: {"model": s},
+        lambda s: {"model": {"state_dict": s}},
+        lambda s: {**s, "epoch": 7, "best": 0.9},
+        lambda s: {f"module.{name}": tensor for name, tensor in s.items()},
+        lambda s: {name: tensor for name, tensor in s.items() if "num_batches_tracked" not in name},
+        lambda s: {name: tensor.double() if tensor.is_floating_point() else tensor for name, tensor in s.items()},
+    ],
+)
+@torch.no_grad()
+def test_state_dicts_are_found_wherever_they_are_kept(run, files, tmp_path, wrap):
+    state, text = official(64, 4)
+    command = files(wrap(state), text, 4)
+    assert run(*command).exit_code == 0
+    visual, audio = torch.randn(1, 5, 64), torch.randn(1, 5, 768)
+    head = load_head(tmp_path / "bundle" / "heads" / "TES.safetensors")
+    expected = reference(state, text, visual[0], audio[0], 4)
+    torch.testing.assert_close(head.model(visual, audio).score, expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "cause"),
+    [
+        (lambda path: (path.unlink(), path.mkdir()), "is a folder, not a checkpoint"),
+        (lambda path: path.write_bytes(b""), "is empty"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-2000]), "is cut short"),
+        (lambda path: path.write_text("no checkpoint"), "can't be read as a checkpoint"),
+        (lambda path: torch.save({"epoch": 3}, path), "holds no state dict"),
+        (lambda path: torch.save([1, 2], path), "holds no state dict"),
+        (lambda path: path.unlink(), "no such file"),
+    ],
+)
+def test_files_that_are_no_checkpoint_are_told_apart(run, files, tmp_path, spoil, cause):
+    command = files(*official(64, 4), 4)
+    spoil(tmp_path / "TES.pkl")
+    result = run(*command)
+    assert result.exit_code == 1
+    assert len(result.errors) == 1
+    assert cause in result.errors[0]
+
+
+def test_what_no_tensor_shows_is_warned_about(run, files, tmp_path):
+    state, text = official(64, 42)
+    command = [str(part) for part in files(state, text, 42)]
+    result = run(*command)
+    assert "holds pos_encoder.pe, and no tensor shows whether it was used" in result.stderr
+    assert "it takes visual features of width 64, but those of fs1000 have 768" in result.stderr
+    state, text = official(1024, 42)
+    del state["pos_encoder.pe"]
+    command = [str(part) for part in files(state, text, 42)][:-1]
+    command[command.index("--backbones") + 1], command[command.index("0:130")] = "rg", "0:25"
+    command[command.index("-t") + 1] = "Ball"
+    result = run(*command, tmp_path / "other")
+    assert "pos_encoder" not in result.stderr
+    assert "102 text features are those of skating, but RG is gymnastics" in result.stderr
+
+
+def test_an_unknown_window_is_warned_about(run, files, tmp_path):
+    command = [str(part) for part in files(*official(192, 4), 4)]
+    at = command.index("--window")
+    command = command[:at] + command[at + 2 :]
+    command[command.index("--backbones") + 1], command[command.index("0:130")] = "mini", "0:77"
+    assert "needs it as --window" in run(*command).stderr
+    assert load_head(tmp_path / "bundle" / "heads" / "TES.safetensors").window is None
+    assert "needs it as" not in run(*command, "--window", "full").stderr
+
+
+def test_a_target_on_other_backbones_is_refused(run, files, tmp_path):
+    command = [str(part) for part in files(*official(64, 4), 4)]
+    assert run(*command).exit_code == 0
+    before = (tmp_path / "bundle" / "bundle.json").read_bytes()
+    command[command.index("--backbones") + 1] = "fisv"
+    command[command.index("TES")] = "PCS"
+    result = run(*command)
+    assert result.exit_code == 1
+    assert "holds heads on the visual backbone" in result.errors[0]
+    assert (tmp_path / "bundle" / "bundle.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(("name", "value"), [("w1", torch.nan), ("proj_text.layers.1.running_var", -1.0)])
+def test_verify_refuses_what_is_no_number(run, files, tmp_path, name, value):
+    from safetensors import safe_open
+    from safetensors.torch import save_file
+
+    run(*files(*official(64, 4), 4))
+    path = tmp_path / "bundle" / "heads" / "TES.safetensors"
+    with safe_open(path, "pt") as file:
+        tensors, metadata = {key: file.get_tensor(key) for key in file.keys()}, file.metadata()  # noqa: SIM118
+    tensors[{"w1": "dpg.w"}.get(name, name)].fill_(value)
+    save_file(tensors, path, metadata)
+    result = run("weights", "verify", tmp_path / "bundle")
+    assert result.exit_code == 1
+    assert "holds NaN" in result.stderr or "holds negative variances" in result.stderr

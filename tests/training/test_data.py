@@ -26,7 +26,7 @@ CPU = place("cpu", "fp32")
         ("fs1000", ["TES", "PCS", "SS", "TR", "PE", "CO", "IN"], 95),
         ("fisv", ["TES", "PCS"], 124),
         ("rg", ["Ball", "Ribbon"], 68),
-        ("logo", ["LOGO"], 48),
+        ("logo", ["LOGO"], None),
     ],
 )
 def test_layouts(tmp_path, kind, targets, window):
@@ -50,6 +50,78 @@ def test_fs1000_averages_over_k_and_divides_pcs_by_its_factor(tmp_path):
     raw = np.load(tmp_path / "d" / "output_feature_fs1000_new" / f"{routine.id}.npy")
     np.testing.assert_allclose(routine.visual, (raw[:, 0] + raw[:, 1]) / 2, atol=1e-6)
     assert routine.scores["PCS"] / 60 == pytest.approx(routine.scores["TES"] / 130, abs=1e-3)
+
+
+@pytest.mark.parametrize("more", [-1, 1, 5])
+def test_fs1000_sound_of_another_length_is_cut_or_filled(tmp_path, more):
+    root = layouts.fs1000(tmp_path / "d")
+    path = root / "ast_feature_fs1000_new" / "train3.npy"
+    before = np.load(path)
+    rows = before[:more] if more < 0 else np.concatenate([before, before[:1].repeat(more, 0)])
+    np.save(path, rows)
+    data = load_dataset("fs1000", root, CPU)
+    (found,) = (routine for routine in data.splits["train"] if routine.id == "train3")
+    expected = before.copy()
+    expected[more:] = 0 if more < 0 else expected[more:]
+    np.testing.assert_array_equal(found.audio, expected)
+    said = "train_fs1000_new.txt: 1 routines have other numbers of clips in picture and sound: train3"
+    assert any(note.startswith(said) for note in data.notes) == (more > 1)
+
+
+def test_fs1000_without_a_factor_has_all_but_pcs(tmp_path, run):
+    root = layouts.fs1000(tmp_path / "d")
+    rewrite(root / "train_fs1000_new.txt", lambda t: "".join(line.rsplit("\t", 1)[0] + "\n" for line in t.splitlines()))
+    data = load_dataset("fs1000", root, CPU)
+    assert len(data.of_target("TES", "train")) == layouts.ROUTINES["train"]
+    assert data.notes == ("train_fs1000_new.txt: 14 routines have no FACTOR, and so no PCS",)
+    with pytest.raises(DataError, match="0 routines with a PCS score"):
+        data.of_target("PCS", "train")
+
+
+@pytest.mark.parametrize("header", [True, False])
+def test_fisv_labels_with_and_without_headings(tmp_path, header):
+    root = layouts.fisv(tmp_path / "d")
+    for split in layouts.ROUTINES:
+        rewrite(root / f"{split}.txt", lambda t: t if header else t.split("\n", 1)[1])
+    data = load_dataset("fisv", root, CPU)
+    assert {split: len(found) for split, found in data.splits.items()} == layouts.ROUTINES
+    assert data.notes == (
+        "Fis-V has 14 routines in its train split; the published split has 400",
+        "Fis-V has 8 routines in its test split; the published split has 100",
+    )
+
+
+def test_rg_all_is_every_apparatus(tmp_path):
+    data = load_dataset("rg", layouts.rg(tmp_path / "d"), CPU)
+    assert data.targets == ["Ball", "Ribbon"]
+    assert data.ranges["all"] == (0.0, 25.0)
+    for split, count in layouts.ROUTINES.items():
+        everyone = data.of_target("all", split)
+        assert len(everyone) == 2 * count
+        assert all(routine.scores["all"] in routine.scores.values() for routine in everyone)
+
+
+@pytest.mark.parametrize("kind", [list, tuple, lambda values: np.array(values, dtype=object), "dict", "number"])
+def test_logo_in_the_tree_in_which_it_is_handed_out(tmp_path, kind):
+    """Annotations and features in folders of their own; an annotation is whatever it is."""
+    flat = layouts.logo(tmp_path / "flat")
+    tree = tmp_path / "tree"
+    (tree / "annotations").mkdir(parents=True)
+    for path in flat.glob("*.pkl"):
+        path.rename(tree / "annotations" / path.name)
+    source = tree / "annotations" / "anno_dict.pkl"
+    annotations = pickle.loads(source.read_bytes())
+    for (event, id), values in annotations.items():
+        made = {"dict": {"level": values[0], "score": values[1]}, "number": values[1]}
+        annotations[event, id] = made[kind] if isinstance(kind, str) else kind(values)
+        (tree / "features" / event).mkdir(parents=True, exist_ok=True)
+        (flat / f"{event}_{id}.npy").rename(tree / "features" / event / f"{id}.npy")
+    scores = {key: values[1] for key, values in pickle.loads(source.read_bytes()).items()}
+    source.write_bytes(pickle.dumps(annotations))
+    data = load_dataset("logo", tree, CPU)
+    found = {tuple(r.id.split("/")): r.scores["LOGO"] for split in data.splits.values() for r in split}
+    assert found == pytest.approx(scores)
+    assert {len(routine.visual) for routine in data.splits["train"]} == {6}
 
 
 class Evil:
@@ -102,8 +174,8 @@ def rewrite(path, change):
     ("change", "cause"),
     [
         (lambda d: (d / "ast_feature_fs1000_new" / "train3.npy").unlink(), "no such feature file"),
-        (lambda d: np.save(d / "ast_feature_fs1000_new" / "train3.npy", np.zeros((2, 16))), "train3 has"),
-        (lambda d: np.save(d / "ast_feature_fs1000_new" / "train3.npy", np.full((9, 16), np.nan)), "NaN|train3 has"),
+        (lambda d: np.save(d / "ast_feature_fs1000_new" / "train3.npy", np.zeros((0, 16))), "have shape"),
+        (lambda d: np.save(d / "ast_feature_fs1000_new" / "train3.npy", np.full((9, 16), np.nan)), "NaN"),
         (lambda d: np.save(d / "output_feature_fs1000_new" / "test0.npy", np.zeros((0, 2, 16))), "shape"),
         (lambda d: rewrite(d / "train_fs1000_new.txt", lambda t: t.replace("2\n", "0\n", 1)), "factor 0"),
         (lambda d: rewrite(d / "train_fs1000_new.txt", lambda t: t.replace("\t", "\tnan\t", 1)), "nan"),

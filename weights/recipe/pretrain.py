@@ -50,7 +50,7 @@ from transformers import (
 from mlavl_cli.bundle import BackboneSpec, Bundle, write_bundle
 from mlavl_cli.device import place
 from mlavl_cli.features.audio import AudioBackbone
-from mlavl_cli.features.prompts import Prompts, sport_prompts
+from mlavl_cli.features.prompts import Prompts, as_sentences, sport_prompts
 from mlavl_cli.features.visual import load_visual
 from mlavl_cli.files import atomic_write
 from mlavl_cli.media.clips import FRAMES_PER_CLIP
@@ -90,10 +90,10 @@ class Pretraining(nn.Module):
         extractor = ASTFeatureExtractor(num_mel_bins=MEL_BINS, max_length=128)
         self.listen = AudioBackbone(self.ear, MEL_BINS, extractor.mean, extractor.std, place("cpu", "fp32"))
         extractor.save_pretrained(folder / "audio")
-        tokenizer = save_tokenizer(folder / "text", prompts.texts)
+        tokenizer = save_tokenizer(folder / "text", as_sentences(prompts.texts))
         self.read = text_tower(tokenizer, TEXT_WIDTH)
         count = len(prompts.actions)
-        self.tokens = dict(tokenizer(prompts.texts[: 2 * count], padding=True, return_tensors="pt"))
+        self.tokens = dict(tokenizer(as_sentences(prompts.texts[: 2 * count]), padding=True, return_tensors="pt"))
         self.to_text, self.music_to_text = nn.Linear(WIDTH, TEXT_WIDTH), nn.Linear(MUSIC_WIDTH, TEXT_WIDTH)
         self.to_shared, self.music_to_shared = nn.Linear(WIDTH, SHARED), nn.Linear(MUSIC_WIDTH, SHARED)
         self.measures = nn.Linear(WIDTH, len(MEASURES))

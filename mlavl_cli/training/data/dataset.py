@@ -1,12 +1,13 @@
 """What every dataset comes to: routines with features and scores, in splits; checked before anything is trained."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from mlavl_cli.errors import DataError
 from mlavl_cli.files import refuse_irregular
+from mlavl_cli.training.data.public import PublicSet
 
 
 @dataclass(frozen=True)
@@ -29,8 +30,9 @@ class Dataset:
         backbones: the preset (or bundle) whose features these are.
         splits: routines by split.
         ranges: (lowest, highest) possible score of each target, in points.
-        window: clips a routine in the official recipe; None: all of them.
-        published: (SRCC, MSE) of the paper by target, where it has them.
+        public: which public dataset it is, if it is one.
+        combined: of `ranges`, a target made of all others, which is trained only where it is asked for.
+        notes: what a user should know before training on it.
     """
 
     name: str
@@ -38,12 +40,24 @@ class Dataset:
     backbones: str
     splits: dict[str, list[Routine]]
     ranges: dict[str, tuple[float, float]]
-    window: int | None = None
-    published: dict[str, tuple[float, float]] = field(default_factory=dict)
+    public: PublicSet | None = None
+    combined: str | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def targets(self) -> list[str]:
-        return list(self.ranges)
+        """All but the combined one."""
+        return [target for target in self.ranges if target != self.combined]
+
+    @property
+    def window(self) -> int | None:
+        """Clips a routine in the official recipe; None: all of them."""
+        return self.public.window if self.public else None
+
+    @property
+    def published(self) -> dict[str, tuple[float, float]]:
+        """(SRCC, MSE) of the paper by target, where it has them."""
+        return self.public.published if self.public else {}
 
     def of_target(self, target: str, split: str) -> list[Routine]:
         """The split's routines that have this score.
@@ -52,7 +66,7 @@ class Dataset:
             DataError: no such target, or too few routines to learn or to judge anything.
         """
         if target not in self.ranges:
-            raise DataError(f"{self.name} has no target {target!r}", hint=f"It has {', '.join(self.targets)}.")
+            raise DataError(f"{self.name} has no target {target!r}", hint=f"It has {', '.join(self.ranges)}.")
         found = [routine for routine in self.splits.get(split, []) if target in routine.scores]
         if len(found) < 2:
             cause = f"{len(found)} routines with a {target} score in split {split!r}"
@@ -87,6 +101,19 @@ def routine(id: str, visual: np.ndarray, audio: np.ndarray | None, scores: dict[
         if not np.isfinite(score):
             raise DataError(f"the {target} score of {id} is {score}", path=path)
     return Routine(id, visual, audio, scores)
+
+
+def dataset_of(
+    public: PublicSet, splits: dict[str, list[Routine]], ranges: dict[str, tuple[float, float]], notes: list[str]
+) -> Dataset:
+    """A public dataset, with a note on each split of another size than the published one."""
+    differ = [
+        f"{public.name} has {len(found)} routines in its {split} split; the published split has {count}"
+        for split, count in public.sizes.items()
+        if len(found := splits[split]) != count
+    ]
+    combined = public.combined if public.combined in ranges else None
+    return Dataset(public.name, public.sport, public.backbones, splits, ranges, public, combined, tuple(notes + differ))
 
 
 def read_rows(path: Path, columns: int) -> list[list[str]]:

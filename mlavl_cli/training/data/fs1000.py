@@ -1,23 +1,25 @@
 """FS1000 on disk: one file of features a routine, seven scores a line.
 
-output_feature_fs1000_new/ID.npy   (T, K, 768), averaged over K
-ast_feature_fs1000_new/ID.npy      (T, 768)
-train_fs1000_new.txt, val_fs1000_new.txt    ID TES PCS SS TR PE CO IN FACTOR, of which PCS is divided by FACTOR
+ROOT/
+    output_feature_fs1000_new/ID.npy   (T, K, 768), averaged over K
+    ast_feature_fs1000_new/ID.npy      (T, 768); cut, or filled with zeros, to the T of the pictures
+    train_fs1000_new.txt               ID TES PCS SS TR PE CO IN FACTOR, of which PCS is divided by FACTOR
+    val_fs1000_new.txt                 the same; the test split
+
+Where FACTOR is missing a routine has no PCS.
 """
 
 from pathlib import Path
 
+import numpy as np
+
 from mlavl_cli.errors import DataError
-from mlavl_cli.training.data.dataset import Dataset, Routine, read_rows, routine
+from mlavl_cli.training.data.dataset import Dataset, Routine, dataset_of, read_rows, routine
+from mlavl_cli.training.data.public import FS1000
 from mlavl_cli.training.data.unpickle import read_array
 from mlavl_cli.untrusted import plain_name
 
-TARGETS = ("TES", "PCS", "SS", "TR", "PE", "CO", "IN")
-RANGES = {"TES": (0.0, 130.0), "PCS": (0.0, 60.0)} | dict.fromkeys(TARGETS[2:], (0.0, 10.0))
-PUBLISHED = {
-    "TES": (0.92, 64.89), "PCS": (0.89, 6.39), "SS": (0.90, 0.23), "TR": (0.90, 0.24), "PE": (0.88, 0.50),
-    "CO": (0.89, 0.25), "IN": (0.88, 0.26), "average": (0.90, 10.39),
-}  # fmt: skip
+_MOST_SPARE = 1  # clips by which a routine's sound may differ without a word
 
 
 def load_fs1000(root: Path) -> Dataset:
@@ -26,23 +28,54 @@ def load_fs1000(root: Path) -> Dataset:
     Raises:
         DataError: a file is missing or doesn't fit.
     """
+    notes: list[str] = []
     splits = {
-        split: _read_split(root, f"{name}_fs1000_new.txt") for split, name in (("train", "train"), ("test", "val"))
+        split: _read_split(root, f"{name}_fs1000_new.txt", notes)
+        for split, name in (("train", "train"), ("test", "val"))
     }
-    return Dataset("FS1000", "skating", "fs1000", splits, RANGES, window=95, published=PUBLISHED)
+    return dataset_of(FS1000, splits, FS1000.ranges, notes)
 
 
-def _read_split(root: Path, name: str) -> list[Routine]:
-    routines = []
-    for row in read_rows(root / name, columns=9):
-        id, values, factor = row[0], [float(cell) for cell in row[1:8]], float(row[8])
-        if factor <= 0:
-            raise DataError(f"{id} has factor {factor}", path=root / name)
-        scores = dict(zip(TARGETS, values, strict=True))
-        scores["PCS"] /= factor
-        path = root / "output_feature_fs1000_new" / f"{plain_name(id, 'a routine')}.npy"
+def _read_split(root: Path, name: str, notes: list[str]) -> list[Routine]:
+    routines, targets, uneven, bare = [], list(FS1000.ranges), [], []
+    for row in read_rows(root / name, columns=1 + len(targets)):
+        id = plain_name(row[0], "a routine")
+        scores = {target: float(cell) for target, cell in zip(targets, row[1:], strict=False)}
+        factor = _factor(row[1 + len(targets) :], id, root / name)
+        if factor is None:
+            del scores["PCS"]
+            bare.append(id)
+        else:
+            scores["PCS"] /= factor
+        path = root / "output_feature_fs1000_new" / f"{id}.npy"
         visual = read_array(path)
         visual = visual.mean(axis=1) if visual.ndim == 3 else visual
         audio = read_array(root / "ast_feature_fs1000_new" / f"{id}.npy")
+        if visual.ndim == audio.ndim == 2 and len(audio):
+            if abs(len(audio) - len(visual)) > _MOST_SPARE:
+                uneven.append(f"{id} ({len(visual)} and {len(audio)})")
+            audio = _of_length(audio, len(visual))
         routines.append(routine(id, visual, audio, scores, path))
+    if uneven:
+        listed = ", ".join(uneven[:5])
+        notes.append(f"{name}: {len(uneven)} routines have other numbers of clips in picture and sound: {listed}")
+    if bare:
+        notes.append(f"{name}: {len(bare)} routines have no FACTOR, and so no PCS")
     return routines
+
+
+def _of_length(audio: np.ndarray, clips: int) -> np.ndarray:
+    """(T_a, D) cut, or filled with zeros, to (clips, D), as the official code does with either modality."""
+    return np.pad(audio[:clips], ((0, max(0, clips - len(audio))), (0, 0)))
+
+
+def _factor(cells: list[str], id: str, path: Path) -> float | None:
+    if not cells:
+        return None
+    try:
+        factor = float(cells[0])
+    except ValueError as error:
+        raise DataError(f"the factor of {id} is {cells[0]!r}, no number", path=path) from error
+    if not factor > 0:
+        raise DataError(f"{id} has factor {factor}", path=path)
+    return factor

@@ -24,13 +24,12 @@ from mlavl_cli.features.routine import RoutineFeatures
 from mlavl_cli.features.store import SUFFIX, read_features
 from mlavl_cli.inputs import Input
 from mlavl_cli.training.data.dataset import Dataset, Routine, routine
+from mlavl_cli.training.data.public import FS1000
 from mlavl_cli.untrusted import plain_name
 
 SPLITS = ("train", "val", "test")
 _WORDS = ("path", "split", "id")
 _LISTED = 10  # of what is wrong, on one line
-# Ranges of targets by their usual names; others end at their highest training score unless the user says.
-USUAL_RANGES = {"TES": (0.0, 130.0), "PCS": (0.0, 60.0)} | dict.fromkeys(("SS", "TR", "PE", "CO", "IN"), (0.0, 10.0))
 
 
 def load_manifest(
@@ -59,7 +58,8 @@ def load_manifest(
         plain_name(target, "a target")
     if not targets:
         raise DataError("has no column with scores", path=path, hint="Add one column a target, like TES.")
-    known = {target: ranges.get(target) or USUAL_RANGES.get(target) for target in targets}
+    # Ranges of targets by their usual names; others end at their highest training score unless the user says.
+    known = {target: ranges.get(target) or FS1000.ranges.get(target) for target in targets}
     _refuse_traps(rows, targets, known, path)
     splits: dict[str, list[Routine]] = {split: [] for split in SPLITS}
     made: set[str] = set()

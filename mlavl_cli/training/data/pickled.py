@@ -1,8 +1,11 @@
 """Fis-V and RG on disk: one pickled dict {ID: (T, D)} a modality, and whitespace tables of scores.
 
-Fis-V   FISV_rgb_VST.npy, FISV_audio_AST.npy; train.txt, test.txt: ID TES PCS
-RG      Ball_rgb_VST.npy, Ball_audio_AST.npy, and so for Clubs, Hoop, Ribbon;
-        train.txt, test.txt: ID (Apparatus_NNN) Difficulty_Score Execution_Score Total_Score
+Fis-V   ROOT/
+            FISV_rgb_VST.npy, FISV_audio_AST.npy   {ID: (T, 1024)}, {ID: (T, 768)}
+            train.txt, test.txt                    ID TES PCS, with or without a line of headings
+RG      ROOT/
+            Ball_rgb_VST.npy, Ball_audio_AST.npy   the same; so for Clubs, Hoop, Ribbon
+            train.txt, test.txt                    ID (Apparatus_NNN) Difficulty_Score Execution_Score Total_Score
 """
 
 from pathlib import Path
@@ -10,15 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from mlavl_cli.errors import DataError
-from mlavl_cli.training.data.dataset import Dataset, Routine, read_rows, routine
+from mlavl_cli.training.data.dataset import Dataset, Routine, dataset_of, read_rows, routine
+from mlavl_cli.training.data.public import FISV, RG
 from mlavl_cli.training.data.unpickle import read_pickle
-
-APPARATUS = ("Ball", "Clubs", "Hoop", "Ribbon")
-FISV_PUBLISHED = {"TES": (0.766, 19.44), "PCS": (0.863, 7.17), "average": (0.823, 13.31)}
-RG_PUBLISHED = {
-    "Ball": (0.826, 5.57), "Clubs": (0.829, 4.20), "Hoop": (0.871, 4.11), "Ribbon": (0.866, 3.99),
-    "average": (0.849, 4.47),
-}  # fmt: skip
 
 
 def load_fisv(root: Path) -> Dataset:
@@ -35,17 +32,16 @@ def load_fisv(root: Path) -> Dataset:
         ]
         for split in ("train", "test")
     }
-    ranges = {"TES": (0.0, 45.0), "PCS": (0.0, 40.0)}
-    return Dataset("Fis-V", "skating", "fisv", splits, ranges, window=124, published=FISV_PUBLISHED)
+    return dataset_of(FISV, splits, FISV.ranges, [])
 
 
 def load_rg(root: Path) -> Dataset:
-    """Reads RG: each apparatus is a target of its own, with routines of its own.
+    """Reads RG: each apparatus is a target of its own, with routines of its own; "all" is that of all of them.
 
     Raises:
         DataError: a file is missing or doesn't fit.
     """
-    there = [name for name in APPARATUS if (root / f"{name}_rgb_VST.npy").exists()]
+    there = [name for name in RG.ranges if (root / f"{name}_rgb_VST.npy").exists()]
     if not there:
         raise DataError("holds no Ball_rgb_VST.npy, nor of another apparatus", path=root)
     features = {name: _Features(root, name) for name in there}
@@ -54,12 +50,13 @@ def load_rg(root: Path) -> Dataset:
         splits[split] = []
         for row in read_rows(root / f"{split}.txt", columns=4):
             apparatus = row[0].split("_")[0]
-            if apparatus not in APPARATUS:
+            if apparatus not in RG.ranges:
                 raise DataError(f"{row[0]} is of no apparatus known", path=root / f"{split}.txt")
             if apparatus in features:
-                splits[split].append(features[apparatus].routine(row[0], {apparatus: float(row[3])}))
-    ranges = dict.fromkeys(there, (0.0, 25.0))
-    return Dataset("RG", "gymnastics", "rg", splits, ranges, window=68, published=RG_PUBLISHED)
+                total = float(row[3])
+                splits[split].append(features[apparatus].routine(row[0], {apparatus: total, RG.combined: total}))
+    ranges = {name: RG.ranges[name] for name in there} | {RG.combined: RG.ranges[there[0]]}
+    return dataset_of(RG, splits, ranges, [])
 
 
 class _Features:

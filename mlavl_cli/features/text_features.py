@@ -1,0 +1,116 @@
+"""The prompts as the text tower encodes them, in a file: a plain `.npy`, the official torch file, or safetensors.
+
+Only safetensors say which texts they are of.
+"""
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from mlavl_cli.errors import WeightsError
+from mlavl_cli.features.prompts import GRADES
+from mlavl_cli.files import atomic_write, refuse_irregular
+from mlavl_cli.untrusted import read_npy, read_torch
+
+SUFFIX = ".safetensors"
+GradeOrder = Literal["interleaved", "blocks"]
+_METADATA = "mlavl"
+_CLEARER = 4  # times smaller must be what grade and music don't explain, for an order to be the likelier one
+
+
+@dataclass(frozen=True)
+class TextFeatures:
+    """Features of P prompts.
+
+    Attributes:
+        rows: (P, D_t) float32.
+        texts: (P,) what they are of; empty where the file doesn't say.
+        full_stop: whether a full stop stood behind each text, as in the public code; None: not known.
+    """
+
+    rows: torch.Tensor
+    texts: tuple[str, ...] = ()
+    full_stop: bool | None = None
+
+    @property
+    def looks_like_blocks(self) -> bool:
+        """Whether the audio-visual grades seem to stand in two blocks, as mlavl 0.1 had them.
+
+        In the right order a row is nearly the sum of what its grade and its music say.
+        """
+        found = self.rows[-3 * len(GRADES) : -len(GRADES)]
+        if len(found) < 2 * len(GRADES):
+            return False
+        arranged = (found.view(len(GRADES), 2, -1), found.view(2, len(GRADES), -1).transpose(0, 1))
+        interleaved, blocks = (
+            (x - x.mean(0, keepdim=True) - x.mean(1, keepdim=True) + x.mean((0, 1))).square().sum() for x in arranged
+        )
+        return bool(blocks * _CLEARER < interleaved)
+
+
+def interleaved(features: TextFeatures) -> TextFeatures:
+    """Features whose audio-visual grades stand in two blocks -> the same in the order of the prompts."""
+    end = len(features.rows) - len(GRADES)
+    first = end - 2 * len(GRADES)
+    order = [first + i + half * len(GRADES) for i in range(len(GRADES)) for half in range(2)]
+    rows = torch.cat([features.rows[:first], features.rows[order], features.rows[end:]])
+    return replace(features, rows=rows)
+
+
+def write_text_features(path: Path, features: TextFeatures) -> None:
+    """Writes `.npy`, or safetensors with the texts by that ending.
+
+    Raises:
+        MlavlError: it can't be written.
+    """
+    with atomic_write(path, named=True) as file:
+        if path.suffix == SUFFIX:
+            about = {"texts": features.texts, "full_stop": features.full_stop}
+            file.write(save({"text_features": features.rows}, {_METADATA: json.dumps(about)}))
+        else:
+            np.save(file, features.rows.numpy())
+
+
+def read_text_features(path: Path) -> TextFeatures:
+    """Reads what `write_text_features` wrote, or the official file, a torch file by the name of `.npy`.
+
+    Raises:
+        WeightsError: none of them, or not a matrix of numbers.
+    """
+    try:
+        refuse_irregular(path)
+        with path.open("rb") as file:
+            plain = file.read(6) == np.lib.format.MAGIC_PREFIX
+        if path.suffix == SUFFIX:
+            features = _read_safetensors(path)
+        elif plain:
+            features = TextFeatures(torch.from_numpy(read_npy(path)))
+        else:
+            features = TextFeatures(read_torch(path), full_stop=True)
+    except FileNotFoundError as error:
+        raise WeightsError("no such file", path=path) from error
+    except Exception as error:  # torch raises many kinds for a file that isn't its own
+        hint = "Expected a numpy array or a torch tensor of shape (P, D_t)."
+        raise WeightsError("can't be read as text features", path=path, hint=hint) from error
+    rows = features.rows
+    if not isinstance(rows, torch.Tensor) or rows.ndim != 2 or not rows.is_floating_point():
+        raise WeightsError("holds no matrix of text features", path=path, hint="Expected shape (P, D_t).")
+    if not rows.isfinite().all():
+        raise WeightsError("holds NaN or infinity", path=path)
+    return replace(features, rows=rows.float())
+
+
+def _read_safetensors(path: Path) -> TextFeatures:
+    with safe_open(path, framework="pt") as file:
+        about = json.loads((file.metadata() or {}).get(_METADATA, "{}"))
+        rows = file.get_tensor("text_features")
+    texts, full_stop = tuple(map(str, about.get("texts", ()))), about.get("full_stop")
+    if texts and len(texts) != len(rows):
+        raise SafetensorError("as many texts as rows are needed")
+    return TextFeatures(rows, texts, full_stop if isinstance(full_stop, bool) else None)
