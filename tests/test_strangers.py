@@ -525,7 +525,7 @@ def test_a_sound_that_changes_its_rate_without_end_is_left(tmp_path, monkeypatch
 @pytest.mark.parametrize("crop", [Crop(left=200, right=149), Crop(top=50, bottom=49)])
 def test_a_crop_that_leaves_nothing_to_see_is_none(crop):
     assert not crop.fits(350, 100)
-    assert Crop(left=175, right=100).fits(350, 100)
+    assert Crop(left=150, right=100).fits(350, 100)
 
 
 def test_a_linked_folder_in_a_store_or_a_report_is_not_followed(run, tmp_path, routine):

@@ -37,6 +37,7 @@ def info(name: _Name) -> None:
         "visual": _backbone(bundle, bundle.visual),
         "audio": _backbone(bundle, bundle.audio),
         "text": _backbone(bundle, bundle.text) if bundle.text else "none",
+        "prompts": _prompts(bundle) or "none",
         "metrics": bundle.metrics or "none measured",
         "consistency": bundle.consistency or "not validated for these weights",
     }
@@ -107,6 +108,20 @@ def import_(
         console.warning(f"{checkpoint}: {warning}")
     dims = found.head.model.dims
     typer.echo(f"{found.bundle.heads[target]}\t{target}\tD_v {dims.visual_dim}, M {dims.actions}")
+
+
+def _prompts(bundle: Bundle) -> str:
+    """In which forms the heads had their prompts, each with the targets of that form."""
+    from mlavl_cli.head.checkpoint import load_head
+
+    stops = {True: "a full stop behind each", False: "no full stops", None: "not known whether with full stops"}
+    forms: dict[str, list[str]] = {}
+    for target, path in bundle.heads.items():
+        head = load_head(path)
+        dims = head.model.dims
+        form = f"{dims.prompts} texts, {stops[head.full_stop]}, grades {dims.grade_order}, T {head.window or 'any'}"
+        forms.setdefault(form, []).append(target)
+    return "; ".join(f"{', '.join(targets)}: {form}" for form, targets in forms.items())
 
 
 def _backbone(bundle: Bundle, spec: BackboneSpec) -> str:

@@ -19,7 +19,7 @@ from mlavl_cli.media.ebml import elements, video_tracks, whole_number
 _VISUAL_ENTRY_BYTES = 86  # of a sample description, before the boxes in it
 
 
-_LEAST_LEFT = 16  # a sixteenth of each side is left by any crop that is meant
+_LEAST_LEFT = 4  # a quarter of each side is left by any crop that is meant
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from mlavl_cli.errors import MediaError
 from mlavl_cli.media.crop import WHOLE, Crop
 
 _LARGEST_PX = 2048
-_MOST_ASPECT = 20  # of a picture's long side to its short one
+_MOST_SCALED_PX = 1 << 22  # before the crop: thin pictures would become far larger
 _HDR = {int(ColorTrc.SMPTE2084): "PQ", int(ColorTrc.ARIB_STD_B67): "HLG"}
 
 
@@ -80,18 +80,19 @@ class PictureMaker:
         crop = crop if crop.fits(frame.width, frame.height) else WHOLE  # frames may change their size
         rows, columns = frame.height - crop.top - crop.bottom, frame.width - crop.left - crop.right
         height, width = rows, columns * pixel_aspect
-        if max(height, width) > _MOST_ASPECT * min(height, width):
-            raise MediaError(f"has pictures of {frame.width} x {frame.height}, which show nothing")
         # Scale first, on the decoder's own axes; turning the small picture is then cheap.
         sideways = quarter_turns % 2
         (high, wide), (top, left) = self.spec.plan(*((width, height) if sideways else (height, width)))
         if sideways:
             high, wide = wide, high
+        scaled_width, scaled_height = round(wide * frame.width / columns), round(high * frame.height / rows)
+        if scaled_width * scaled_height > _MOST_SCALED_PX:
+            raise MediaError(f"has pictures of {frame.width} x {frame.height}, which show nothing")
         try:
             scaled = self._scaler.reformat(
                 frame,
-                width=round(wide * frame.width / columns),
-                height=round(high * frame.height / rows),
+                width=scaled_width,
+                height=scaled_height,
                 format="rgb24",
                 interpolation=Interpolation.BILINEAR,
                 threads=1,

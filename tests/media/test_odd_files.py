@@ -533,7 +533,7 @@ def test_a_film_comes_before_a_larger_still(tmp_path, ending, still_first):
     seen = Seen(path)
     assert (len(seen.times), seen.info.width_px) == (150, 96)
     number = 1 if still_first else 0
-    assert f"of 2 video streams number {number} is taken (96 x 64); --video-stream chooses" in seen.warnings
+    assert f"of 2 video streams number {number} is taken (96 x 64), --video-stream chooses" in seen.warnings
     assert Seen(path, video_stream=1 - number).info.width_px == 640
 
 
@@ -557,7 +557,7 @@ def test_the_sound_that_a_viewer_hears(tmp_path, sounds, number):
     path = write(tmp_path / "v.mkv", [("libx264", (96, 64), 150, DEFAULT)], sounds)
     seen = Seen(path)
     assert seen.beeps == pytest.approx([2], abs=0.03)
-    assert f"of 2 audio streams number {number} is taken; --audio-stream chooses" in seen.warnings
+    assert f"of 2 audio streams number {number} is taken, --audio-stream chooses" in seen.warnings
     assert Seen(path, audio_stream=1 - number).beeps != seen.beeps
 
 

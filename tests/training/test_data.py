@@ -74,7 +74,8 @@ def test_fs1000_without_a_factor_has_all_but_pcs(tmp_path, run):
     data = load_dataset("fs1000", root, CPU)
     assert len(data.of_target("TES", "train")) == layouts.ROUTINES["train"]
     assert data.notes == ("train_fs1000_new.txt: 14 routines have no FACTOR, and so no PCS",)
-    with pytest.raises(DataError, match="0 routines with a PCS score"):
+    assert data.targets == ["TES", "SS", "TR", "PE", "CO", "IN"]
+    with pytest.raises(DataError, match="has no target 'PCS'"):
         data.of_target("PCS", "train")
 
 

@@ -33,7 +33,9 @@ def load_fs1000(root: Path) -> Dataset:
         split: _read_split(root, f"{name}_fs1000_new.txt", notes)
         for split, name in (("train", "train"), ("test", "val"))
     }
-    return dataset_of(FS1000, splits, FS1000.ranges, notes)
+    known = {target for routine in splits["train"] for target in routine.scores}
+    ranges = {target: points for target, points in FS1000.ranges.items() if target in known}
+    return dataset_of(FS1000, splits, ranges, notes)
 
 
 def _read_split(root: Path, name: str, notes: list[str]) -> list[Routine]:
