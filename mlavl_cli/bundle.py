@@ -68,6 +68,7 @@ class Bundle:
     heads: dict[str, Path] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
     consistency: dict[str, Any] | None = None  # measured AUCs; None: nobody checked (spec: section 14)
+    frame_rate: float | None = None  # at which the training clips were cut; None: each video's own
     domain: Path | None = None  # the training set's features, by which other kinds of video are told
     files: dict[str, str] = field(default_factory=dict)  # relative path -> sha256
 
@@ -164,6 +165,7 @@ def read_bundle(folder: Path) -> Bundle:
             heads=_heads(folder, data.get("heads", {})),
             metrics=dict(data.get("metrics") or {}),
             consistency=_measured(data.get("consistency")),
+            frame_rate=_frame_rate(data.get("frame_rate")),
             domain=_inside(folder, _typed(data, "domain", str)) if data.get("domain") else None,
             files={str(name): str(digest) for name, digest in data.get("files", {}).items()},
         )
@@ -198,6 +200,7 @@ def write_bundle(bundle: Bundle) -> None:
         "trained_on": bundle.trained_on,
         "licence": bundle.licence,
         "clip_frames": bundle.clip_frames,
+        "frame_rate": bundle.frame_rate,
         "visual": backbone(bundle.visual),
         "audio": backbone(bundle.audio),
         "text": backbone(bundle.text) if bundle.text else None,
@@ -273,6 +276,12 @@ def _measured(consistency: Any) -> dict[str, Any] | None:
     if not all(isinstance(auc, int | float) and 0 <= auc <= 1 for auc in found):
         raise TypeError(f"consistency must hold measured AUCs, holds {found!r:.60}")
     return dict(consistency)
+
+
+def _frame_rate(value: Any) -> float | None:
+    if value is not None and not (type(value) in (int, float) and 1 <= value <= 1000):
+        raise TypeError(f"frame_rate must be frames a second, is {value!r:.60}")
+    return None if value is None else float(value)
 
 
 def _typed(data: dict[str, Any], key: str, kind: type) -> Any:

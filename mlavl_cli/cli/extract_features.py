@@ -36,6 +36,7 @@ def extract_features(
     tail: options.TailOption = options.Tail.drop,
     video_stream: options.VideoStream = None,
     audio_stream: options.AudioStream = None,
+    frame_rate: options.FrameRate = "auto",
     shard: options.Shard = None,
     ray: options.Ray = None,
     ray_cpus: options.RayCpus = 4,
@@ -49,12 +50,14 @@ def extract_features(
     """
     batch = Batch(inputs, shard, as_they_come=not ray)
 
+    from mlavl_cli.bundle import find_bundle
     from mlavl_cli.features.cluster import Cluster, load_cluster_extractor
-    from mlavl_cli.features.extract import Cutting
     from mlavl_cli.features.extractor import Outcome, load_extractor
     from mlavl_cli.features.store import FeatureStore
+    from mlavl_cli.media.clips import Cutting
 
     store = FeatureStore(output)
+    rate = options.frame_rate_of(frame_rate, find_bundle(weights).frame_rate)
     load = partial(load_cluster_extractor, Cluster(ray, ray_cpus)) if ray else load_extractor
     extractor = load(
         weights,
@@ -63,7 +66,7 @@ def extract_features(
         visual=visual,
         audio=audio,
         store=output,
-        cutting=Cutting(tail.value, video_stream, audio_stream),
+        cutting=Cutting(tail.value, video_stream, audio_stream, rate),
         batch_size=batch_size,
         workers=workers,
         compiled=compiled,

@@ -71,6 +71,31 @@ Verbose = Annotated[
 ]
 Output = Annotated[Path | None, typer.Option("--output", "-o", help="Write the results here instead of to stdout.")]
 
+FrameRate = Annotated[
+    str,
+    typer.Option(
+        "--frame-rate",
+        help="Of clips, in frames/s: auto (the weights'; 23.976 to 30 count as one), native (the video's), a number.",
+    ),
+]
+
+
+def frame_rate_of(text: str, of_weights: float | None) -> float | None:
+    """What --frame-rate says: frames a second, or None for the video's own.
+
+    Raises:
+        UsageError: none of them.
+    """
+    if text in ("auto", "native"):
+        return of_weights if text == "auto" else None
+    try:
+        fps = float(text)
+    except ValueError:
+        fps = 0.0
+    if not 1 <= fps <= 1000:
+        raise UsageError(f"--frame-rate {text} is no rate", hint="Use frames a second, native or auto.")
+    return fps
+
 
 def window_of(text: str) -> int | str | None:
     """What --window says: a number of clips, None for full, or "auto".

@@ -65,6 +65,7 @@ def score(
     tail: options.TailOption = options.Tail.drop,
     video_stream: options.VideoStream = None,
     audio_stream: options.AudioStream = None,
+    frame_rate: options.FrameRate = "auto",
     shard: options.Shard = None,
     ray: options.Ray = None,
     ray_cpus: options.RayCpus = 4,
@@ -91,14 +92,16 @@ def score(
     if embed and not report:
         raise UsageError("--report-embed-video is of no use without --report", hint="Add --report FOLDER.")
 
+    from mlavl_cli.bundle import find_bundle
     from mlavl_cli.features.cluster import Cluster
-    from mlavl_cli.features.extract import Cutting
+    from mlavl_cli.media.clips import Cutting
     from mlavl_cli.scores.render import WRITERS, ClipsCsvWriter
     from mlavl_cli.scores.result import is_of_consistency
     from mlavl_cli.scores.scorer import load_scorer
     from mlavl_cli.scores.webvtt import write_webvtt
 
-    cutting = Cutting(tail.value, video_stream, audio_stream)
+    rate = options.frame_rate_of(frame_rate, find_bundle(weights).frame_rate)
+    cutting = Cutting(tail.value, video_stream, audio_stream, rate)
     pages = None
     if report:  # only then is its import worth its time
         from mlavl_cli.scores.report.write import Report

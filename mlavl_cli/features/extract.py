@@ -21,7 +21,7 @@ from mlavl_cli.features.lanes import side_by_side
 from mlavl_cli.features.routine import RoutineFeatures
 from mlavl_cli.features.rows import Rows
 from mlavl_cli.features.visual import VisualBackbone, load_visual
-from mlavl_cli.media.clips import FRAMES_PER_CLIP, ClipReader, Tail
+from mlavl_cli.media.clips import FRAMES_PER_CLIP, PAPER_CUTTING, ClipReader, Cutting
 from mlavl_cli.media.decode import VideoInfo
 
 # Raised whenever the same file and backbones would give other numbers than before: stored features then go stale.
@@ -33,16 +33,6 @@ SILENT = "the sound is silence all along: what is said of the music means nothin
 _SILENT_BELOW = 1e-4  # -80 dB of full scale
 
 
-@dataclass(frozen=True)
-class Cutting:
-    """How a file is cut into clips: what becomes of the tail, and which streams are taken (None: the best)."""
-
-    tail: Tail = "drop"
-    video_stream: int | None = None
-    audio_stream: int | None = None
-
-
-PAPER_CUTTING = Cutting()
 Progress = Callable[[int, float, VideoInfo], None]
 
 
@@ -288,8 +278,7 @@ def _encode(
 def _prepare(path: Path, backbones: Backbones, cutting: Cutting) -> Generator[_Prepared | _End, None, None]:
     """A video's clips, ready for the backbones, and the end. Runs in the thread that reads it."""
     visual, spare_cores = backbones.visual, backbones.placement.device.type != "cpu"
-    cut = (cutting.tail, cutting.video_stream, cutting.audio_stream)
-    with ClipReader(path, visual.picture, visual.frames, *cut, spare_cores) as clips:
+    with ClipReader(path, visual.picture, visual.frames, **vars(cutting), spare_cores=spare_cores) as clips:
         loudest = 0.0
         for clip in clips:
             if clip.sound is not None:

@@ -14,9 +14,7 @@ from mlavl_cli.device import Placement, place
 from mlavl_cli.errors import MediaError, MlavlError
 from mlavl_cli.features.extract import (
     DECODERS,
-    PAPER_CUTTING,
     Backbones,
-    Cutting,
     Progress,
     describe,
     extract_many,
@@ -26,6 +24,7 @@ from mlavl_cli.features.extract import (
 from mlavl_cli.features.routine import RoutineFeatures
 from mlavl_cli.features.store import FeatureStore
 from mlavl_cli.inputs import Input
+from mlavl_cli.media.clips import Cutting
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,7 @@ class Extractor:
         precision: as the user asked for it; "auto" is content with stored features of any precision.
         visual, audio: other backbones.
         store: where features are looked for first and kept afterwards.
-        cutting: tail rule and streams.
+        cutting: how files are cut into clips; None: at the bundle's frame rate, by the defaults otherwise.
         batch_size: clips a forward pass; None: by device.
         workers: how many videos are decoded at once.
     """
@@ -91,11 +90,12 @@ class Extractor:
         visual: BackboneSpec | None = None,
         audio: BackboneSpec | None = None,
         store: FeatureStore | None = None,
-        cutting: Cutting = PAPER_CUTTING,
+        cutting: Cutting | None = None,
         batch_size: int | None = None,
         workers: int = DECODERS,
     ):
         self.bundle, self.placement, self.store = bundle, placement, store
+        cutting = cutting or Cutting(frame_rate=bundle.frame_rate)
         self.cutting, self.batch_size, self.workers = cutting, batch_size, workers
         self._specs = (visual, audio)
         self._wanted = provenance(describe(bundle, *self._specs), cutting, precision)
@@ -179,7 +179,7 @@ def load_extractor(
     visual: str | None = None,
     audio: str | None = None,
     store: Path | None = None,
-    cutting: Cutting = PAPER_CUTTING,
+    cutting: Cutting | None = None,
     batch_size: int | None = None,
     workers: int = DECODERS,
     compiled: bool = False,

@@ -1,4 +1,4 @@
-"""Picture and sound -> clips: 32 consecutive frames, and the samples of the same span of time (paper, section 3.1)."""
+"""Picture and sound -> clips: 32 frames in a row, and the samples of the same span of time (paper, section 3.1)."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
@@ -11,6 +11,7 @@ import numpy as np
 from mlavl_cli.errors import MediaError
 from mlavl_cli.media.container import Media
 from mlavl_cli.media.decode import TimedFrame, VideoInfo, VideoReader
+from mlavl_cli.media.frame_rate import FrameRate
 from mlavl_cli.media.picture import PictureMaker, PictureSpec
 from mlavl_cli.media.sound import SoundReader
 
@@ -19,6 +20,25 @@ FRAMES_PER_CLIP = 32
 MAX_SOUND_S = 60.0
 
 Tail = Literal["drop", "pad"]
+
+
+@dataclass(frozen=True)
+class Cutting:
+    """How a file is cut into clips.
+
+    Attributes:
+        tail: what becomes of fewer than 32 frames at the end.
+        video_stream, audio_stream: which are taken; None: the best.
+        frame_rate: frames a second of which clips are made; None: the file's own, as in the paper.
+    """
+
+    tail: Tail = "drop"
+    video_stream: int | None = None
+    audio_stream: int | None = None
+    frame_rate: float | None = None
+
+
+PAPER_CUTTING = Cutting()
 
 
 @dataclass(frozen=True)
@@ -47,6 +67,7 @@ class ClipReader:
         tail: what becomes of fewer than 32 frames at the end: "drop" them (the paper) or "pad" by repeating the last.
             Where they are all there is, they are always padded.
         video_stream, audio_stream: which stream to take; None: the best.
+        frame_rate: frames a second of which clips are made, whatever the file's rate is; None: the file's own.
         spare_cores: whether the machine's cores have nothing else to do.
 
     Attributes:
@@ -65,6 +86,7 @@ class ClipReader:
         tail: Tail = "drop",
         video_stream: int | None = None,
         audio_stream: int | None = None,
+        frame_rate: float | None = None,
         spare_cores: bool = True,
     ):
         self._positions = sampled_positions(frames)
@@ -80,6 +102,7 @@ class ClipReader:
                 reader = SoundReader(of_sound, audio_stream, self._video.stream.index)
                 self._sound = stack.enter_context(closing(reader))
             self._open = stack.pop_all()
+        self._rate = FrameRate(frame_rate, self._video.info.fps) if frame_rate else None
 
     def __enter__(self) -> "ClipReader":
         return self
@@ -94,13 +117,19 @@ class ClipReader:
     @property
     def warnings(self) -> list[str]:
         of_sound = self._sound.warnings if self._sound else []
-        return [*self._video.warnings, *of_sound, *self._warnings]
+        of_rate = []
+        if self._rate and self._rate.repeated:
+            of_rate = [
+                f"{self.info.fps:.4g} frames/s are fewer than the weights want: {self._rate.repeated} were repeated"
+            ]
+        return [*self._video.warnings, *of_sound, *of_rate, *self._warnings]
 
     def __iter__(self) -> Iterator[Clip]:
         pictures: list[np.ndarray] = []  # the sampled frames of the clip under way
         start_s, last, index = 0.0, None, 0
         position = 0  # of the next frame within its clip
-        for frame in self._video.frames():
+        frames = self._video.frames()
+        for frame in self._rate(frames) if self._rate else frames:
             if position == FRAMES_PER_CLIP:
                 yield self._clip(index, start_s, frame.time_s, pictures)
                 pictures, position, index = [], 0, index + 1

@@ -13,7 +13,7 @@ import torch
 from mlavl_cli.bundle import Bundle, find_bundle
 from mlavl_cli.errors import FeatureError, MlavlError, WeightsError
 from mlavl_cli.features.cluster import Cluster, ClusterExtractor, load_cluster_extractor
-from mlavl_cli.features.extract import DECODERS, PAPER_CUTTING, Backbones, Cutting, Progress
+from mlavl_cli.features.extract import DECODERS, Backbones, Progress
 from mlavl_cli.features.extractor import Extractor, load_extractor
 from mlavl_cli.features.routine import RoutineFeatures
 from mlavl_cli.head.checkpoint import Head, load_head
@@ -21,6 +21,7 @@ from mlavl_cli.head.consistency import ClipReading, per_clip
 from mlavl_cli.head.mlavl import HeadOutput
 from mlavl_cli.head.window import fit_window
 from mlavl_cli.inputs import Input
+from mlavl_cli.media.clips import Cutting
 from mlavl_cli.scores.domain import Domain, load_domain
 from mlavl_cli.scores.result import (
     TRUSTED_AUC,
@@ -175,7 +176,7 @@ def load_scorer(
     precision: str = "auto",
     batch_size: int | None = None,
     features: str | Path | None = None,
-    cutting: Cutting = PAPER_CUTTING,
+    cutting: Cutting | None = None,
     workers: int = DECODERS,
     cluster: Cluster | None = None,
     compiled: bool = False,
@@ -188,7 +189,7 @@ def load_scorer(
         precision: of the backbones: auto, fp32, bf16 or fp16.
         batch_size: clips a forward pass; None: by device.
         features: a feature store to reuse and to fill.
-        cutting: tail rule and streams.
+        cutting: how videos are cut into clips; None: at the bundle's frame rate, by the defaults otherwise.
         workers: how many videos are decoded at once.
         cluster: a Ray cluster to extract on; `device` is then that of its workers.
         compiled: torch compiles the visual backbone first, which takes a minute and pays on many videos.

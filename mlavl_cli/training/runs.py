@@ -244,6 +244,7 @@ def write_heads(
         heads=paths,
         metrics={**(before.metrics if before else {}), **metrics},
         consistency=None,  # new heads: what was measured before says nothing of them
+        frame_rate=base.frame_rate or (dataset.frame_rate if dataset else None),
         domain=domain,
         **specs,
     )

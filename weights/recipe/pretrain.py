@@ -308,6 +308,7 @@ def save_bundle(out: Path, model: Pretraining, routines: int) -> None:
             trained_on=f"{routines} simulated routines",
             licence="MIT",
             clip_frames=FRAMES_PER_CLIP,
+            frame_rate=25.0,  # of every simulated style
             **{name: BackboneSpec(str(out / "backbones" / name), local=True) for name in towers},
         )
     )

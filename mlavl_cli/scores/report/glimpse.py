@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from mlavl_cli.features.extract import Cutting
-from mlavl_cli.media.clips import ClipReader
+from mlavl_cli.media.clips import ClipReader, Cutting
 from mlavl_cli.media.picture import PictureSpec
 from mlavl_cli.media.sound import SAMPLE_RATE_HZ
 
@@ -51,8 +50,7 @@ def look(path: Path, wanted: Iterable[int], size_px: tuple[int, int], cutting: C
     width, height = (max(1, round(side * scale)) for side in size_px)
     wanted = set(wanted)
     thumbnails, peaks, sounds = {}, [], []
-    streams = (cutting.tail, cutting.video_stream, cutting.audio_stream)
-    with ClipReader(path, PictureSpec((height, width)), 1, *streams) as clips:
+    with ClipReader(path, PictureSpec((height, width)), 1, **vars(cutting)) as clips:
         for clip in clips:
             if clip.index in wanted:
                 thumbnails[clip.index] = _jpeg(clip.frames[0])

@@ -9,9 +9,9 @@ from pathlib import Path
 from urllib.parse import quote
 
 from mlavl_cli.errors import MlavlError, UsageError
-from mlavl_cli.features.extract import PAPER_CUTTING, Cutting
 from mlavl_cli.files import atomic_write, one_at_a_time, refuse_irregular, refuse_outside
 from mlavl_cli.inputs import Input
+from mlavl_cli.media.clips import PAPER_CUTTING, Cutting
 from mlavl_cli.scores.report.glimpse import look
 from mlavl_cli.scores.report.html import video_of
 from mlavl_cli.scores.report.index import INDEX, Entry, entry, index, read_index, set_foreign_index_aside

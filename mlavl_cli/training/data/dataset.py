@@ -31,6 +31,7 @@ class Dataset:
         splits: routines by split.
         ranges: (lowest, highest) possible score of each target, in points.
         public: which public dataset it is, if it is one.
+        frame_rate: of its clips, in frames a second; None: each video's own, or not known.
         combined: of `ranges`, a target made of all others, which is trained only where it is asked for.
         notes: what a user should know before training on it.
     """
@@ -43,6 +44,7 @@ class Dataset:
     public: PublicSet | None = None
     combined: str | None = None
     notes: tuple[str, ...] = ()
+    frame_rate: float | None = None
 
     @property
     def targets(self) -> list[str]:

@@ -17,12 +17,14 @@ import math
 import os
 from collections.abc import Callable
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from mlavl_cli.errors import DataError, FeatureError
 from mlavl_cli.features.routine import RoutineFeatures
 from mlavl_cli.features.store import SUFFIX, read_features
 from mlavl_cli.inputs import Input
+from mlavl_cli.media.frame_rate import count_as_one
 from mlavl_cli.training.data.dataset import Dataset, Routine, routine
 from mlavl_cli.training.data.public import FS1000
 from mlavl_cli.untrusted import plain_name
@@ -63,6 +65,7 @@ def load_manifest(
     _refuse_traps(rows, targets, known, path)
     splits: dict[str, list[Routine]] = {split: [] for split in SPLITS}
     made: set[str] = set()
+    rates: list[float] = []
     for number, row in enumerate(rows, 2):
         if row["split"] not in splits:
             hint = f"Use {', '.join(SPLITS)}."
@@ -70,15 +73,20 @@ def load_manifest(
         source = path.parent / row["path"]
         features = _features(source, Path(row["path"]), extract)
         made.add(json.dumps(features.provenance.get("backbones"), sort_keys=True))
+        rates.append((features.provenance.get("cutting") or {}).get("frame_rate") or features.video.fps)
         scores = {target: _number(row[target], f"line {number}, {target}", path) for target in targets if row[target]}
         id = row.get("id") or row["path"]
         splits[row["split"]].append(routine(id, features.visual, features.audio, scores, source))
     if len(made) > 1:
         cause = "its feature files were made with different backbones"
         raise DataError(cause, path=path, hint="Extract them all with the same --backbones.")
+    if slow := [rate for rate in rates if not count_as_one(rate, rates[0])]:
+        cause = f"its clips were cut at different frame rates ({rates[0]:.4g} and {slow[0]:.4g} a second)"
+        raise DataError(cause, path=path, hint="Extract them all at one --frame-rate.")
     _refuse_mixed_sound(splits, path)
     points = {t: known[t] or _observed(splits["train"], t, path) for t in targets}
-    return Dataset(path.stem, sport, backbones, {name: found for name, found in splits.items() if found}, points)
+    there = {name: found for name, found in splits.items() if found}
+    return Dataset(path.stem, sport, backbones, there, points, frame_rate=median(rates))
 
 
 def _features(source: Path, name: Path, extract: Callable[[Input], RoutineFeatures]) -> RoutineFeatures:
