@@ -83,6 +83,8 @@ def model_files(folder: Path) -> list[Path]:
     names = {path.name for path in files}
     for index in (path for path in files if path.name.endswith(".index.json")):
         try:
+            if index.stat().st_size > MANIFEST_MAX_BYTES:
+                raise WeightsError("far too large for an index of a model's parts", path=index)
             parts = set(json.loads(index.read_text("utf-8"))["weight_map"].values())
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise WeightsError("isn't an index of a model's parts", path=index) from error

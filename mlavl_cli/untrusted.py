@@ -8,7 +8,9 @@ import io
 import math
 import pickle
 import pickletools
+import tarfile
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -21,8 +23,13 @@ if TYPE_CHECKING:
     import torch
 
 _MOST_NAME_BYTES = 120
+_MOST_HEADER_BYTES = 4 << 20  # of a safetensors file
+_DEEPEST = 500  # levels of a pickle; Python takes as many calls of its own to hash or to compare them
+# What torch lets a pickle make of any size, and what no checkpoint holds.
+_MAKES_ROOM = ("bytearray", "UntypedStorage", "TypedStorage")
 _SHARED = 16  # a pickle that names each of its parts so often, on the average, is made to be endless
 _COLLIDES = 1 << 60  # keys of a dict can be made from larger numbers so that each is compared with all others
+_ARCHIVE = b"PK\x03\x04"
 _LEGACY_HEADS = 3  # pickles before the object in torch's old format: magic number, version, machine
 
 
@@ -47,10 +54,10 @@ def plain_name(text: str, what: str, error: type[MlavlError] = DataError) -> str
 class _Node:
     """An object that a pickle would build."""
 
-    __slots__ = ("parts", "weight")
+    __slots__ = ("depth", "parts", "weight")
 
     def __init__(self, parts: list["_Node"]):
-        self.parts, self.weight = parts, 0  # 0: not weighed yet; -1: being weighed
+        self.parts, self.weight, self.depth = parts, 0, 0  # weight 0: not weighed yet; -1: being weighed
 
 
 _LEAF = _Node([])
@@ -108,6 +115,8 @@ def check_pickle(file: IO[bytes], size: int, largest: int | None = None, plain: 
             else:
                 whole.parts.append(stack.pop())
         else:
+            if isinstance(argument, str) and any(name in argument for name in _MAKES_ROOM):
+                raise pickle.UnpicklingError(f"it names {argument:.40}, which no checkpoint or label holds")
             if (
                 largest is not None
                 and isinstance(argument, int)
@@ -157,11 +166,29 @@ def _weight(node: _Node) -> int:
             if todo[-1] is not one:
                 continue
         one.weight = 1 + sum(part.weight for part in one.parts)
+        one.depth = 1 + max((part.depth for part in one.parts), default=0)
+        if one.depth > _DEEPEST:
+            raise pickle.UnpicklingError(f"its parts lie more than {_DEEPEST} deep in each other")
         todo.pop()
     return node.weight
 
 
 # --- Arrays and tensors ----------------------------------------------------------------------------------------------
+
+
+def open_safetensors(path: Path, framework: str) -> Any:
+    """`safe_open`, once it is known that the header, which is json, is of a size that a header has.
+
+    Raises:
+        OSError, ValueError, SafetensorError: it can't be read.
+    """
+    from safetensors import safe_open
+
+    refuse_irregular(path)
+    with path.open("rb") as file:
+        if int.from_bytes(file.read(8), "little") > _MOST_HEADER_BYTES:
+            raise ValueError("its header is far too large")
+    return safe_open(path, framework=framework)
 
 
 def read_npy(path: Path) -> np.ndarray:
@@ -184,24 +211,7 @@ def read_torch(path: Path) -> Any:
     """
     import torch
 
-    refuse_irregular(path)
-    size = path.stat().st_size
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            entries = archive.infolist()
-            if (
-                any(one.compress_type != zipfile.ZIP_STORED for one in entries)
-                or sum(e.file_size for e in entries) > size
-            ):
-                raise pickle.UnpicklingError("it is compressed, which torch's own files are not")
-            for one in entries:
-                if one.filename.endswith("data.pkl"):
-                    check_pickle(io.BytesIO(archive.read(one)), one.file_size, largest=size)
-    else:
-        with path.open("rb") as file:
-            for number in range(_LEGACY_HEADS + 1):
-                whole = number == _LEGACY_HEADS
-                check_pickle(file, size, largest=size if whole else None, plain=whole)
+    check_torch(path)
     found = torch.load(path, map_location="cpu", weights_only=True)
     for tensor in _tensors(found):
         held = 0 if tensor.is_meta else tensor.untyped_storage().nbytes()
@@ -210,10 +220,45 @@ def read_torch(path: Path) -> Any:
     return found
 
 
-def _tensors(value: Any) -> "list[torch.Tensor]":
+def check_torch(path: Path) -> None:
+    """Follows the pickles of a file that torch saved, as torch would read it, without building anything.
+
+    Raises:
+        OSError: can't be read.
+        pickle.UnpicklingError: it is compressed, of no format of torch's, or describes far more than it holds.
+        Exception: pickletools and zipfile raise many kinds for a damaged file.
+    """
+    refuse_irregular(path)
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        is_archive = file.read(len(_ARCHIVE)) == _ARCHIVE  # as torch tells it; zipfile looks at a file's end
+    if is_archive:
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+            stored = all(one.compress_type == zipfile.ZIP_STORED for one in entries)
+            if not stored or sum(one.file_size for one in entries) > size:
+                raise pickle.UnpicklingError("it is compressed, which torch's own files are not")
+            for one in entries:
+                if one.filename.lower().endswith(".pkl"):  # torch's reader takes either case
+                    check_pickle(io.BytesIO(archive.read(one)), one.file_size, largest=size)
+        return
+    if tarfile.is_tarfile(path):
+        raise pickle.UnpicklingError("it is a tar archive, as only the oldest torch wrote them")
+    with path.open("rb") as file:
+        for number in range(_LEGACY_HEADS + 1):
+            whole = number == _LEGACY_HEADS
+            check_pickle(file, size, largest=size if whole else None, plain=whole)
+
+
+def _tensors(value: Any) -> "Iterator[torch.Tensor]":
+    """All tensors in dicts, lists and tuples, each container looked into once."""
     import torch
 
-    if isinstance(value, torch.Tensor):
-        return [value]
-    values = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
-    return [tensor for one in values for tensor in _tensors(one)]
+    todo, seen = [value], set()
+    while todo:
+        one = todo.pop()
+        if isinstance(one, torch.Tensor):
+            yield one
+        elif isinstance(one, dict | list | tuple) and id(one) not in seen:
+            seen.add(id(one))
+            todo += dict.values(one) if isinstance(one, dict) else one

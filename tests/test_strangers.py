@@ -33,8 +33,9 @@ from mlavl_cli.media.container import Media
 from mlavl_cli.media.crop import Crop
 from mlavl_cli.media.decode import VideoInfo, VideoReader
 from mlavl_cli.media.limits import excess
+from mlavl_cli.media.picture import PictureMaker, PictureSpec
 from mlavl_cli.scores.report.index import read_index
-from mlavl_cli.untrusted import check_pickle, plain_name, read_npy, read_torch
+from mlavl_cli.untrusted import check_pickle, open_safetensors, plain_name, read_npy, read_torch
 
 
 @pytest.fixture
@@ -309,6 +310,73 @@ def test_a_checkpoint_holds_what_it_claims(tmp_path):
             read_torch(path)
 
 
+SHARED = b"\x80\x02]q\x00" + b"".join(b"]q%c(h%ch%ce" % (i + 1, i, i) for i in range(60)) + b"."
+
+
+def archive(path, name, data):
+    """A checkpoint in torch's format, whose pickle is `data` under this name."""
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr(f"a/{name}", data)
+        file.writestr("a/version", b"3\n")
+
+
+@pytest.mark.parametrize("name", ["data.pkl", "Data.pkl", "DATA.PKL"])
+@pytest.mark.parametrize(
+    "data",
+    [
+        SHARED,
+        b"\x80\x02}" + b")" + b"\x85" * 1000 + b"K\x01s.",  # a tuple in a tuple, as a key: hashed by recursion
+        b"\x80\x02cbuiltins\nbytearray\nJ\x10\x00\x00\x00\x85R.",
+        b"\x80\x04\x8c\x08builtins\x8c\tbytearray\x93K\x10\x85R.",
+    ],
+    ids=["shared", "deep", "room", "room by its parts"],
+)
+def test_pickles_of_checkpoints_are_weighed_wherever_they_stand(tmp_path, name, data):
+    archive(tmp_path / "x.pkl", name, data)
+    with pytest.raises(pickle.UnpicklingError):
+        read_torch(tmp_path / "x.pkl")
+
+
+def test_a_checkpoint_is_of_the_format_by_which_torch_reads_it(tmp_path):
+    """Not of that which its end suggests."""
+    path = tmp_path / "x.pkl"
+    torch.save({"a": 1}, path, _use_new_zipfile_serialization=False)
+    assert read_torch(path) == {"a": 1}
+    heads = path.read_bytes()
+    archive(tmp_path / "y.zip", "z", b"")
+    at = heads.index(pickle.dumps({"a": 1}, 2))
+    path.write_bytes(heads[:at] + SHARED + (tmp_path / "y.zip").read_bytes())
+    assert zipfile.is_zipfile(path)
+    with pytest.raises(pickle.UnpicklingError, match="again and again"):
+        read_torch(path)
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "weights.pth"])
+def test_pickles_in_a_bundle_are_weighed_before_a_library_reads_them(bundle, run, tmp_path, routine, name):
+    archive(bundle / "backbones" / "visual" / name, "data.pkl", SHARED)
+    result = run("extract-features", routine, "-o", tmp_path / "s", "--backbones", bundle)
+    assert result.exit_code == 1
+    assert "can't be read as weights of torch" in result.errors[0]
+
+
+@pytest.mark.parametrize("what", ["heads/TES.safetensors", "domain.safetensors", "store", "index"])
+def test_headers_out_of_proportion_are_refused(bundle, run, tmp_path, routine, what):
+    from safetensors.numpy import save_file
+
+    lists = "[" + "[]," * 2_000_000 + "[]]"
+    if what == "index":
+        (bundle / "backbones" / "visual" / "model.safetensors.index.json").write_text('{"weight_map": {"a": ' + lists)
+        result = run("score", routine, "--weights", bundle)
+        assert "far too large for an index" in result.errors[0]
+        return
+    path = tmp_path / "routine.mp4.safetensors" if what == "store" else bundle / what
+    save_file({"visual": np.ones((1, 2), np.float32)}, path, {"mlavl": lists})
+    with pytest.raises((ValueError, WeightsError, FeatureError)):
+        open_safetensors(path, "np") if what != "store" else read_features(path)
+    if what != "store":
+        assert run("score", routine, "--weights", bundle).exit_code == 1
+
+
 def test_a_compressed_checkpoint_is_refused(tmp_path):
     torch.save({"a": torch.zeros(100_000)}, tmp_path / "a.pkl")
     with (
@@ -520,6 +588,26 @@ def test_a_sound_that_changes_its_rate_without_end_is_left(tmp_path, monkeypatch
         reader.read(0.0, 5.0)
         assert "the sound changes its rate 3 times; the rest isn't heard" in reader.warnings
     assert len(made) == 3
+
+
+def test_colours_that_change_without_end_are_taken_as_they_are(monkeypatch):
+    """Each change makes libswscale build tables, for seconds."""
+    maker = PictureMaker(PictureSpec((32, 32)))
+    asked = []
+    for number in range(20):
+        frame = av.VideoFrame(64, 64, "yuv420p")
+        frame.color_trc, frame.color_primaries = (16, 18)[number % 2], 9
+        asked.append(bool(maker._to_standard_range(frame)))
+    assert asked == [True] * 4 + [False] * 16
+
+
+def test_gaps_of_years_are_one_line_and_cost_no_page(tmp_path, run):
+    times = [i / 25 for i in range(40)]
+    times += [3e7 * k + i / 25 for k in range(1, 4) for i in range(40)]
+    path = make_video(tmp_path / "v.mkv", 160, times_s=times)
+    result = run("score", path, "-f", "json", "--report", tmp_path / "pages", "--frame-rate", "native")
+    assert sum("a gap in the timestamps" in text for text in result.json()["warnings"]) == 1
+    assert (tmp_path / "pages" / "v.mkv.html").stat().st_size < 2_000_000
 
 
 @pytest.mark.parametrize("crop", [Crop(left=200, right=149), Crop(top=50, bottom=49)])

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import pickle
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 from mlavl_cli.bundle import MANIFEST_MAX_BYTES, WEIGHTS_SUFFIXES, BackboneSpec, model_files
 from mlavl_cli.errors import WeightsError
+from mlavl_cli.untrusted import check_torch
 
 _MOST_LAYERS = 256
 # What a configuration may ask for: none of these shows in the size of a tensor, and all of them cost memory or time.
@@ -20,6 +22,7 @@ _MOST = {
 _MOST_NUMBER = 1 << 22
 _MOST_PATCHES = 1 << 16  # of a clip, each of which is compared with others; the largest known have 36,864
 _CONFIGURATIONS = frozenset({"config.json", "preprocessor_config.json", "video_preprocessor_config.json"})
+_PICKLED = frozenset({".bin", ".pt", ".pth", ".ckpt"})
 _IS_IT_ONE = "Is it a saved Hugging Face model?"
 
 
@@ -42,6 +45,8 @@ def load_pretrained(load: Callable[..., Any], spec: BackboneSpec, **options: Any
                 raise WeightsError("is an adapter; save the whole model", path=path)
             if path.name in _CONFIGURATIONS:
                 _refuse_large_numbers(path)
+            if path.suffix in _PICKLED:
+                _check_torch(path)
     with _quiet():
         try:
             return load(spec.source, trust_remote_code=False, **options)
@@ -98,6 +103,16 @@ def _refuse_impossible(kind: Any, spec: BackboneSpec) -> None:
     if asked > held:  # a number takes a byte at the least
         cause = f"can't be loaded: its configuration asks for {asked:,} numbers, its files hold {held:,} bytes"
         raise WeightsError(cause, path=spec.source, hint="Is it whole?")
+
+
+def _check_torch(path: Path) -> None:
+    """Before the library lets torch read a file that holds a pickle."""
+    try:
+        check_torch(path)
+    except Exception as error:  # a damaged file makes many kinds
+        cause = str(error) if isinstance(error, pickle.UnpicklingError) else type(error).__name__
+        hint = "Save it as safetensors."
+        raise WeightsError(f"can't be read as weights of torch ({cause})", path=path, hint=hint) from error
 
 
 def _refuse_large_numbers(path: Path) -> None:

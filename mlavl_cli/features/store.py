@@ -11,14 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.numpy import save
 
 from mlavl_cli.errors import FeatureError
 from mlavl_cli.features.routine import RoutineFeatures
-from mlavl_cli.files import atomic_write, refuse_irregular, refuse_outside, sha256
+from mlavl_cli.files import atomic_write, refuse_outside, sha256
 from mlavl_cli.inputs import Input
 from mlavl_cli.media.decode import VideoInfo
+from mlavl_cli.untrusted import open_safetensors
 
 SUFFIX = ".safetensors"
 _METADATA = "mlavl"  # one key: safetensors writes several in random order, and stores should compare byte for byte
@@ -91,8 +92,7 @@ def read_features(path: Path) -> RoutineFeatures:
     """
     hint = "Delete it and extract again."
     try:
-        refuse_irregular(path)
-        with safe_open(path, framework="np") as file:
+        with open_safetensors(path, "np") as file:
             metadata = json.loads((file.metadata() or {})[_METADATA])
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
         if any(a.dtype != (np.float64 if name in _TIMES else np.float32) for name, a in arrays.items()):

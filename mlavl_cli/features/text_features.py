@@ -10,13 +10,13 @@ from typing import Literal
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save
 
 from mlavl_cli.errors import WeightsError
 from mlavl_cli.features.prompts import GRADES
 from mlavl_cli.files import atomic_write, refuse_irregular
-from mlavl_cli.untrusted import read_npy, read_torch
+from mlavl_cli.untrusted import open_safetensors, read_npy, read_torch
 
 SUFFIX = ".safetensors"
 GradeOrder = Literal["interleaved", "blocks"]
@@ -107,7 +107,7 @@ def read_text_features(path: Path) -> TextFeatures:
 
 
 def _read_safetensors(path: Path) -> TextFeatures:
-    with safe_open(path, framework="pt") as file:
+    with open_safetensors(path, "pt") as file:
         about = json.loads((file.metadata() or {}).get(_METADATA, "{}"))
         rows = file.get_tensor("text_features")
     texts, full_stop = tuple(map(str, about.get("texts", ()))), about.get("full_stop")

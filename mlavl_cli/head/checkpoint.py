@@ -6,17 +6,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save
 
 from mlavl_cli.errors import WeightsError, one_line
-from mlavl_cli.files import atomic_write, refuse_irregular
+from mlavl_cli.files import atomic_write
 from mlavl_cli.head.dims import HeadDims
 from mlavl_cli.head.mlavl import MLAVL
+from mlavl_cli.untrusted import open_safetensors
 
 HEAD_VERSION = 1
 _METADATA = "mlavl"
 _MOST_POINTS = 1e6
+# What a damaged file makes the libraries raise.
+_WRONG = (
+    SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, OverflowError
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -81,8 +86,7 @@ def load_head(path: Path) -> Head:
         WeightsError: missing, no head, or tensors that don't fit its own dimensions.
     """
     try:
-        refuse_irregular(path)
-        with safe_open(path, framework="pt") as file:
+        with open_safetensors(path, "pt") as file:
             metadata = json.loads((file.metadata() or {})[_METADATA])
             if metadata["version"] != HEAD_VERSION:
                 hint = f"This mlavl reads version {HEAD_VERSION}."
@@ -104,13 +108,13 @@ def load_head(path: Path) -> Head:
             tuple(one_line(str(grade)) for grade in metadata["grades"]),
             tuple(one_line(str(prompt)) for prompt in metadata["prompts"]),
             _window(metadata["window"]),
-            metadata.get("full_stop", False if metadata["prompts"] else None),  # mlavl 0.1 had none
+            _full_stop(metadata),
         )
     except FileNotFoundError as error:
         raise WeightsError("no such head", path=path, hint="Is the bundle whole?") from error
     except WeightsError as error:
         raise WeightsError(error.message, path=path, hint=error.hint) from error
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+    except _WRONG as error:
         raise WeightsError("is no head of mlavl, or a damaged one", path=path) from error
 
 
@@ -135,6 +139,13 @@ def wrong_numbers(name: str, tensor: torch.Tensor) -> str | None:
     if name.endswith("running_var") and (tensor < 0).any():
         return "holds negative variances"
     return None
+
+
+def _full_stop(metadata: dict[str, Any]) -> bool | None:
+    value = metadata.get("full_stop", False if metadata["prompts"] else None)  # mlavl 0.1 had none
+    if value is not None and type(value) is not bool:
+        raise WeightsError("doesn't say whether its prompts end with full stops")
+    return value
 
 
 def _window(value: Any) -> int | None:

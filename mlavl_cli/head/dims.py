@@ -42,7 +42,7 @@ class HeadDims:
         for name, value in sizes.items():
             least = 0 if name in ("audio_dim", "order", "reach") else 1
             if not least <= value <= 1 << 16:
-                raise WeightsError(f"{name} = {value} is no possible size of a head")
+                raise WeightsError(f"{name} = {value!r:.40} is no possible size of a head")
         if self.width % (2 * self.heads) or self.visual_dim < 2 or self.text_dim < 2 or self.audio_dim == 1:
             raise WeightsError(f"width {self.width} must divide by twice the {self.heads} heads; inputs need width 2")
         if max(self.encoder_layers, self.fusion_layers, self.grading_layers) > 64:

@@ -93,6 +93,7 @@ class ClipReader:
         self._tail = tail
         self._make_picture = PictureMaker(picture)
         self._warnings: list[str] = []
+        self._gaps: list[tuple[float, int]] = []  # seconds, clip
         with ExitStack() as stack:
             media = stack.enter_context(Media(path))
             self._video = VideoReader(media, video_stream, spare_cores)
@@ -122,7 +123,12 @@ class ClipReader:
             of_rate = [
                 f"{self.info.fps:.4g} frames/s are fewer than the weights want: {self._rate.repeated} were repeated"
             ]
-        return [*self._video.warnings, *of_sound, *of_rate, *self._warnings]
+        of_gaps = []
+        if self._gaps:
+            longest_s, index = max(self._gaps)
+            others = f", as {len(self._gaps) - 1} more do for less" if len(self._gaps) > 1 else ""
+            of_gaps = [f"clip {index} lasts {longest_s:.0f} s{others}: a gap in the timestamps"]
+        return [*self._video.warnings, *of_sound, *of_rate, *of_gaps, *self._warnings]
 
     def __iter__(self) -> Iterator[Clip]:
         pictures: list[np.ndarray] = []  # the sampled frames of the clip under way
@@ -164,6 +170,6 @@ class ClipReader:
         sound = None
         if self._sound is not None:
             if end_s - start_s > MAX_SOUND_S:
-                self._warnings.append(f"clip {index} lasts {end_s - start_s:.0f} s: a gap in the timestamps")
+                self._gaps.append((end_s - start_s, index))
             sound = self._sound.read(start_s, min(end_s, start_s + MAX_SOUND_S))
         return Clip(index, start_s, end_s, np.stack(pictures), sound)

@@ -20,6 +20,7 @@ GLITCH_S = 10.0  # a larger step ahead that the next timestamp takes back is a b
 _SETTLE_S = 1.0  # of a part that begins: as much is looked at to find out which stream begins first
 _WRAP = 1 << 33  # ticks; the clock of a transport stream starts again after a day
 _HELD = 256  # packets, at most, meanwhile
+_MOST_RESTARTS = 1000
 _STUCK = 2  # a timestamp that comes again as often as that is a clock that stands still
 
 
@@ -30,6 +31,8 @@ class _Part:
     start_s: float
     end_s: float  # of what was seen of it, when shown
     shift_s: float | None = None  # None until it is known where the part begins
+    number: int = 0
+    before: "_Part | None" = None
 
 
 @dataclass
@@ -87,9 +90,7 @@ class CommonClock:
 
     def _shift(self, part: _Part) -> float:
         if part.shift_s is None:
-            parts = next(parts for parts in self._parts.values() if part in parts)
-            before = parts[parts.index(part) - 1]
-            part.shift_s = self._shift(before) + before.end_s - part.start_s
+            part.shift_s = self._shift(part.before) + part.before.end_s - part.start_s
         return part.shift_s
 
     def _part_of(self, index: int, packet: av.Packet) -> _Part | None:
@@ -121,6 +122,8 @@ class CommonClock:
 
     def _advance(self, stream: _Stream, parts: list[_Part], decoded_s: float, shown_s: float) -> None:
         """Puts the stream into the part to which its next packet belongs."""
+        if self.restarts >= _MOST_RESTARTS:  # there is no clock at all
+            return
         came_from, stream.came_from = stream.came_from, None
         returns = stream.before_s is not None and -RESTART_S <= decoded_s - stream.before_s <= GLITCH_S
         if came_from is not None and returns and decoded_s > stream.last_s + RESTART_S:
@@ -131,13 +134,13 @@ class CommonClock:
                 stream.part.end_s = min(stream.part.end_s, stream.end_s)
                 return
             stream.came_from = stream.part
-            later = parts[parts.index(stream.part) + 1 :]
+            later = parts[stream.part.number + 1 :]
             # The newest that fits: an earlier one, in which this stream was missing, may look the same.
             begun = (p for p in reversed(later) if p.start_s - _SETTLE_S <= shown_s <= p.end_s + _SETTLE_S)
             if joined := next(begun, None):
                 stream.part = joined
             else:
-                stream.part = self._begun = _Part(shown_s, shown_s)
+                stream.part = self._begun = _Part(shown_s, shown_s, None, len(parts), parts[-1])
                 parts.append(stream.part)
                 self.restarts += 1
 

@@ -34,6 +34,7 @@ _HUGE_PX = 40_000_000  # beyond 8K each thread's pictures would take gigabytes
 _MOST_ASPECT = 8.0  # of pixels; anamorphic ones are twice as wide as high at the most
 _LEAST_PIXELS, _PIXELS_A_BYTE = 10_000_000_000, 300_000  # a still screen in 8K comes to 220,000
 _FRUITLESS = 5_000  # packets in a row that give no picture: the file is given up
+_FRUITLESS_PX = 4_000_000_000  # of pictures in a row that fail, perhaps at their last row
 _EARLY_END_S = 0.5  # a file may end this much before its stated duration without a warning
 
 
@@ -186,7 +187,7 @@ class VideoReader:
 
     def _pictures(self, decoded: "deque[int | None]") -> Iterator[av.VideoFrame]:
         """Decoded pictures; the decoding times of their packets are appended to `decoded`."""
-        damaged = fruitless = pixels = 0
+        damaged = fruitless = pixels = lost_px = 0
         most_pixels = _LEAST_PIXELS + _PIXELS_A_BYTE * self._media.size
         packets = self._media.packets(self.stream)
         while True:
@@ -199,8 +200,8 @@ class VideoReader:
                 self._broke_off = True
                 break
             fruitless += 1
-            if fruitless > _FRUITLESS:
-                self.warnings.append(f"reading stopped early ({_FRUITLESS} packets in a row hold no picture)")
+            if fruitless > _FRUITLESS or lost_px > _FRUITLESS_PX:
+                self.warnings.append(f"reading stopped early ({fruitless} packets in a row hold no picture)")
                 self._broke_off = True
                 break
             if packet.size:
@@ -214,8 +215,9 @@ class VideoReader:
                 damaged += 1
                 if packet.size:
                     decoded.pop()
+                    lost_px += self.stream.width * self.stream.height
                 continue
-            fruitless = 0 if pictures else fruitless
+            fruitless, lost_px = (0, 0) if pictures else (fruitless, lost_px)
             damaged += sum(picture.is_corrupt for picture in pictures)
             pixels += sum(picture.width * picture.height for picture in pictures)
             if pixels > most_pixels:

@@ -11,6 +11,8 @@ from mlavl_cli.media.crop import WHOLE, Crop
 
 _LARGEST_PX = 2048
 _MOST_SCALED_PX = 1 << 22  # before the crop: thin pictures would become far larger
+_MOST_CHANGES = 4
+_TELL_COLOURS = frozenset(("MASTERING_DISPLAY_METADATA", "CONTENT_LIGHT_LEVEL"))
 _HDR = {int(ColorTrc.SMPTE2084): "PQ", int(ColorTrc.ARIB_STD_B67): "HLG"}
 
 
@@ -56,6 +58,8 @@ class PictureMaker:
     def __init__(self, spec: PictureSpec):
         self.spec = spec
         self._scaler = VideoReformatter()
+        self._colours: tuple | None = None  # of the latest HDR picture
+        self._changes = 0
 
     def __call__(
         self,
@@ -96,7 +100,7 @@ class PictureMaker:
                 format="rgb24",
                 interpolation=Interpolation.BILINEAR,
                 threads=1,
-                **_to_standard_range(frame),
+                **self._to_standard_range(frame),
             )
         except (av.FFmpegError, ValueError) as error:
             kind = f"{frame.format.name}, {frame.width} x {frame.height}"
@@ -108,16 +112,25 @@ class PictureMaker:
         picture = np.rot90(picture[:, ::-1] if mirrored else picture, quarter_turns)
         return np.ascontiguousarray(picture[top : top + self.spec.size[0], left : left + self.spec.size[1]])
 
+    def _to_standard_range(self, frame: av.VideoFrame) -> dict[str, int]:
+        """What libswscale is told to convert to sRGB; for a usual picture nothing, which costs nothing.
+
+        It makes tables for it, which takes seconds. Where the colours mean something else again and again HDR is taken
+        as it is after some changes.
+        """
+        if frame.color_trc in _HDR:
+            told = tuple(bytes(one) for one in frame.side_data if one.type.name in _TELL_COLOURS)
+            colours = (frame.color_trc, frame.color_primaries, told)
+            self._changes += colours != self._colours
+            self._colours = colours
+            if self._changes > _MOST_CHANGES:
+                return {}
+            return {"dst_color_trc": ColorTrc.IEC61966_2_1, "dst_color_primaries": ColorPrimaries.BT709}
+        if frame.color_primaries == ColorPrimaries.BT2020:
+            return {"dst_color_trc": ColorTrc.BT709, "dst_color_primaries": ColorPrimaries.BT709}
+        return {}
+
 
 def high_dynamic_range(frame: av.VideoFrame) -> str | None:
     """The name of a frame's HDR transfer function, or None."""
     return _HDR.get(frame.color_trc)
-
-
-def _to_standard_range(frame: av.VideoFrame) -> dict[str, int]:
-    """What libswscale is told to convert to sRGB; for a usual picture nothing, which costs nothing."""
-    if frame.color_trc in _HDR:
-        return {"dst_color_trc": ColorTrc.IEC61966_2_1, "dst_color_primaries": ColorPrimaries.BT709}
-    if frame.color_primaries == ColorPrimaries.BT2020:
-        return {"dst_color_trc": ColorTrc.BT709, "dst_color_primaries": ColorPrimaries.BT709}
-    return {}

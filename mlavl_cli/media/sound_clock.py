@@ -17,6 +17,7 @@ import av
 TOLERANCE_S = 0.04  # a timestamp that is off by less is believed to be rounded
 _AHEAD_S = 2.0  # how much sound after a doubtful timestamp is looked at
 _AHEAD_FRAMES = 256
+_SETTLED_S = 0.01  # after a judgement; far shorter frames than any codec's would be judged without end
 _WRONG_RATE = 0.01  # of time; clocks that drift apart do so by a thousandth, and wrong ones by far more
 _LEAST_EVIDENCE = 8  # frames, for a rate
 _ROUNDED_S = 0.005
@@ -46,6 +47,7 @@ class SoundClock:
         self._recent: deque[float] = deque(maxlen=_AHEAD_FRAMES)  # how far timestamps were off
         self._recent_s = 0.0  # for how long they have been noted
         self._catching_up_s = 0.0  # what is left of a drift
+        self._settled_until_s = -math.inf
         self._jitter_s = self._gap_s = self._overlap_s = self._drift_s = 0.0
         self._gaps = self._overlaps = 0
         self._wrong_s = 0.0  # the most that timestamps at a wrong rate were off by
@@ -60,9 +62,10 @@ class SoundClock:
                 self._now_s = stamp_s or 0.0
             elif stamp_s is not None:
                 off_s = stamp_s - self._now_s - self._ignored_s
-                if abs(off_s) > TOLERANCE_S + abs(self._catching_up_s):
+                if abs(off_s) > TOLERANCE_S + abs(self._catching_up_s) and self._now_s >= self._settled_until_s:
                     self._look_ahead(source, ahead)
                     contiguous = not self._moved(off_s, [entry, *ahead])
+                    self._settled_until_s = self._now_s + _SETTLED_S
                 elif self._ignored_s and self._is_steady():
                     contiguous = not self._stepped(self._ignored_s)
                 self._recent.append(stamp_s - self._now_s - self._ignored_s)

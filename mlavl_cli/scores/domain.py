@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.numpy import save
 
 from mlavl_cli.errors import WeightsError
-from mlavl_cli.files import atomic_write, refuse_irregular
+from mlavl_cli.files import atomic_write
+from mlavl_cli.untrusted import open_safetensors
 
 _RIDGE = 1e-2  # of the mean variance, added to each direction's: one that never varied must not decide alone
 _LEAST = 1e-12  # variance: routines that are all the same must not divide by zero
@@ -59,8 +60,7 @@ def load_domain(path: Path) -> Domain:
         WeightsError: missing, or not such a file.
     """
     try:
-        refuse_irregular(path)
-        with safe_open(path, framework="numpy") as file:
+        with open_safetensors(path, "numpy") as file:
             mean, whitening, limit = (file.get_tensor(name) for name in ("mean", "whitening", "limit"))
     except (OSError, SafetensorError, TypeError, ValueError, AttributeError) as error:  # numpy has no bfloat16
         raise WeightsError(

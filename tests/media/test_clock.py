@@ -152,3 +152,10 @@ def test_a_clock_of_33_bits_that_is_full_goes_on():
     shown = [one.pts for _, one in clock.follow(packets)]
     assert np.diff(shown) == pytest.approx(3600, abs=7200)
     assert shown[-1] - shown[0] == pytest.approx(99 * 3600, abs=7200)
+
+
+def test_a_clock_that_starts_again_without_end_is_none():
+    packets = [packet(AUDIO, -30_000 * i) for i in range(3000)]
+    clock = CommonClock()
+    assert len(list(clock.follow(packets))) == 3000
+    assert clock.restarts == 1000

@@ -190,3 +190,13 @@ def test_bursts_are_no_wrong_rate(together):
     times, warnings, _ = place(stamps[np.arange(1000) // together * together])
     assert times == pytest.approx(stamps, abs=1e-9)
     assert [text.split(" by ")[0] for text in warnings] == ["the sound's timestamps jitter"]
+
+
+def test_sound_of_single_samples_is_not_judged_at_each(monkeypatch):
+    judged = []
+    real = SoundClock._moved
+    monkeypatch.setattr(SoundClock, "_moved", lambda *args: judged.append(1) or real(*args))
+    jitter = np.where(np.arange(9600) // 2 % 2, 0.12, -0.12)
+    times, _, _ = place(np.arange(9600) / RATE + jitter, samples=1)
+    assert np.all(np.diff(times) >= 0)
+    assert len(judged) <= 21  # of 0.2 s: one in 10 ms

@@ -68,7 +68,7 @@ def _jpeg(picture: np.ndarray) -> str:
 
 
 def _peaks(sound: np.ndarray, start_s: float, end_s: float) -> list[tuple[float, float, float]]:
-    parts = np.array_split(np.abs(sound), max(1, min(len(sound), round((end_s - start_s) * _PEAKS_HZ))))
+    parts = np.array_split(np.abs(sound), max(1, round(len(sound) / SAMPLE_RATE_HZ * _PEAKS_HZ)))
     edges = np.linspace(start_s, end_s, len(parts) + 1)
     return [(float(a), float(b), float(part.max())) for a, b, part in zip(edges, edges[1:], parts, strict=False)]
 
