@@ -19,7 +19,7 @@ from mlavl_cli.training.data.load import load_dataset
 from mlavl_cli.training.train import TrainConfig, train_head
 
 pytestmark = [pytest.mark.slow, pytest.mark.benchmark]
-SEEDS, EPOCHS = range(5), 40
+SEEDS, EPOCHS = range(5), 30
 
 
 def with_one_mask(self, clips, actions, mask=None):
@@ -36,10 +36,10 @@ def fisv_like(rng: np.random.Generator, count: int) -> list[Routine]:
     found = []
     for i in range(count):
         quality, fit = rng.uniform(-1, 1), rng.uniform()
-        visual, audio = rng.normal(size=(2, 60, 64))
+        visual, audio = rng.normal(size=(2, 40, 64))
         visual += 4 * quality * seen
-        follows = rng.uniform(size=60) < fit
-        audio += np.where(follows, np.sign(visual @ seen), rng.choice([-1, 1], 60))[:, None] * 6 * heard
+        follows = rng.uniform(size=40) < fit
+        audio += np.where(follows, np.sign(visual @ seen), rng.choice([-1, 1], 40))[:, None] * 6 * heard
         good = np.tanh(visual @ seen).mean() / 2 + 0.5
         agrees = (np.sign(visual @ seen) == np.sign(audio @ heard)).mean()
         score = 45 * (0.7 * good + 0.3 * agrees)
@@ -78,7 +78,7 @@ def compare(tmp_path, monkeypatch, name, *data):
 def test_on_features_in_fisv_layout(tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
     data = fisv_like(rng, 120), fisv_like(rng, 80)
-    found = compare(tmp_path, monkeypatch, "Fis-V layout", *data, "TES", (0.0, 45.0), 60)
+    found = compare(tmp_path, monkeypatch, "Fis-V layout", *data, "TES", (0.0, 45.0), 40)
     assert all(np.isfinite(values).all() for values in found.values())
 
 
@@ -98,6 +98,6 @@ def simulated(tmp_path_factory):
     from mlavl_cli.cli.app import app
 
     folder = tmp_path_factory.mktemp("skate")
-    made = CliRunner().invoke(app, ["synthesize", str(folder), "-n", "100", "--seconds", "20:40", "--size", "320x180"])
+    made = CliRunner().invoke(app, ["synthesize", str(folder), "-n", "80", "--seconds", "20:30", "--size", "320x180"])
     assert made.exit_code == 0, made.output
     return folder
