@@ -224,12 +224,16 @@ def _guide(sport: str, backbones: str, encoded: Path | None, csv: Path | None, b
     from mlavl_cli.bundle import find_bundle
     from mlavl_cli.features.prompts import read_prompts, sport_prompts
     from mlavl_cli.features.text import encode_prompts
+    from mlavl_cli.features.text_features import refuse_other_texts
     from mlavl_cli.training.runs import Guide
 
     if encoded:
         features = prompt_options.read_features(encoded, blocks)
         # Without a list of our own these may be the official prompts, whose texts we don't have.
-        return Guide(features, read_prompts(csv) if csv else None)
+        prompts = read_prompts(csv) if csv else None
+        if prompts and features.texts:  # else a head that only sees may leave out what is about music
+            refuse_other_texts(features, prompts)
+        return Guide(features, prompts)
     prompts = read_prompts(csv) if csv else sport_prompts(sport)
     tower = find_bundle(backbones).text
     if tower is None:

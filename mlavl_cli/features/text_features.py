@@ -13,8 +13,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import save
 
-from mlavl_cli.errors import WeightsError
-from mlavl_cli.features.prompts import GRADES
+from mlavl_cli.errors import DataError, WeightsError
+from mlavl_cli.features.prompts import GRADES, Prompts
 from mlavl_cli.files import atomic_write, refuse_irregular
 from mlavl_cli.untrusted import open_safetensors, read_npy, read_torch
 
@@ -52,6 +52,20 @@ class TextFeatures:
             (x - x.mean(0, keepdim=True) - x.mean(1, keepdim=True) + x.mean((0, 1))).square().sum() for x in arranged
         )
         return bool(blocks * _CLEARER < interleaved)
+
+
+def refuse_other_texts(features: TextFeatures, prompts: Prompts) -> None:
+    """Compares what a file says that its features are of with the prompts that are to be used.
+
+    Raises:
+        DataError: another number of them, or other texts.
+    """
+    hint = "Do prompts and text features belong together?"
+    if len(prompts.texts) != len(features.rows):
+        raise DataError(f"{len(prompts.texts)} prompts, but {len(features.rows)} text features", hint=hint)
+    for row, pair in enumerate(zip(features.texts, prompts.texts, strict=False), 1):
+        if pair[0] != pair[1]:
+            raise DataError(f"text feature {row} is of {pair[0]!r:.60}, the prompt is {pair[1]!r:.60}", hint=hint)
 
 
 def interleaved(features: TextFeatures) -> TextFeatures:

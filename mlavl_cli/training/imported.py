@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlavl_cli.bundle import Bundle, find_bundle
-from mlavl_cli.errors import DataError
 from mlavl_cli.features.prompts import GRADES, Prompts
-from mlavl_cli.features.text_features import TextFeatures
+from mlavl_cli.features.text_features import TextFeatures, refuse_other_texts
 from mlavl_cli.head.checkpoint import Head
 from mlavl_cli.head.dims import HeadDims
 from mlavl_cli.head.official import import_official
@@ -60,9 +59,8 @@ def import_head(
     """
     base = find_bundle(meaning.backbones)
     refuse_other_backbones(output, base)
-    if prompts and len(prompts.texts) != len(text.rows):
-        cause = f"{len(prompts.texts)} prompts, but {len(text.rows)} text features"
-        raise DataError(cause, path=checkpoint, hint="Do prompts and text features belong together?")
+    if prompts:
+        refuse_other_texts(text, prompts)
     found = import_official(checkpoint, text.rows, meaning.heads)
     dims = found.model.dims
     known = set_of_range(meaning.target, meaning.score_range) or PUBLIC_SETS.get(meaning.backbones)

@@ -102,9 +102,11 @@ class Guide:
         return self.features
 
     def texts(self, dims: HeadDims) -> tuple[str, ...]:
+        """Those of `rows`; none where they aren't known."""
         texts = self.prompts.texts if self.prompts else self.encoded.texts
-        actions, grades = dims.actions, dims.grades
-        return texts if dims.hears else texts[:actions] + texts[2 * actions + 2 * grades :]
+        if dims.hears or len(texts) == dims.prompts:
+            return texts
+        return texts[: dims.actions] + texts[2 * dims.actions + 2 * dims.grades :]
 
     def actions(self, hears: bool) -> int:
         """M, from the prompts or from the number of rows."""

@@ -6,7 +6,7 @@ from mlavl_cli.bundle import find_bundle
 from mlavl_cli.errors import DataError
 from mlavl_cli.features.prompts import GRADES, SPORTS, prompts_of, read_prompts, sport_prompts
 from mlavl_cli.features.text import encode_prompts
-from mlavl_cli.features.text_features import interleaved, read_text_features
+from mlavl_cli.features.text_features import interleaved, read_text_features, refuse_other_texts
 
 
 def test_order_of_the_paper():
@@ -120,3 +120,13 @@ def test_features_in_two_blocks_are_noticed_and_put_in_order(tmp_path):
     blocks = replace(features, rows=features.rows[in_blocks(list(range(102)))])
     assert blocks.looks_like_blocks
     assert interleaved(blocks).rows.equal(features.rows)
+
+
+def test_features_of_other_texts_are_refused():
+    features = encode_prompts(sport_prompts("skating").texts, find_bundle("mini").text)
+    refuse_other_texts(features, sport_prompts("skating"))
+    refuse_other_texts(replace(features, texts=()), prompts_of(tuple(map(str, range(42)))))
+    with pytest.raises(DataError, match="text feature 1 is of 'a video of"):
+        refuse_other_texts(features, prompts_of(tuple(map(str, range(42)))))
+    with pytest.raises(DataError, match="82 prompts, but 102 text features"):
+        refuse_other_texts(features, sport_prompts("gymnastics"))
