@@ -73,7 +73,10 @@ def train(
     patience: Annotated[
         int | None, typer.Option(min=1, help="Stop after so many epochs without a better SRCC.")
     ] = None,
-    graph: Annotated[Graph, typer.Option(help="MAG2's layer: the official code's, or the paper's eq. 9.")] = Graph.sage,
+    graph: Annotated[
+        Graph,
+        typer.Option(help="MAG2's layer: the official code's, the paper's eq. 9, or one that doesn't depend on T."),
+    ] = Graph.sage,
     regressor: Annotated[Regressor, typer.Option(help="Of grades: the official code's, or eq. 14.")] = Regressor.linear,
     mse: Annotated[float, typer.Option("--mse-weight", min=0)] = 10.0,
     triplet: Annotated[float, typer.Option("--triplet-weight", min=0)] = 1.0,

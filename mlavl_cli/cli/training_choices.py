@@ -34,6 +34,7 @@ class Modalities(StrEnum):
 class Graph(StrEnum):
     sage = "sage"
     gcn = "gcn"
+    even = "even"
 
 
 class Regressor(StrEnum):

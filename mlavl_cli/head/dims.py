@@ -25,7 +25,7 @@ class HeadDims:
     fusion_layers: int = 2  # AVCF
     grading_layers: int = 3  # PGT
     dropout: float = 0.3
-    graph: Literal["sage", "gcn"] = "sage"  # the official code's layer, or the paper's eq. 9
+    graph: Literal["sage", "gcn", "even"] = "sage"  # the official code's, the paper's eq. 9, the same at any length
     regressor: Literal["linear", "mlp"] = "linear"  # the official code's, or the paper's eq. 14
     grade_order: Literal["interleaved", "blocks"] = "interleaved"  # of the audio-visual grades (audio_visual)
     order: int = 0  # clips a side that the convolutions over visual clips span (layers.py); 0: none, as in the paper
@@ -47,7 +47,11 @@ class HeadDims:
             raise WeightsError(f"width {self.width} must divide by twice the {self.heads} heads; inputs need width 2")
         if max(self.encoder_layers, self.fusion_layers, self.grading_layers) > 64:
             raise WeightsError("more than 64 layers are no possible size of a head")
-        if not 0 <= self.dropout < 1 or self.graph not in ("sage", "gcn") or self.regressor not in ("linear", "mlp"):
+        if (
+            not 0 <= self.dropout < 1
+            or self.graph not in ("sage", "gcn", "even")
+            or self.regressor not in ("linear", "mlp")
+        ):
             raise WeightsError("dropout, graph or regressor is none that a head can have")
         if self.grade_order not in ("interleaved", "blocks"):
             raise WeightsError(f"grades in the order {self.grade_order!r:.40} are not known")

@@ -8,6 +8,7 @@ UNVALIDATED = "consistency is not validated for these weights"
 UNTRUSTED = "consistency hardly tells a clip's own music from another's with these weights"
 TRUSTED_AUC = 0.7  # below it, a measured consistency is said to tell little
 UNFAMILIAR = "unlike anything these weights were trained on: the scores mean little"
+LENGTH = "what is said of single clips depends on how many there are with these weights"
 
 
 @dataclass(frozen=True)

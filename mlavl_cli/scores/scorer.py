@@ -24,6 +24,7 @@ from mlavl_cli.inputs import Input
 from mlavl_cli.media.clips import Cutting
 from mlavl_cli.scores.domain import Domain, load_domain
 from mlavl_cli.scores.result import (
+    LENGTH,
     TRUSTED_AUC,
     UNFAMILIAR,
     UNTRUSTED,
@@ -130,6 +131,10 @@ class Scorer:
             warnings.append(UNVALIDATED)
         elif heard and (measured := _swapped_auc(self.bundle.consistency)) < TRUSTED_AUC:
             warnings.append(f"{UNTRUSTED} (AUC {measured:.2f}; 0.5 is chance)")
+        windows = sorted({head.window for head in self.heads.values() if _depends_on_length(head)})
+        if any(window != features.clips for window in windows):
+            trained = " and ".join(map(str, windows))
+            warnings.append(f"{LENGTH} ({features.clips} clips here, {trained} in training)")
         domain = None
         if self.domain and len(self.domain.mean) == features.visual.shape[1]:
             distance = self.domain.distance(features.visual)
@@ -220,6 +225,11 @@ def _swapped_auc(consistency: dict[str, Any]) -> float:
     if "exam" in consistency:
         return consistency["exam"]["auc"]["swapped"]
     return min((of_head["swapped_clip"] for of_head in consistency.get("auc", {}).values()), default=1.0)
+
+
+def _depends_on_length(head: Head) -> bool:
+    """Whether what it says of a clip depends on how many clips there are, and it knows one number of them."""
+    return bool(head.window) and head.model.dims.mag2 and head.model.dims.graph == "sage"
 
 
 def _outside(target: str, score: TargetScore) -> str | None:

@@ -30,10 +30,21 @@ def gcn_layer(x, graph, weight_within, bias_within, weight_cross):
     return torch.stack(rows)
 
 
+def even_layer(x, graph, weight_l, bias_l, weight_r, clips, log_odds):
+    share, rows = log_odds.sigmoid(), []
+    for node in range(len(x)):
+        within, cross = ([i for i, j, k in graph if j == node and k == kind] for kind in ("within", "cross"))
+        mean = _mean(x, within)
+        if node < clips:
+            mean = share * mean + (1 - share) * _mean(x, cross)
+        rows.append(weight_l @ mean + bias_l + weight_r @ x[node])
+    return torch.stack(rows)
+
+
 def mag2(clips: torch.Tensor, actions: torch.Tensor, state: dict[str, torch.Tensor], graph: str) -> torch.Tensor:
     """Clips (T, d) and actions (M, d) of one routine -> clips (T, d), by a MAG2's own tensors."""
-    names = {"sage": ("lin_l", "lin_r"), "gcn": ("within", "cross")}[graph]
-    layer = {"sage": sage_layer, "gcn": gcn_layer}[graph]
+    names = {"sage": ("lin_l", "lin_r"), "gcn": ("within", "cross"), "even": ("lin_l", "lin_r")}[graph]
+    layer = {"sage": sage_layer, "gcn": gcn_layer, "even": even_layer}[graph]
     x, links = torch.cat([clips, actions]), edges(len(clips), len(actions))
     for i, conv in enumerate(("conv1", "conv2")):
         tensors = [
@@ -41,6 +52,8 @@ def mag2(clips: torch.Tensor, actions: torch.Tensor, state: dict[str, torch.Tens
             state[f"{conv}.{names[0]}.bias"],
             state[f"{conv}.{names[1]}.weight"],
         ]
+        if graph == "even":
+            tensors += [len(clips), state[f"{conv}.clips_against_actions"]]
         x = layer(x, links, *tensors)
         if i == 0:
             x = x.relu()
