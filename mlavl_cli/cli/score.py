@@ -12,7 +12,7 @@ import typer
 from mlavl_cli.cli import console, options, plots
 from mlavl_cli.cli.batch import Batch, for_each, results_only, tracked, writing_results
 from mlavl_cli.cli.ending import before_the_end
-from mlavl_cli.errors import UsageError
+from mlavl_cli.errors import FeatureError, UsageError
 from mlavl_cli.files import atomic_write
 from mlavl_cli.inputs import Input
 
@@ -69,6 +69,9 @@ def score(
     shard: options.Shard = None,
     ray: options.Ray = None,
     ray_cpus: options.RayCpus = 4,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Count a video that is out of the weights' domain as one that failed.")
+    ] = False,
     fail_fast: options.FailFast = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -96,7 +99,7 @@ def score(
     from mlavl_cli.features.cluster import Cluster
     from mlavl_cli.media.clips import Cutting
     from mlavl_cli.scores.render import WRITERS, ClipsCsvWriter
-    from mlavl_cli.scores.result import is_of_consistency
+    from mlavl_cli.scores.result import UNFAMILIAR, is_of_consistency
     from mlavl_cli.scores.scorer import load_scorer
     from mlavl_cli.scores.webvtt import write_webvtt
 
@@ -124,9 +127,12 @@ def score(
         of_clips = ClipsCsvWriter(stack.enter_context(_result_file(clips_csv, results))) if clips_csv else None
 
         def work(source: Input, result: "RoutineScore") -> None:
+            outside = strict and result.in_domain is False
             for text in result.warnings:
-                if not is_of_consistency(text):  # said beside every consistency already
+                if not (is_of_consistency(text) or (outside and text == UNFAMILIAR)):
                     console.warning(f"{source.path}: {text}")
+            if outside:
+                batch.fail(FeatureError(UNFAMILIAR, path=source.path))
             with progress.aside(), writing_results():
                 writer.add(result)
                 if of_clips:

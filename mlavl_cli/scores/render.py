@@ -9,6 +9,7 @@ from typing import TextIO
 from rich.console import Console, Group
 from rich.panel import Panel
 from rich.style import Style
+from rich.styled import Styled
 from rich.table import Table
 from rich.text import Text
 
@@ -59,7 +60,8 @@ class CsvWriter:
     def __init__(self, stream: TextIO, targets: list[str], many: bool):
         self.stream, self.targets = stream, targets
         self.rows = csv.writer(stream, lineterminator="\n")
-        self.rows.writerow(["path", *map(csv_text, targets), "consistency_mean", "clips", "duration_s", "warnings"])
+        columns = ["consistency_mean", "clips", "duration_s", "warnings", "in_domain"]
+        self.rows.writerow(["path", *map(csv_text, targets), *columns])
 
     def add(self, result: RoutineScore) -> None:
         weights = result.weights
@@ -71,6 +73,7 @@ class CsvWriter:
                 len(result.clips),
                 f"{result.video['duration_s']:.3f}",
                 csv_text("; ".join([*result.warnings, f"weights {weights['name']}: {weights['trained_on']}"])),
+                {True: "yes", False: "no", None: ""}[result.in_domain],
             ]
         )
         self.stream.flush()
@@ -115,19 +118,20 @@ def panel(result: RoutineScore, width: int) -> Panel:
     """Scores with their range and grades, the timeline, the three weakest moments, and what the weights are."""
     video = result.video
     facts = f"{clock(video['duration_s'])}, {len(result.clips)} clips, {video['width_px']} x {video['height_px']}"
-    notes = [Text(UNFAMILIAR, style="bold red"), Text()] if UNFAMILIAR in result.warnings else []
+    outside = result.in_domain is False
+    notes = [Text(UNFAMILIAR, style="bold red"), Text()] if outside else []
     weakest = Text("weakest   ", style="bold")
     for i, clip in enumerate(result.weakest()):
         between = "\n          " if width < 72 else "   "
         weakest.append(between if i else "", style="not bold")
         weakest.append(f"{clock(clip.start_s)}-{clock(clip.end_s)}", style=_colour(clip.strength) + Style(bold=False))
         weakest.append(f" {clip.strength:.2f}", style="not bold dim")
+    numbers = Group(
+        _score_table(result.scores, narrow=width < 72), Text(), *_timeline(result, max(width - 20, 16)), weakest
+    )
     body = Group(
         *notes,
-        _score_table(result.scores, narrow=width < 72),
-        Text(),
-        *_timeline(result, max(width - 20, 16)),
-        weakest,
+        Styled(numbers, "dim") if outside else numbers,
         Text(),
         Text(f"{result.weights['name']}: {result.weights['trained_on']}", style="dim"),
     )

@@ -7,7 +7,7 @@ SCHEMA_VERSION = 1
 UNVALIDATED = "consistency is not validated for these weights"
 UNTRUSTED = "consistency hardly tells a clip's own music from another's with these weights"
 TRUSTED_AUC = 0.7  # below it, a measured consistency is said to tell little
-UNFAMILIAR = "unlike anything these weights were trained on: the scores mean little"
+UNFAMILIAR = "out of domain: unlike anything these weights were trained on, so its scores have no meaning"
 LENGTH = "what is said of single clips depends on how many there are with these weights"
 
 
@@ -55,6 +55,11 @@ class RoutineScore:
     clips: list[ClipScore]
     warnings: list[str]
     timing: dict[str, float]
+
+    @property
+    def in_domain(self) -> bool | None:
+        """Whether the video is of the kind that the weights were trained on; None where they don't say."""
+        return self.domain["inside"] if self.domain else None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""

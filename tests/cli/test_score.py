@@ -94,7 +94,7 @@ def test_json_of_several_is_an_array(run, season, routine):
 def test_csv_has_a_row_a_video(run, season):
     rows = list(csv.DictReader(io.StringIO(run("score", season, "-f", "csv", "-q").stdout)))
     targets = list(find_bundle("mini").heads)
-    assert list(rows[0]) == ["path", *targets, "consistency_mean", "clips", "duration_s", "warnings"]
+    assert list(rows[0]) == ["path", *targets, "consistency_mean", "clips", "duration_s", "warnings", "in_domain"]
     assert [row["clips"] for row in rows] == ["1", "2"]
     assert rows[0]["consistency_mean"] == ""
     assert "no sound" in rows[0]["warnings"]
@@ -158,9 +158,13 @@ def test_clip_counts_follow_the_frames(run, tmp_path, name):
     fps, frames = {"ball_bouncing": (60, 330), "real_two_people": ("981/50", 100)}[name]
     from fractions import Fraction
 
-    score = run("score", make_video(tmp_path / "v.mp4", frames, fps=Fraction(fps)), "-f", "json").json()
+    path = make_video(tmp_path / "v.mp4", frames, fps=Fraction(fps))
+    score = run("score", path, "-f", "json", "--frame-rate", "native").json()
     assert len(score["clips"]) == frames // 32
     assert score["clips"][1]["start_s"] == pytest.approx(32 / float(Fraction(fps)), abs=1e-3)
+    score = run("score", path, "-f", "json").json()  # 25 frames a second, as the embedded weights want them
+    assert len(score["clips"]) == int(frames / float(Fraction(fps)) / 1.28 + 0.02)
+    assert score["clips"][1]["start_s"] == pytest.approx(1.28, abs=0.02)
 
 
 def test_a_file_that_was_there_stays_until_there_is_a_result(run, routine, tmp_path):

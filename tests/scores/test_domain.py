@@ -1,5 +1,7 @@
 """Whether a video is like the training set: distances by hand, and the flag through every door."""
 
+import csv
+import io
 import json
 
 import numpy as np
@@ -11,6 +13,7 @@ from typer.testing import CliRunner
 from mlavl_cli.cli.app import app
 from mlavl_cli.errors import WeightsError
 from mlavl_cli.scores.domain import fit_domain, load_domain, save_domain
+from mlavl_cli.scores.report.index import read_index
 from mlavl_cli.scores.result import UNFAMILIAR
 
 
@@ -80,7 +83,23 @@ def test_another_kind_of_video_is_flagged_and_one_of_the_same_kind_is_not(run, t
     assert score["domain"]["distance"] > score["domain"]["limit"]
     assert not score["domain"]["inside"]
     assert any("unlike" in warning for warning in score["warnings"])
-    assert "unlike" in run("score", strange, "-w", tmp_path / "b").stdout
+    assert "out of domain" in run("score", strange, "-w", tmp_path / "b").stdout
+    for form in ("csv", "json", "jsonl"):  # each says it in a field of its own
+        both = [strange, tmp_path / "5.mp4"]
+        command = ["score", *both, "-w", tmp_path / "b", "-f", form, "--report", tmp_path / "pages", "--strict"]
+        result = CliRunner().invoke(app, list(map(str, command)))
+        assert result.exit_code == 1
+        said = [line for line in result.stderr.splitlines() if "out of domain" in line]
+        assert said == [f"error: {strange}: {UNFAMILIAR}"]
+        if form == "csv":
+            assert [row["in_domain"] for row in csv.DictReader(io.StringIO(result.stdout))] == ["no", "yes"]
+    assert run("score", strange, "-w", tmp_path / "b").exit_code == 0
+    assert run("score", tmp_path / "5.mp4", "-w", tmp_path / "b", "--strict").exit_code == 0
+    index = (tmp_path / "pages" / "index.html").read_text()
+    assert {one.name: one.in_domain for one in read_index(tmp_path / "pages")} == {"noise.mp4": False, "5.mp4": True}
+    assert '<tr class="outside">' in index
+    assert '<main class="outside">' in (tmp_path / "pages" / "noise.mp4.html").read_text()
+    assert '<main class="outside">' not in (tmp_path / "pages" / "5.mp4.html").read_text()
 
     really = CliRunner().invoke(app, ["score", str(strange), "-w", str(tmp_path / "b")]).stderr
     assert sum(line == f"warning: {strange}: {UNFAMILIAR}" for line in really.splitlines()) == 1

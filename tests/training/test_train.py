@@ -144,6 +144,7 @@ def test_the_bundle_stands_alone_and_knows_its_window(run, tmp_path, routine):
     score = run("score", tmp_path / "v" / "0.mp4", "-w", tmp_path / "moved", "-f", "json").json()
     assert score["weights"]["trained_on"] == "four drawings"
     assert len(score["clips"]) == 3
+    assert any("depends on how many there are" in text and "(3 clips here, 2 in" in text for text in score["warnings"])
     # mlavl evaluate scores the same window: the same number by both ways
     out = tmp_path / "p.csv"
     run("evaluate", "manifest", tmp_path / "m.csv", "-w", tmp_path / "moved", "--predictions", out, "--bootstrap", 0)

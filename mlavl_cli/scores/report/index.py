@@ -30,6 +30,8 @@ class Entry:
     consistency: float | None
     duration_s: float
     warnings: list[str]
+    trained_on: str = ""
+    in_domain: bool | None = None
 
 
 def entry(result: RoutineScore, page: str, name: str) -> Entry:
@@ -42,6 +44,8 @@ def entry(result: RoutineScore, page: str, name: str) -> Entry:
         consistency=result.consistency["mean"] if result.consistency else None,
         duration_s=result.video["duration_s"],
         warnings=result.warnings,
+        trained_on=result.weights["trained_on"],
+        in_domain=result.in_domain,
     )
 
 
@@ -79,7 +83,8 @@ def _is_entry(one: Entry) -> bool:
     """
     path = PurePosixPath(unquote(one.page))
     inside = not path.is_absolute() and ".." not in path.parts and quote(unquote(one.page)) == one.page
-    words = all(isinstance(text, str) for text in (one.page, one.name, one.weights, *one.warnings))
+    words = all(isinstance(text, str) for text in (one.page, one.name, one.weights, one.trained_on, *one.warnings))
+    words = words and one.in_domain in (True, False, None)
     numbers = [*one.scores.values(), one.duration_s, *([] if one.consistency is None else [one.consistency])]
     return inside and words and all(type(n) in (int, float) and math.isfinite(n) for n in numbers)
 
@@ -87,11 +92,14 @@ def _is_entry(one: Entry) -> bool:
 def index(entries: list[Entry]) -> str:
     """The index as HTML."""
     targets = list(dict.fromkeys(target for one in entries for target in one.scores))
-    columns = ["routine", *targets, "mean fit", "duration", "weights", "warnings"]
+    columns = ["routine", *targets, "mean fit", "duration", "in domain", "weights", "warnings"]
+    made = dict.fromkeys(f"{one.weights}: {one.trained_on}" for one in entries if one.trained_on)
+    told = "".join(f'<p class="soft">{text(sentence)}</p>' for sentence in made)
     head = "".join(f'<th scope="col"><button type="button">{text(name)}</button></th>' for name in columns)
     rows = "".join(_row(one, targets) for one in entries)
     body = f"""
 <header><h1>Scores of {len(entries)} routine{"" if len(entries) == 1 else "s"}</h1>
+{told}
 <p class="soft">Press a heading to sort by it.</p></header>
 <main><div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div></main>
 """
@@ -107,6 +115,9 @@ def _row(one: Entry, targets: list[str]) -> str:
     cells += [number(one.scores.get(target)) for target in targets]
     cells.append(number(one.consistency))
     cells.append(f'<td data-value="{one.duration_s}">{clock(one.duration_s)}</td>')
+    inside = {True: "yes", False: "no", None: ""}[one.in_domain]
+    cells.append(f'<td data-value="{inside}">{inside}</td>')
     cells.append(f'<td data-value="{text(one.weights)}">{text(one.weights)}</td>')
     cells.append(f'<td class="text" data-value="{len(one.warnings)}">{text("; ".join(one.warnings))}</td>')
-    return f"<tr>{''.join(cells)}</tr>"
+    shown = ' class="outside"' if one.in_domain is False else ""
+    return f"<tr{shown}>{''.join(cells)}</tr>"

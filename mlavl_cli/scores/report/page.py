@@ -29,13 +29,14 @@ def page(
         f"{video['width_px']} x {video['height_px']}, {video['fps']:.4g} frames/s"
     )
     weakest, strongest = result.weakest(MOMENTS), result.strongest(MOMENTS)
+    outside = ' class="outside"' if result.in_domain is False else ""
     body = f"""
 <header>
 <p class="soft"><a href="{text(index_url)}">All routines</a></p>
 <h1>{text(name)}</h1>
 <p class="soft">{facts}. Scored by {text(result.weights["name"])}: {text(result.weights["trained_on"])}</p>
 </header>
-<main>
+<main{outside}>
 {_notes(result)}
 <ul class="summary">{"".join(_summary(target, score) for target, score in result.scores.items())}</ul>
 <h2>Timeline</h2>
