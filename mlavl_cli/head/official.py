@@ -172,7 +172,10 @@ def _is_cut(path: Path, error: Exception) -> bool:
     with path.open("rb") as file:
         begins = file.read(16)
     if begins.startswith(b"PK\3\4"):
-        return not zipfile.is_zipfile(path)
+        try:
+            return not zipfile.is_zipfile(path)
+        except zipfile.BadZipFile:  # its end is there, and broken
+            return False
     words = ("truncated", "ran out of input", "exhausted", "unexpected eof", "not enough data", "remain")
     ended = isinstance(error, EOFError) or any(word in str(error).lower() for word in words)
     return begins.startswith(_OLD_FORMAT) and ended

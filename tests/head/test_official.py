@@ -283,6 +283,13 @@ def test_state_dicts_are_found_wherever_they_are_kept(run, files, tmp_path, wrap
     torch.testing.assert_close(head.model(visual, audio).score, expected, atol=1e-5, rtol=1e-5)
 
 
+def on_many_disks(data):
+    """A zip whose 64-bit end record, put in front of its end, says that it spans several disks."""
+    at = data.rindex(b"PK\5\6")
+    locator = b"PK\6\7" + (0).to_bytes(4, "little") + at.to_bytes(8, "little") + (7).to_bytes(4, "little")
+    return data[:at] + locator + data[at:]
+
+
 @pytest.mark.parametrize(
     ("spoil", "cause"),
     [
@@ -290,6 +297,7 @@ def test_state_dicts_are_found_wherever_they_are_kept(run, files, tmp_path, wrap
         (lambda path: path.write_bytes(b""), "is empty"),
         (lambda path: path.write_bytes(path.read_bytes()[:-2000]), "is cut short"),
         (lambda path: path.write_text("no checkpoint"), "can't be read as a checkpoint"),
+        (lambda path: path.write_bytes(on_many_disks(path.read_bytes())), "can't be read as a checkpoint"),
         (lambda path: torch.save({"epoch": 3}, path), "holds no state dict"),
         (lambda path: torch.save([1, 2], path), "holds no state dict"),
         (lambda path: path.unlink(), "no such file"),
