@@ -60,7 +60,7 @@ def test_no_sound(silent_routine, backbones):
 
 def test_provenance_says_all_it_depends_on(routine, backbones):
     made = extract(routine, backbones, Cutting(tail="pad")).provenance
-    assert made["cutting"] == {"tail": "pad", "video_stream": None, "audio_stream": None}
+    assert made["cutting"] == {"tail": "pad", "video_stream": None, "audio_stream": None, "frame_rate": None}
     assert made["precision"] == "fp32"
     assert made["clip_frames"] == 32
     assert len(made["backbones"]["visual"]["sha256"]["model.safetensors"]) == 64
