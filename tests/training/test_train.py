@@ -292,3 +292,35 @@ def test_tensorboard(run, tmp_path, text):
     root = layouts.fisv(tmp_path / "d")
     assert train(run, "fisv", root, tmp_path / "b", text, "-t", "TES", "--tensorboard").exit_code == 0
     assert list((tmp_path / "b" / "runs" / "TES" / "mlavl").glob("events.out.tfevents*"))
+
+
+def test_the_official_csv_of_all_prompts_guides_a_head(run, tmp_path, text):
+    """Its texts travel with the head; with actions alone they are made."""
+    from mlavl_cli.head.checkpoint import load_head
+
+    grades = ("bad", "poor", "fair", "good", "excellent", "perfect")
+    texts = [f"a video of action {i}" for i in range(4)] + [f"a music suitable for kind {i}" for i in range(4)]
+    texts += [f"a video of {g} action performance {fit} fitting music" for g in grades for fit in ("without", "with")]
+    texts += [f"a video of {g} action performance" for g in grades]
+    root = layouts.fisv(tmp_path / "d")
+    for name, rows in (("all", texts), ("actions", [f"action {i}" for i in range(4)])):
+        csv_path = tmp_path / f"{name}.csv"
+        csv_path.write_text("id,name\n" + "".join(f"{i},{row}\n" for i, row in enumerate(rows)))
+        result = train(run, "fisv", root, tmp_path / name, text, "-t", "TES", "--prompts", csv_path)
+        assert result.exit_code == 0, result.stderr
+    found = {name: load_head(tmp_path / name / "heads" / "TES.safetensors") for name in ("all", "actions")}
+    assert found["all"].prompts == tuple(texts)
+    assert found["actions"].prompts[:5] == (
+        *(f"a video of action {i}" for i in range(4)),
+        "a music suitable for action 0",
+    )
+    assert found["all"].model.dims.grade_order == "interleaved"
+
+
+def test_a_bundle_on_other_backbones_is_refused_before_anything_is_trained(run, tmp_path, text):
+    root = layouts.fisv(tmp_path / "d")
+    assert train(run, "fisv", root, tmp_path / "b", text, "-t", "TES").exit_code == 0
+    result = train(run, "fs1000", layouts.fs1000(tmp_path / "e"), tmp_path / "b", text, "-t", "PCS")
+    assert result.exit_code == 1
+    assert "holds heads on the visual backbone" in result.errors[0]
+    assert not (tmp_path / "b" / "runs" / "PCS").exists()
