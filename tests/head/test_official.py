@@ -182,7 +182,7 @@ def test_imported_heads_give_the_numbers_of_the_reference(run, files, tmp_path, 
 
 
 def test_a_second_target_joins_the_bundle(run, files, tmp_path):
-    state, text = official(64, 4)
+    state, text = official(64, 4, width=64)
     run(*files(state, text, 4))
     again = [str(a) if a != "TES" else "PCS" for a in files(state, text, 4)]
     again[again.index("0:130")] = "0:60"
@@ -202,8 +202,8 @@ def test_a_second_target_joins_the_bundle(run, files, tmp_path):
         (lambda s: s.update({"regressor_AV.bias": torch.zeros(7)}), "regressor_AV.bias has shape (7,), expected (12,)"),
         (lambda s: s.update({"regressor_AV.bias": torch.zeros(())}), "regressor_AV.bias has shape ()"),
         (lambda s: s.update({"proj_visual.0.weight": torch.zeros(())}), "proj_visual.0.weight has shape (), which no"),
-        (lambda s: s.update({"regressor_V.weight": torch.zeros(0, 256)}), "regressor_V.weight has shape (0, 256)"),
-        (lambda s: s.update({"SSCEncoder.norm.bias": torch.ones(256)}), "differs from its second copy"),
+        (lambda s: s.update({"regressor_V.weight": torch.zeros(0, 64)}), "regressor_V.weight has shape (0, 64)"),
+        (lambda s: s.update({"SSCEncoder.norm.bias": torch.ones(64)}), "differs from its second copy"),
         (
             lambda s: s.update({"gcn_V.conv3.lin_r.weight": torch.zeros(2)}),
             "belong to no part of the head: gcn_V.conv3",
@@ -215,7 +215,7 @@ def test_a_second_target_joins_the_bundle(run, files, tmp_path):
     ],
 )
 def test_wrong_or_missing_tensors_are_named(run, files, change, cause):
-    state, text = official(64, 4)
+    state, text = official(64, 4, width=64)
     command = files(state, text, 4)
     change(state)
     files(state, text, 4)
@@ -225,7 +225,7 @@ def test_wrong_or_missing_tensors_are_named(run, files, change, cause):
 
 
 def test_text_features_that_do_not_belong_are_named(run, files, tmp_path):
-    state, text = official(64, 4)
+    state, text = official(64, 4, width=64)
     command = files(state, text, 4)
     torch.save(text[:-1], tmp_path / "text_feature.npy")
     result = run(*command)
@@ -242,7 +242,7 @@ def test_a_checkpoint_that_would_run_code_is_refused(run, files, tmp_path, monke
         def __reduce__(self):
             return (open, (str(tmp_path / "ran"), "w"))
 
-    command = files(*official(64, 4), 4)
+    command = files(*official(64, 4, width=64), 4)
     (tmp_path / "TES.pkl").write_bytes(pickle.dumps({"w1": Evil()}))
     result = run(*command)
     assert result.exit_code == 1
@@ -251,7 +251,7 @@ def test_a_checkpoint_that_would_run_code_is_refused(run, files, tmp_path, monke
 
 
 def test_only_the_shapes_of_plain_numpy_text_features_are_taken(run, files, tmp_path):
-    command = files(*official(64, 4), 4)
+    command = files(*official(64, 4, width=64), 4)
     np.save(tmp_path / "plain.npy", torch.load(tmp_path / "text_feature.npy").numpy())
     command[command.index("--text-features") + 1] = tmp_path / "plain.npy"
     assert run(*command).exit_code == 0
@@ -274,7 +274,7 @@ def test_only_the_shapes_of_plain_numpy_text_features_are_taken(run, files, tmp_
 )
 @torch.no_grad()
 def test_state_dicts_are_found_wherever_they_are_kept(run, files, tmp_path, wrap):
-    state, text = official(64, 4)
+    state, text = official(64, 4, width=64)
     command = files(wrap(state), text, 4)
     assert run(*command).exit_code == 0
     visual, audio = torch.randn(1, 5, 64), torch.randn(1, 5, 768)
@@ -304,7 +304,7 @@ def on_many_disks(data):
     ],
 )
 def test_files_that_are_no_checkpoint_are_told_apart(run, files, tmp_path, spoil, cause):
-    command = files(*official(64, 4), 4)
+    command = files(*official(64, 4, width=64), 4)
     spoil(tmp_path / "TES.pkl")
     result = run(*command)
     assert result.exit_code == 1
@@ -313,7 +313,7 @@ def test_files_that_are_no_checkpoint_are_told_apart(run, files, tmp_path, spoil
 
 
 def test_what_no_tensor_shows_is_warned_about(run, files, tmp_path):
-    state, text = official(64, 42)
+    state, text = official(64, 42, width=64)
     command = [str(part) for part in files(state, text, 42)]
     result = run(*command)
     assert "holds pos_encoder.pe, and no tensor shows whether it was used" in result.stderr
@@ -329,7 +329,7 @@ def test_what_no_tensor_shows_is_warned_about(run, files, tmp_path):
 
 
 def test_an_unknown_window_is_warned_about(run, files, tmp_path):
-    command = [str(part) for part in files(*official(192, 4), 4)]
+    command = [str(part) for part in files(*official(192, 4, width=64), 4)]
     at = command.index("--window")
     command = command[:at] + command[at + 2 :]
     command[command.index("--backbones") + 1], command[command.index("0:130")] = "mini", "0:77"
@@ -339,7 +339,7 @@ def test_an_unknown_window_is_warned_about(run, files, tmp_path):
 
 
 def test_a_target_on_other_backbones_is_refused(run, files, tmp_path):
-    command = [str(part) for part in files(*official(64, 4), 4)]
+    command = [str(part) for part in files(*official(64, 4, width=64), 4)]
     assert run(*command).exit_code == 0
     before = (tmp_path / "bundle" / "bundle.json").read_bytes()
     command[command.index("--backbones") + 1] = "fisv"
@@ -355,7 +355,7 @@ def test_verify_refuses_what_is_no_number(run, files, tmp_path, name, value):
     from safetensors import safe_open
     from safetensors.torch import save_file
 
-    run(*files(*official(64, 4), 4))
+    run(*files(*official(64, 4, width=64), 4))
     path = tmp_path / "bundle" / "heads" / "TES.safetensors"
     with safe_open(path, "pt") as file:
         tensors, metadata = {key: file.get_tensor(key) for key in file.keys()}, file.metadata()  # noqa: SIM118
