@@ -31,7 +31,8 @@ def log_csv(history: list[Epoch]) -> str:
     names = list(dict.fromkeys(name for epoch in history for name in epoch.terms))
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(["epoch", "loss", *names, "srcc", "mse", "auc"])
+    of_loss = (f"loss_{name}" for name in names)  # the mean squared error is a term and a metric
+    rows.writerow(["epoch", "loss", *of_loss, "srcc", "mse", "auc"])
     for epoch in history:
         terms = (epoch.terms.get(name, "") for name in names)
         rows.writerow([epoch.epoch, epoch.loss, *terms, epoch.srcc, epoch.mse, epoch.auc])

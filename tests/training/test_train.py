@@ -49,6 +49,9 @@ def test_it_learns(run, tmp_path, text):
     rows = train(run, "fisv", root, tmp_path / "b", text, "-t", "TES", "--lr", "3e-3", epochs=60).json()
     assert rows[0]["SRCC"] > 0.95
     log = list(csv.DictReader(io.StringIO((tmp_path / "b" / "runs" / "TES" / "mlavl" / "log.csv").read_text())))
+    assert list(log[0]) == [
+        "epoch", "loss", "loss_mse", "loss_triplet", "loss_cross_entropy", "srcc", "mse", "auc"
+    ]  # fmt: skip
     assert float(log[-1]["loss"]) < 0.5 * float(log[0]["loss"])
     assert [int(row["epoch"]) for row in log] == list(range(1, 61))
     assert rows[0]["paper's SRCC"] == 0.766
