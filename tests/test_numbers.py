@@ -74,8 +74,18 @@ def bundle_with(folder, change):
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
-def test_what_is_no_number_is_an_error_and_no_score(run, season, tmp_path, value):
+def test_weights_that_are_no_numbers_are_refused_by_name(run, season, tmp_path, value):
     folder = bundle_with(tmp_path / "w", lambda model: model.dpg.w.fill_(value))
+    result = run("score", *season[:2], "-w", folder, "-f", "jsonl")
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    (line,) = result.errors
+    assert "PCS.safetensors: dpg.w holds NaN or infinity" in line
+
+
+def test_what_is_no_number_is_an_error_and_no_score(run, season, tmp_path):
+    """All grades come to nothing, and their shares to 0 / 0."""
+    folder = bundle_with(tmp_path / "w", lambda model: model.dpg.regressor_v.rows.bias.fill_(-1e30))
     result = run("score", *season[:2], "-w", folder, "-f", "jsonl")
     assert result.exit_code == 1
     assert result.stdout == ""
