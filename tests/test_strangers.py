@@ -171,7 +171,7 @@ def test_what_claims_more_than_it_holds_is_refused_in_little_memory(tmp_path):
             "import sys\nfrom pathlib import Path\nfrom mlavl_cli.media.clips import ClipReader\n"
             "from mlavl_cli.media.picture import PictureSpec\nfrom mlavl_cli.errors import MediaError\n"
             "for path in sys.argv[1:]:\n    try:\n"
-            "        with ClipReader(Path(path), PictureSpec((32, 32)), 1) as clips:\n"
+            "        with ClipReader(Path(path), PictureSpec((64, 64), 64), 1) as clips:\n"
             "            print('clips', len(list(clips)))\n"
             "    except MediaError as error:\n        print('error', error)\n"
             "print([l.split()[1] for l in open('/proc/self/status') if l.startswith('VmHWM')][0])\n"
