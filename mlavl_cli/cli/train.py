@@ -147,6 +147,7 @@ def train(
     from mlavl_cli.device import place
     from mlavl_cli.training import recipes
     from mlavl_cli.training.data.load import load_dataset
+    from mlavl_cli.training.data.public import PUBLIC_SETS
     from mlavl_cli.training.losses import LossWeights
     from mlavl_cli.training.runs import (
         ABLATION,
@@ -162,12 +163,13 @@ def train(
     writer = _tensorboard() if tensorboard else None
     sheet = plots.Sheet(plot) if plot else None
     placement = place(device, precision.value)
+    if not baselines and not ablation:  # before hours of extraction
+        public = PUBLIC_SETS.get(kind.value)
+        refuse_other_backbones(output, find_bundle(public.backbones if public else backbones))
     data = load_dataset(kind.value, path, place(device), backbones, sport.value, ranges, features)
     for text in data.notes:
         console.warning(text)
     targets = dataset.chosen_targets(target, data.targets, data.combined)
-    if not baselines and not ablation:
-        refuse_other_backbones(output, find_bundle(data.backbones))
     chosen = recipes.recipe(recipe.value, data.public)
     epochs, lr = epochs or chosen.epochs, chosen.lr if lr is None else lr
     dropout = chosen.dropout if dropout is None else dropout
