@@ -6,7 +6,7 @@ from pathlib import Path
 import mlavl_cli
 
 PACKAGE = Path(mlavl_cli.__file__).parent
-GROUND = ["errors", "files", "inputs", "untrusted", "bundle", "device"]
+GROUND = ["errors", "cores", "files", "inputs", "untrusted", "bundle", "device"]
 RANK = {"media": 1, "features": 2, "head": 2, "scores": 3, "training": 4, "cli": 5}
 ORDER = {
     "media": (
@@ -14,13 +14,14 @@ ORDER = {
         "sound clips encode sample"
     ).split(),
     "features": (
-        "routine rows hub prompts visual audio text_features text background lanes extract store extractor cluster "
-        "measure"
+        "routine rows statistics hub prompts visual audio text_features text lanes reading extract store extractor "
+        "cluster measure"
     ).split(),
     "head": [
         "dims",
         "layers",
         "s2ce",
+        "length",
         "mag2",
         "avcf",
         "dpg",
@@ -31,7 +32,7 @@ ORDER = {
         "official",
         "baselines",
     ],
-    "scores": ["result", "domain", "scorer", "render", "webvtt", "compare", "report"],
+    "scores": ["result", "domain", "interval", "points", "scorer", "render", "webvtt", "compare", "report"],
     "scores/report": ["glimpse", "html", "page", "index", "write"],
 }
 

@@ -1,6 +1,5 @@
 """mlavl synthesize: simulated routines of known score, as real mp4 files with a manifest."""
 
-import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,6 +9,7 @@ from typing import Annotated
 import typer
 
 from mlavl_cli.cli import console, options
+from mlavl_cli.cores import cores
 from mlavl_cli.errors import UsageError
 
 
@@ -19,7 +19,9 @@ def synthesize(
     seed: Annotated[int, typer.Option(min=0, help="The same seed makes the same files.")] = 0,
     style: Annotated[
         list[str] | None,
-        typer.Option(help="Scenery, body, camera and music (again for more, taken in turn).  [default: eight of ten]"),
+        typer.Option(
+            help="Scenery, body, camera and music (again for more, taken in turn).  [default: those for training]"
+        ),
     ] = None,
     split: Annotated[
         str, typer.Option(help="train, val or test for all of them; auto: 70, 10 and 20 per cent.")
@@ -27,6 +29,7 @@ def synthesize(
     seconds: Annotated[str, typer.Option(help="Shortest and longest, like 20:180.")] = "40:50",
     fidelity: Annotated[str, typer.Option(help="How closely the movement follows the music, from and to.")] = "0:1",
     size: Annotated[str, typer.Option(help="Of the picture.")] = "640x360",
+    fps: Annotated[int | None, typer.Option(min=5, max=120, help="Frames a second.  [default: the style's]")] = None,
     workers: Annotated[int | None, typer.Option("--workers", min=1, help="Processes.  [default: one a core]")] = None,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -59,12 +62,12 @@ def synthesize(
     for name in styles:
         find_style(name)
     recipes = [
-        Recipe(seed, i, styles[i % len(styles)], (shortest, longest), (low, high), (int(width), int(height)))
+        Recipe(seed, i, styles[i % len(styles)], (shortest, longest), (low, high), (int(width), int(height)), fps)
         for i in range(count)
     ]
     splits = [split_of(i, count) if split == "auto" else split for i in range(count)]
     with _bar(count) as advance:
-        for id in synthesize_set(output, recipes, splits, workers or os.cpu_count() or 1):
+        for id in synthesize_set(output, recipes, splits, workers or cores()):
             advance(id)
     typer.echo(output / MANIFEST)
 

@@ -14,9 +14,10 @@ from mlavl_cli.media.picture import PictureSpec
 from mlavl_cli.media.sound import SAMPLE_RATE_HZ, SoundReader
 from mlavl_cli.training.simulate.music import compose
 from mlavl_cli.training.simulate.programme import draw_skater, plan
+from mlavl_cli.training.simulate.scene import pictures
 from mlavl_cli.training.simulate.style import STYLES, TEST, TRAINING, VALIDATION, find_style
 from mlavl_cli.training.simulate.truth import clip_consistency
-from mlavl_cli.training.simulate.write import Recipe, synthesize
+from mlavl_cli.training.simulate.write import Recipe, simulate, synthesize
 
 RECIPE = Recipe(seed=5, index=0, style="arena", seconds=(12.0, 14.0), size=(128, 72))
 
@@ -100,6 +101,10 @@ def test_segments_fill_the_programme_and_falls_cost_five_grades():
     assert {s.grade for s in falls} == {-5}
 
 
+def accents(of) -> tuple[np.ndarray, np.ndarray]:
+    return of.accent_s, of.accent
+
+
 def test_consistency_is_one_for_the_same_accents_and_none_for_others():
     rngs = [np.random.default_rng(i) for i in range(3)]
     music = compose(find_style("arena"), 30.0, rngs[0])
@@ -108,12 +113,12 @@ def test_consistency_is_one_for_the_same_accents_and_none_for_others():
     same = replace(programme, accent_s=music.accent_s, accent=0.7 * music.accent)
     between = replace(programme, accent_s=np.arange(0.5, 30.0, 1.0), accent=np.ones(30))
     off = replace(music, accent_s=np.arange(1.0, 30.0, 1.0), accent=np.ones(29))
-    one = clip_consistency(same, music, start, start + 1.28)
+    one = clip_consistency(accents(same), accents(music), start, start + 1.28)
     assert one[~np.isnan(one)] == pytest.approx(1)
-    assert (clip_consistency(between, off, start, start + 1.28) < 0.05).all()
+    assert (clip_consistency(accents(between), accents(off), start, start + 1.28) < 0.05).all()
     silent = replace(music, accent_s=np.array([0.2]), accent=np.array([1.0]))
     still = replace(programme, accent_s=np.array([0.2]), accent=np.array([1.0]))
-    assert np.isnan(clip_consistency(still, silent, start, start + 1.28)).all()
+    assert np.isnan(clip_consistency(accents(still), accents(silent), start, start + 1.28)).all()
 
 
 def test_whoever_follows_the_music_interprets_it_better(tmp_path):
@@ -138,6 +143,29 @@ def test_styles_are_kept_apart():
     assert {*TRAINING, *VALIDATION, *TEST} == {*STYLES}
     heard = {name for style in TRAINING for name in STYLES[style].instruments}
     assert {*STYLES["gala"].instruments} - heard
+
+
+def test_shots_of_several_cameras_change_the_picture_at_once():
+    """A cut changes most of the picture; one camera never does."""
+    jumps = {}
+    for name in ("broadcast", "arena"):
+        made = simulate(Recipe(3, 0, name, (30.0, 30.0)))
+        frames = pictures(made.motion, made.look, (128, 72), made.scene_rng)
+        grey = np.stack([frame.mean(-1) for frame in frames])
+        jumps[name] = np.abs(np.diff(grey, axis=0)).mean((1, 2))
+    assert 1 <= (jumps["broadcast"] > 1.5 * jumps["arena"].max()).sum() <= 8
+    assert np.median(jumps["broadcast"]) < 1.5 * np.median(jumps["arena"])
+
+
+def test_a_hall_is_heard_beside_the_music():
+    """With the same peak: noise between the notes, and a voice where the announcer speaks."""
+    quiet = find_style("arena")
+    for loud in (replace(quiet, crowd_noise=0.3), replace(quiet, announcer=0.4)):
+        plain, heard = (compose(style, 30.0, np.random.default_rng(4)).samples[0] for style in (quiet, loud))
+        assert np.abs(heard).max() == pytest.approx(np.abs(plain).max(), rel=1e-4)
+        added = heard - plain * (heard @ plain) / (plain @ plain)
+        assert 0.02 < np.sqrt((added**2).mean()) / np.sqrt((plain**2).mean()) < 1.0
+        assert np.corrcoef(heard, plain)[0, 1] > 0.7  # the music is still what is heard first
 
 
 def test_synthesize_writes_a_set_and_goes_on_where_it_stopped(run, tmp_path):

@@ -58,24 +58,36 @@ class Routine:
         return len(self.pictures) - FRAMES + 1
 
 
-def draw(recipe: Recipe, cache: Path, side: int, audio: AudioBackbone) -> Routine:
-    """One routine, straight from the simulator; kept in `cache`.
+def drawn(recipe: Recipe, side: int, audio: AudioBackbone) -> Routine:
+    """One routine, straight from the simulator.
 
     Not through an mp4: the same pictures and sound, without the hours of encoding and decoding.
     """
+    made = simulate(recipe)
+    numbers = range(STRIDE // 2, len(made.motion.joints), STRIDE)
+    frames = pictures(made.motion, made.look, PICTURE_SIZE, made.scene_rng, numbers)
+    sound = resample_poly(made.music.samples.mean(0), SAMPLE_RATE_HZ, RATE_HZ).astype(np.float32)
+    return Routine(
+        np.stack([_small(frame, side) for frame in frames]),
+        made.motion.joints[numbers.start :: STRIDE].astype(np.float32),
+        audio.spectrogram(sound),
+        made.truth,
+        made.truth["fps"],
+    )
+
+
+def draw(recipe: Recipe, cache: Path, side: int, audio: AudioBackbone) -> Routine:
+    """The same, kept in `cache`."""
     kept = cache / f"{routine_id(recipe)}-{side}-{audio.mel_bins}.npz"
     if not kept.exists():
-        made = simulate(recipe)
-        numbers = range(STRIDE // 2, len(made.motion.joints), STRIDE)
-        frames = pictures(made.motion, made.look, PICTURE_SIZE, made.scene_rng, numbers)
-        sound = resample_poly(made.music.samples.mean(0), SAMPLE_RATE_HZ, RATE_HZ).astype(np.float32)
+        routine = drawn(recipe, side, audio)
         cache.mkdir(parents=True, exist_ok=True)
         np.savez(
             kept,
-            pictures=np.stack([_small(frame, side) for frame in frames]),
-            joints=made.motion.joints[numbers.start :: STRIDE].astype(np.float32),
-            spectrogram=audio.spectrogram(sound).numpy().astype(np.float16),
-            truth=json.dumps(made.truth),
+            pictures=routine.pictures,
+            joints=routine.joints,
+            spectrogram=routine.spectrogram.numpy().astype(np.float16),
+            truth=json.dumps(routine.truth),
         )
     with np.load(kept) as held:
         truth = json.loads(str(held["truth"]))

@@ -61,7 +61,8 @@ from mlavl_cli.training.simulate.write import Recipe
 SEED = 20261123
 APART, POINTED = 2500, 3000  # steps from which times are kept apart, and from which the keys are held to accents
 MUSIC_WIDTH, MUSIC_LAYERS, MEL_BINS, TEXT_WIDTH, SHARED = 96, 2, 64, 64, 64
-TRAIN = [Recipe(1000, i, TRAINING[i % len(TRAINING)]) for i in range(960)]
+STYLES = TRAINING[:8]  # of one camera; the heads see more
+TRAIN = [Recipe(1000, i, STYLES[i % len(STYLES)]) for i in range(960)]
 VAL = [Recipe(2000, i, VALIDATION[0]) for i in range(48)]
 STEPS, BATCH, LR, WARM_UP = 4400, 80, 1e-3, 60
 FITS = 0.6  # clips whose movement follows the music this well have a music to be found

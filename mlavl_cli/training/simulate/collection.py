@@ -23,8 +23,9 @@ _SHARES = (("train", 0.7), ("val", 0.1), ("test", 0.2))
 
 
 def routine_id(recipe: Recipe) -> str:
-    """Such as gala-7-0012: style, seed, number."""
-    return f"{recipe.style}-{recipe.seed}-{recipe.index:04d}"
+    """Such as gala-7-0012: style, seed, number; gala-7-0012-50fps where the rate is given."""
+    rate = f"-{recipe.fps}fps" if recipe.fps else ""
+    return f"{recipe.style}-{recipe.seed}-{recipe.index:04d}{rate}"
 
 
 def video_path(folder: Path, id: str) -> Path:

@@ -119,7 +119,8 @@ def _pulses(t: np.ndarray, at: np.ndarray, strength: np.ndarray) -> np.ndarray:
     out = np.zeros(len(t))
     for time_s, strong in zip(at, strength, strict=True):
         since = t - time_s
-        out = np.maximum(out, strong * np.where(since < 0, np.exp(-((since / 0.07) ** 2)), np.exp(-since / 0.22)))
+        rise, fall = np.exp(-((np.minimum(since, 0) / 0.07) ** 2)), np.exp(-np.maximum(since, 0) / 0.22)
+        out = np.maximum(out, strong * np.where(since < 0, rise, fall))
     return out
 
 

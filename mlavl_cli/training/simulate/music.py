@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mlavl_cli.training.simulate.recording import in_a_hall
 from mlavl_cli.training.simulate.style import Style
 
 RATE_HZ = 32_000
@@ -116,6 +117,7 @@ def _play(
     out[-fade:] *= np.linspace(1, 0, fade, dtype=np.float32)
     out += rng.normal(0, 0.001, len(out)).astype(np.float32)
     out *= rng.uniform(0.5, 0.9) / max(float(np.abs(out).max()), 1e-6)
+    out = in_a_hall(style, out, RATE_HZ, rng)
     return np.stack([out, np.roll(out, round(0.0006 * RATE_HZ))]).astype(np.float32)
 
 

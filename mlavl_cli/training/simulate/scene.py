@@ -8,6 +8,7 @@ from scipy.ndimage import gaussian_filter1d
 
 from mlavl_cli.training.simulate.body import JOINTS
 from mlavl_cli.training.simulate.motion import Motion
+from mlavl_cli.training.simulate.recording import closer, shots
 from mlavl_cli.training.simulate.style import Colour, Look
 
 BODY_M = 1.65
@@ -39,6 +40,7 @@ def pictures(
     light = _light(look, size)
     lag = np.clip((motion.ground[:, 0] - camera) * per_metre, -0.08 * height, 0.08 * height)
     camera = motion.ground[:, 0] - lag / per_metre
+    filmed = shots(look.style, len(motion.joints), look.fps, rng)
     for i in numbers or range(len(motion.joints)):
         depth = motion.ground[i, 1]
         near = 1 - 0.014 * depth
@@ -53,7 +55,7 @@ def pictures(
         _draw(picture, motion.joints[i] * scale * near, foot, scale * near, look)
         if light is not None:
             picture = (picture * light >> 8).astype(np.uint8)
-        yield picture
+        yield closer(picture, filmed[i]) if filmed else picture
 
 
 def _camera(x: np.ndarray, look: Look, rng: np.random.Generator) -> np.ndarray:

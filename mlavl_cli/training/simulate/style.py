@@ -27,6 +27,9 @@ class Style:
         lag_s: how slowly the camera follows.
         shake: how much the camera trembles, in per cent of the picture's width.
         light: of the whole picture, 1 is usual; `spotlight` darkens its corners.
+        shot_s: how long a shot of one of several cameras lasts; 0: one camera films it all.
+        closer: how much closer a shot is than the whole picture, from and to.
+        crowd_noise, announcer: of the sound, by the music's peak.
         fps: frames a second.
         beats_per_minute, meters: of the music.
         instruments: names from `music.INSTRUMENTS`, melody and ground drawn from them.
@@ -45,6 +48,10 @@ class Style:
     shake: float = 0.2
     light: tuple[float, float] = (0.85, 1.1)
     spotlight: float = 0.0
+    shot_s: float = 0.0
+    closer: tuple[float, float] = (1.0, 1.0)
+    crowd_noise: float = 0.0
+    announcer: float = 0.0
     fps: tuple[int, ...] = (25,)
     beats_per_minute: tuple[float, float] = (64, 116)
     meters: tuple[int, ...] = (3, 4)
@@ -82,10 +89,27 @@ STYLES: dict[str, Style] = {
         "floor", (236, 190, 176), (244, 220, 150), (92, 52, 74), (0.0, 1.0), limb=(1.0, 1.25), figure=(0.56, 0.74),
         instruments=("brass", "drums", "flute", "guitar"), beats_per_minute=(80, 126),
     ),
-    # To choose by while a model is made.
+    "broadcast": Style(
+        "ice", (226, 236, 246), (150, 40, 60), (40, 36, 60), (0.0, 1.0), (0.1, 0.5), figure=(0.5, 0.64), fps=(25, 30),
+        instruments=("strings", "piano", "brass"), shot_s=7.0, closer=(1.0, 1.3), crowd_noise=0.12, announcer=0.2,
+    ),
+    "balcony": Style(
+        "ice", (214, 224, 226), (214, 206, 190), (92, 98, 104), (0.0, 1.0), figure=(0.48, 0.58), shake=0.7,
+        lag_s=(0.06, 0.14), instruments=("guitar", "strings", "drums"), crowd_noise=0.25, light=(0.75, 1.05),
+    ),
+    # To choose and to calibrate by while a model is made.
     "pond": Style(
         "ice", (190, 214, 220), (92, 112, 84), (150, 168, 150), (0.0, 1.0), limb=(0.95, 1.2), shake=0.35,
         instruments=("harp", "flute", "strings"), beats_per_minute=(60, 112), light=(0.9, 1.1),
+    ),
+    "harbour": Style(
+        "ice", (216, 222, 214), (40, 110, 120), (60, 76, 90), (0.0, 1.0), (0.1, 0.45), figure=(0.5, 0.66), fps=(25, 30),
+        instruments=("organ", "guitar", "bells"), beats_per_minute=(60, 118), shot_s=9.0, closer=(1.0, 1.2),
+        crowd_noise=0.15,
+    ),
+    "school": Style(
+        "floor", (206, 208, 178), (180, 150, 130), (126, 118, 110), (0.0, 1.0), leg=(0.93, 1.06), shake=0.5,
+        instruments=("piano", "harp", "flute"), beats_per_minute=(70, 122), announcer=0.15, light=(0.8, 1.1),
     ),
     # To judge by, once.
     "gala": Style(
@@ -94,8 +118,8 @@ STYLES: dict[str, Style] = {
         beats_per_minute=(66, 118), light=(0.8, 1.05),
     ),
 }  # fmt: skip
-TRAINING = ("arena", "club", "television", "winter", "studio", "carpet", "evening", "festival")
-VALIDATION = ("pond",)
+TRAINING = ("arena", "club", "television", "winter", "studio", "carpet", "evening", "festival", "broadcast", "balcony")
+VALIDATION = ("pond", "harbour", "school")
 TEST = ("gala",)
 
 

@@ -28,15 +28,15 @@ _BUMP_S = 0.1
 _CHANCE, _CLOSE = 0.25, 0.9  # mean consistency of movement that ignores the music, and of movement that follows it
 
 
-def clip_consistency(programme: Programme, music: Music, start_s: np.ndarray, end_s: np.ndarray) -> np.ndarray:
+Accents = tuple[np.ndarray, np.ndarray]  # (n,) when, seconds, and how strong
+
+
+def clip_consistency(movement: Accents, music: Accents, start_s: np.ndarray, end_s: np.ndarray) -> np.ndarray:
     """(T,) cosine of the accents' curves within each clip, 0 to 1; NaN where neither has one."""
     found = []
     for start, end in zip(start_s, end_s, strict=True):
         t = np.arange(start, end, 0.01)
-        moved, heard = (
-            curve(t, at, strength)
-            for at, strength in ((programme.accent_s, programme.accent), (music.accent_s, music.accent))
-        )
+        moved, heard = curve(t, *movement), curve(t, *music)
         size = np.linalg.norm(moved) * np.linalg.norm(heard)
         silent = max(moved.max(initial=0), heard.max(initial=0)) < 0.05
         found.append(np.nan if silent else float(moved @ heard / max(size, 1e-9)))
@@ -51,9 +51,12 @@ def curve(t: np.ndarray, at: np.ndarray, strength: np.ndarray) -> np.ndarray:
 def judge(programme: Programme, music: Music, motion: Motion, fps: int) -> dict[str, Any]:
     """Scores and all that they rest on, as plain values."""
     frames = len(motion.speed)
-    edges = np.arange(0, frames - FRAMES_PER_CLIP + 1, FRAMES_PER_CLIP)
-    start_s, end_s = edges / fps, (edges + FRAMES_PER_CLIP) / fps
-    consistency = clip_consistency(programme, music, start_s, end_s)
+    # Clips as they are cut where other rates than the public datasets' are brought to 25 frames/s.
+    clip_s = FRAMES_PER_CLIP / (fps if fps <= 30 else 25)
+    start_s = np.arange(int(frames / fps / clip_s + 1e-9)) * clip_s
+    end_s = start_s + clip_s
+    accents = (programme.accent_s, programme.accent), (music.accent_s, music.accent)
+    consistency = clip_consistency(*accents, start_s, end_s)
     fit = float(np.clip((np.nanmean(consistency) - _CHANCE) / (_CLOSE - _CHANCE), 0, 1))
 
     done = [segment for segment in programme.segments if segment.element]

@@ -1,7 +1,7 @@
 """One routine -> an mp4 and its truth beside it. The same seed gives the same file."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ class Recipe:
         seconds: shortest and longest duration.
         fidelity: bounds of the musicality.
         size: (width, height) of the picture.
+        fps: frames a second; None: one of the style's. The same routine is skated at any rate.
     """
 
     seed: int
@@ -35,6 +36,7 @@ class Recipe:
     seconds: tuple[float, float] = (40.0, 50.0)
     fidelity: tuple[float, float] = (0.0, 1.0)
     size: tuple[int, int] = (640, 360)
+    fps: int | None = None
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ def simulate(recipe: Recipe) -> Simulated:
     streams = (np.random.default_rng([recipe.seed, recipe.index, part]) for part in range(6))
     look_rng, skater_rng, music_rng, plan_rng, move_rng, scene_rng = streams
     look = draw_look(style, look_rng)
+    look = replace(look, fps=recipe.fps or look.fps)
     seconds = round(skater_rng.uniform(*recipe.seconds), 2)
     skater = draw_skater(skater_rng, recipe.fidelity)
     music = compose(style, seconds, music_rng)
