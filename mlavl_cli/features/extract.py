@@ -1,37 +1,36 @@
 """The extraction pipeline: files -> RoutineFeatures. Decoding runs beside the backbones."""
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
 import torch
 
 from mlavl_cli.bundle import BackboneSpec, Bundle
+from mlavl_cli.cores import cores
 from mlavl_cli.device import Placement
 from mlavl_cli.errors import DeviceError, FeatureError, WeightsError
 from mlavl_cli.features.audio import AudioBackbone, load_audio
-from mlavl_cli.features.background import Background
-from mlavl_cli.features.lanes import side_by_side
+from mlavl_cli.features.lanes import Passes
+from mlavl_cli.features.reading import End, Prepared, Reader, prepare
 from mlavl_cli.features.routine import RoutineFeatures
 from mlavl_cli.features.rows import Rows
 from mlavl_cli.features.visual import VisualBackbone, load_visual
-from mlavl_cli.media.clips import FRAMES_PER_CLIP, PAPER_CUTTING, ClipReader, Cutting
+from mlavl_cli.media.clips import FRAMES_PER_CLIP, PAPER_CUTTING, Cutting
 from mlavl_cli.media.decode import VideoInfo
 
 # Raised whenever the same file and backbones would give other numbers than before: stored features then go stale.
-EXTRACTION_VERSION = 3
+EXTRACTION_VERSION = 4
 _DEFAULT_BATCH = {"cpu": 1, "cuda": 16, "mps": 8}
-DECODERS = 2  # videos decoded at once: this one, and the next
+DECODERS = max(2, min(cores(), 16))  # videos decoded at once
 _WAITING, _READY = 2, 4  # videos that wait for a thread; clips of a video that are decoded ahead, at least
-SILENT = "the sound is silence all along: what is said of the music means nothing"
-_SILENT_BELOW = 1e-4  # -80 dB of full scale
-
+_AHEAD = 16  # videos for each that is decoded: features that wait for those of a long one before them
 
 Progress = Callable[[int, float, VideoInfo], None]
 
@@ -109,8 +108,8 @@ def extract_many(
 ) -> Iterator[RoutineFeatures | Exception]:
     """Videos -> their features or what was wrong with each, in order, in memory that doesn't grow with their length.
 
-    While the backbones work the next clips are decoded, of this video or of the next ones; a batch takes clips of
-    several videos, and on a CPU several batches are worked on at once, so that short files don't starve the model.
+    While the backbones work the next clips are decoded, of several videos at once. Clips are taken from whichever video
+    has them, in batches across their borders; on a CPU several batches are worked on at once.
 
     Args:
         jobs: videos; features that are there already pass through in their place.
@@ -123,139 +122,137 @@ def extract_many(
     """
     size = batch_size or _DEFAULT_BATCH[backbones.placement.device.type]
     pool = ThreadPoolExecutor(workers, "mlavl-decode")
+    events: SimpleQueue[Event | None] = SimpleQueue()  # None: a pass is done
+    passes = Passes(partial(_encode, backbones), backbones.placement, size, lambda: events.put(None))
     under_way: deque[_Routine] = deque()  # in order; the first is the next to be handed out
-    started = (_Routine(job, backbones, cutting, max(size, _READY), pool) for job in jobs)
-    batches = _batches(started, under_way, size, workers + _WAITING)
+    waiting: deque[tuple[_Routine, Prepared]] = deque()  # clips without a batch
+    coming = iter(jobs)
+    more = True
     try:
-        for batch, rows in side_by_side(partial(_encode, backbones), batches, backbones.placement, size):
-            for (routine, clip), row in zip(batch, rows, strict=True):
-                routine.add(clip.span, *row)
-            if batch and on_clips:
-                on_clips(len(batch), batch[-1][1].span[1], batch[-1][1].info)
-            while under_way and under_way[0].complete:
+        while more or under_way:
+            reading = sum(not routine.read for routine in under_way)
+            while more and reading < workers + _WAITING and len(under_way) < _AHEAD * workers:
+                job = next(coming, None)
+                more = job is not None
+                if more:
+                    under_way.append(_Routine(job, backbones, cutting, max(size, _READY), pool, events))
+                    reading += not under_way[-1].read
+            while passes.free and (len(waiting) >= size or (waiting and not reading)):
+                passes.start([waiting.popleft() for _ in range(min(size, len(waiting)))])
+            for batch, rows in passes.done():
+                for (routine, clip), row in zip(batch, rows, strict=True):
+                    routine.add(clip, *row)
+                if on_clips:
+                    on_clips(len(batch), batch[-1][1].span[1], batch[-1][1].info)
+            if under_way and under_way[0].complete:
                 yield under_way.popleft().outcome()
-        while under_way:
-            yield under_way.popleft().outcome()
+            elif under_way:
+                _take(events.get(), waiting)
     finally:
         for routine in under_way:
             routine.close()
+        passes.close()
         pool.shutdown()
 
 
-def _batches(
-    started: Iterator["_Routine"], under_way: deque["_Routine"], size: int, most: int
-) -> Iterator[list[tuple["_Routine", "_Prepared"]]]:
-    """Batches across the borders of videos; an empty one where there may be something to hand out meanwhile.
-
-    Videos are started as long as fewer than `most` are being read, and put behind those under way.
-    """
-    batch: list[tuple[_Routine, _Prepared]] = []
-    while True:
-        before = len(under_way)
-        for routine in islice(started, most - sum(not routine.read for routine in under_way)):
-            under_way.append(routine)  # one by one: the next job may raise
-        reading = next((routine for routine in under_way if not routine.read), None)
-        if reading is None and len(under_way) == before:
-            break
-        for prepared in reading.clips() if reading else ():
-            if prepared is None:
-                yield []
-            else:
-                batch.append((reading, prepared))
-            if len(batch) == size:
-                yield batch
-                batch = []
-        yield []
-    if batch:
-        yield batch
-
-
-@dataclass(frozen=True)
-class _Prepared:
-    """A clip as the backbones take it."""
-
-    span: tuple[float, float]
-    frames: torch.Tensor  # uint8 (F, height, width, 3)
-    sound: np.ndarray | None
-    info: VideoInfo
-
-
-@dataclass(frozen=True)
-class _End:
-    """What is known of a video after its last clip."""
-
-    info: VideoInfo
-    warnings: list[str]
+def _take(event: "Event | None", waiting: deque[tuple["_Routine", Prepared]]) -> None:
+    if event is None:
+        return
+    routine, item = event
+    if isinstance(item, Prepared):
+        routine.taken += 1
+        waiting.append((routine, item))
+    else:
+        routine.end = item
 
 
 class _Routine:
     """One video under way: read by a thread of the pool, its features gathered as batches come back."""
 
-    def __init__(self, job: Path | RoutineFeatures, backbones: Backbones, cutting: Cutting, depth: int, pool: Executor):
-        self._ready = job if isinstance(job, RoutineFeatures) else None
+    def __init__(
+        self,
+        job: Path | RoutineFeatures,
+        backbones: Backbones,
+        cutting: Cutting,
+        depth: int,
+        pool: Executor,
+        events: "SimpleQueue[Event | None]",
+    ):
         self._backbones, self._cutting = backbones, cutting
-        self._ahead = None if self._ready else Background(_prepare(job, backbones, cutting), depth, pool)
-        self.read = self._ready is not None  # to the end, or to where it failed
-        self._error: Exception | None = None
-        self._end: _End | None = None
-        self._taken = 0
+        self.taken = 0  # clips
+        self.end: RoutineFeatures | End | BaseException | None = job if isinstance(job, RoutineFeatures) else None
         self._spans: list[tuple[float, float]] = []
         self._visual, self._audio = Rows(), Rows()
+        self._of_picture: list[np.ndarray] = []
+        self._of_sound: list[np.ndarray] = []
+        self._reader = None
+        if self.end is None:
+            visual, spare_cores = backbones.visual, backbones.placement.device.type != "cpu"
+            clips = prepare(job, visual.picture, visual.frames, cutting, spare_cores)
+            self._reader = Reader(clips, depth, pool, lambda item: events.put((self, item)))
 
-    def clips(self) -> Iterator[_Prepared | None]:
-        """As they get ready; None where none is for a moment."""
-        try:
-            for item in self._ahead:
-                if isinstance(item, _End):
-                    self._end = item
-                else:
-                    self._taken += item is not None
-                    yield item
-        except Exception as error:  # of this video alone: the others go on
-            self._error = error
-        self.read = True
+    @property
+    def read(self) -> bool:
+        """To the end, or to where it failed."""
+        return self.end is not None
 
     @property
     def complete(self) -> bool:
-        return self.read and len(self._spans) == self._taken
+        return self.read and len(self._spans) == self.taken
 
-    def add(self, span: tuple[float, float], visual: torch.Tensor, audio: torch.Tensor | None) -> None:
+    def add(self, clip: Prepared, visual: torch.Tensor, audio: torch.Tensor | None) -> None:
         """One clip's features, in order."""
-        self._spans.append(span)
+        self._reader.used()
+        self._spans.append(clip.span)
         self._visual.append(visual)
+        of_picture, of_sound = clip.statistics
+        self._of_picture.append(of_picture)
         if audio is not None:
             self._audio.append(audio)
+            self._of_sound.append(of_sound)
 
     def outcome(self) -> RoutineFeatures | Exception:
+        """The features, or what was wrong with this video alone.
+
+        Raises:
+            BaseException: what ends the whole run.
+        """
+        if isinstance(self.end, RoutineFeatures | Exception):
+            return self.end
+        if isinstance(self.end, BaseException):
+            raise self.end
         try:
-            return self._ready or self._error or self._features()
+            return self._features(self.end)
         except FeatureError as error:
             return error
 
-    def _features(self) -> RoutineFeatures:
-        silent = () if self._end.info.has_audio else ("no sound: only the visual branch can score it",)
+    def _features(self, end: End) -> RoutineFeatures:
+        silent = () if end.info.has_audio else ("no sound: only the visual branch can score it",)
         start_s, end_s = np.array(self._spans, np.float64).T
         return RoutineFeatures(
             visual=self._visual.numpy(),  # the first time that a GPU is waited for
             audio=self._audio.numpy() if len(self._audio) else None,
             start_s=start_s.copy(),
             end_s=end_s.copy(),
-            video=self._end.info,
+            video=end.info,
             provenance=provenance(self._backbones.identity, self._cutting, self._backbones.placement.precision),
-            warnings=(*self._end.warnings, *silent),
+            warnings=(*end.warnings, *silent),
+            picture_statistics=np.stack(self._of_picture),
+            sound_statistics=np.stack(self._of_sound) if self._of_sound else None,
         )
 
     def close(self) -> None:
-        if self._ahead is not None:
-            self._ahead.close()
+        if self._reader is not None:
+            self._reader.close()
+
+
+Event = tuple[_Routine, Prepared | End | BaseException]
 
 
 def _encode(
-    backbones: Backbones, batch: list[tuple[_Routine, _Prepared]]
+    backbones: Backbones, batch: list[tuple[_Routine, Prepared]]
 ) -> list[tuple[torch.Tensor, torch.Tensor | None]]:
     """Both backbones' rows of each clip of a batch; halves the batch where memory doesn't suffice."""
-    if not batch:
-        return []
     clips = [prepared for _, prepared in batch]
     frames = torch.stack([clip.frames for clip in clips])
     # Here and not in the decoding thread, where torch would start a second team of threads that the backbones wait for.
@@ -273,16 +270,3 @@ def _encode(
         half = len(batch) // 2
         return _encode(backbones, batch[:half]) + _encode(backbones, batch[half:])
     return [(row, None if clip.sound is None else next(audio)) for clip, row in zip(clips, visual, strict=True)]
-
-
-def _prepare(path: Path, backbones: Backbones, cutting: Cutting) -> Generator[_Prepared | _End, None, None]:
-    """A video's clips, ready for the backbones, and the end. Runs in the thread that reads it."""
-    visual, spare_cores = backbones.visual, backbones.placement.device.type != "cpu"
-    with ClipReader(path, visual.picture, visual.frames, **vars(cutting), spare_cores=spare_cores) as clips:
-        loudest = 0.0
-        for clip in clips:
-            if clip.sound is not None:
-                loudest = max(loudest, float(np.abs(clip.sound).max(initial=0)))
-            yield _Prepared((clip.start_s, clip.end_s), torch.from_numpy(clip.frames), clip.sound, clips.info)
-        silent = clips.info.has_audio and loudest < _SILENT_BELOW
-        yield _End(clips.info, [*clips.warnings, *([SILENT] if silent else [])])

@@ -1,4 +1,4 @@
-"""Forward passes side by side on a CPU: several small teams of threads, each with a pass of its own.
+"""Forward passes: on a CPU side by side, in several small teams of threads; elsewhere one after the other.
 
 One team of all cores would wait for its slowest member many times a pass, and whenever the decoder takes a core for a
 moment, all the others wait with it.
@@ -7,10 +7,10 @@ moment, all the others wait with it.
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import cache
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import torch
 
@@ -18,42 +18,79 @@ from mlavl_cli.device import Placement
 
 _MOST = 4  # teams; each holds the intermediate results of a pass of its own
 _SIZING = threading.Lock()
-Item = TypeVar("Item", bound=Sized)
+Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def side_by_side(
-    run: Callable[[Item], Result], items: Iterable[Item], placement: Placement, batch_size: int = 1
-) -> Iterator[tuple[Item, Result]]:
-    """(item, run(item)) of all items, in order; on the CPU up to four at once.
+class Passes(Generic[Item, Result]):
+    """Runs `run` on items, and gives the results in their order.
 
-    One after the other on a GPU, where torch compiles (which it does in the first pass), and in batches of several
-    clips, for all cores together. Items are taken no more than two a team ahead. An empty one lets what is done be
-    handed out.
+    In this thread on a GPU, where torch compiles (which it does in the first pass), and for batches of several clips,
+    which take all cores together; on a CPU with several cores in up to four threads.
+
+    Args:
+        run: the pass.
+        placement: where it runs.
+        batch_size: clips an item.
+        on_done: called by whichever thread is done with an item.
     """
-    cores = torch.get_num_threads()
-    if placement.device.type != "cpu" or placement.compiled or batch_size > 1 or cores == 1:
-        for item in items:
-            yield item, run(item)
-        return
-    teams = max(range(2, min(cores, _MOST) + 1), key=lambda n: (cores // n * n, n))  # that leave the fewest cores idle
+
+    def __init__(
+        self,
+        run: Callable[[Item], Result],
+        placement: Placement,
+        batch_size: int = 1,
+        on_done: Callable[[], object] | None = None,
+    ):
+        self._run, self._on_done = run, on_done
+        self._under_way: deque[tuple[Item, Future[Result]]] = deque()
+        cores = torch.get_num_threads()
+        self._pool, self._most = None, 1
+        if placement.device.type == "cpu" and not placement.compiled and batch_size == 1 and cores > 1:
+            # The number that leaves the fewest cores idle.
+            teams = max(range(2, min(cores, _MOST) + 1), key=lambda n: (cores // n * n, n))
+            with _SIZING:
+                self._pool = _lanes(teams, cores // teams, os.getpid())
+            self._most = 2 * teams  # the next of each lies ready
+
+    @property
+    def free(self) -> bool:
+        """Whether another item can be started without waiting."""
+        return len(self._under_way) < self._most
+
+    def start(self, item: Item) -> None:
+        """Begins with an item, or does it at once where there is one thread."""
+        if self._pool:
+            future = self._pool.submit(self._run, item)
+        else:
+            future = Future()
+            future.set_result(self._run(item))
+        self._under_way.append((item, future))
+        if self._on_done:
+            future.add_done_callback(lambda _: self._on_done())
+
+    def done(self, everything: bool = False) -> Iterator[tuple[Item, Result]]:
+        """(item, result) of those that are done, in order; `everything` waits for the rest.
+
+        Raises:
+            Exception: what went wrong in a pass.
+        """
+        while self._under_way and (everything or self._under_way[0][1].done()):
+            item, future = self._under_way.popleft()
+            yield item, future.result()
+
+    def close(self) -> None:
+        """Waits for passes that have begun; others are dropped."""
+        wait([future for _, future in self._under_way if not future.cancel()])
+
+
+def on_one_thread(run: Callable[[], Result], placement: Placement) -> Result:
+    """What a team would only slow down: so small a pass that its members wait for each other longer than they work."""
+    if placement.device.type != "cpu" or torch.get_num_threads() == 1:
+        return run()
     with _SIZING:
-        pool = _lanes(teams, cores // teams, os.getpid())
-    under_way: deque[tuple[Item, Future[Result]]] = deque()
-    try:
-        for item in items:
-            if len(item):
-                under_way.append((item, pool.submit(run, item)))
-            while under_way and (under_way[0][1].done() or len(under_way) >= 2 * teams):
-                done, future = under_way.popleft()
-                yield done, future.result()
-            if not len(item):
-                yield item, run(item)
-        while under_way:
-            done, future = under_way.popleft()
-            yield done, future.result()
-    finally:
-        wait([future for _, future in under_way if not future.cancel()])
+        pool = _lanes(1, 1, os.getpid())
+    return pool.submit(run).result()
 
 
 @cache

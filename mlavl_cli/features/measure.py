@@ -3,15 +3,16 @@
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from mlavl_cli.features.extract import Backbones, extract
-from mlavl_cli.features.lanes import side_by_side
+from mlavl_cli.features.lanes import Passes
 from mlavl_cli.media.clips import FRAMES_PER_CLIP, ClipReader
 from mlavl_cli.media.container import Media
 from mlavl_cli.media.decode import VideoReader
@@ -75,13 +76,11 @@ def measure(path: Path, backbones: Backbones, batch_size: int | None = None, rou
 
     def see() -> None:
         batches = (torch.stack(pictures[i : i + size]) for i in range(0, len(pictures), size))
-        for _, rows in side_by_side(visual.encode, batches, backbones.placement, size):
-            rows.cpu()
+        _passes(visual.encode, batches, backbones, size)
 
     def hear() -> None:
         batches = (spectrograms[i : i + size] for i in range(0, len(spectrograms), size))
-        for _, rows in side_by_side(audio.encode, batches, backbones.placement, size):
-            rows.cpu()
+        _passes(audio.encode, batches, backbones, size)
 
     stages: dict[Callable[[], object], list[float]] = {
         see: [],
@@ -108,6 +107,16 @@ def measure(path: Path, backbones: Backbones, batch_size: int | None = None, rou
         pipeline_s=pipeline / count,
         peak_memory_mb=peak_memory_mb(),
     )
+
+
+def _passes(encode: Callable[[Any], torch.Tensor], batches: Iterable[Any], backbones: Backbones, size: int) -> None:
+    passes = Passes(encode, backbones.placement, size)
+    for batch in batches:
+        passes.start(batch)
+        for _, rows in passes.done(everything=not passes.free):
+            rows.cpu()
+    for _, rows in passes.done(everything=True):
+        rows.cpu()
 
 
 def peak_memory_mb() -> float:

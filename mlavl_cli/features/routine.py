@@ -20,6 +20,8 @@ class RoutineFeatures:
         video: the file they come from.
         provenance: how they were made; what decides whether stored features are still good.
         warnings: what a user should know about this file.
+        picture_statistics, sound_statistics: (T, 20) and (T, 9) float32, by which other kinds of video are told
+            (statistics.py); None where they weren't taken.
 
     Raises:
         FeatureError: shapes that disagree, times that don't increase, NaN or infinity.
@@ -32,15 +34,15 @@ class RoutineFeatures:
     video: VideoInfo
     provenance: dict[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    picture_statistics: np.ndarray | None = None
+    sound_statistics: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         def refuse(cause: str) -> None:
             raise FeatureError(cause, path=self.video.path, hint="Extract its features again.")
 
         count = len(self.visual)
-        for name, rows in (("visual", self.visual), ("audio", self.audio)):
-            if rows is None:
-                continue
+        for name, rows in self.tables().items():
             if rows.ndim != 2 or 0 in rows.shape:
                 refuse(f"{name} features have shape {rows.shape}, not (clips, width)")
             if len(rows) != count:
@@ -51,6 +53,11 @@ class RoutineFeatures:
             refuse("as many clip times as clips are needed")
         if not ((self.end_s > self.start_s).all() and (self.start_s[1:] >= self.end_s[:-1]).all()):
             refuse("clip times don't increase")
+
+    def tables(self) -> dict[str, np.ndarray]:
+        """All that is known of each clip: (T, width) by name."""
+        names = ("visual", "audio", "picture_statistics", "sound_statistics")
+        return {name: rows for name in names if (rows := getattr(self, name)) is not None}
 
     @property
     def clips(self) -> int:

@@ -1,7 +1,8 @@
 """A feature store: a folder with one safetensors file a video, written atomically, reused as long as it is good.
 
 `OUT/<path below the input folder>.safetensors` holds `visual` (T, D_v), `audio` (T, D_a) where there is sound,
-`start_s` and `end_s` (T,); its metadata says how they were made and of which file. Any safetensors reader opens it.
+`picture_statistics` (T, 20) and `sound_statistics` (T, 9), `start_s` and `end_s` (T,); its metadata says how they were
+made and of which file. Any safetensors reader opens it.
 """
 
 import hashlib
@@ -24,7 +25,6 @@ from mlavl_cli.untrusted import open_safetensors
 SUFFIX = ".safetensors"
 _METADATA = "mlavl"  # one key: safetensors writes several in random order, and stores should compare byte for byte
 _TIMES = ("start_s", "end_s")
-_ARRAYS = ("visual", "audio", *_TIMES)
 _MOST_NUMBER = 1e7  # of seconds, frames a second and pixels: a hundred days
 
 
@@ -72,7 +72,8 @@ class FeatureStore:
 
 def write_features(path: Path, features: RoutineFeatures) -> None:
     """One safetensors file, whole or not at all; the same features give the same bytes."""
-    arrays = {name: np.ascontiguousarray(a) for name in _ARRAYS if (a := getattr(features, name)) is not None}
+    arrays = {**features.tables(), **{name: getattr(features, name) for name in _TIMES}}
+    arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     metadata = {
         "video": {**vars(features.video), "path": Path(features.video.path).name},  # where it lay is nobody's business
         "provenance": features.provenance,
@@ -102,8 +103,8 @@ def read_features(path: Path) -> RoutineFeatures:
         video, provenance, warnings = VideoInfo(**metadata["video"]), metadata["provenance"], metadata["warnings"]
         if not (_is_video(video) and isinstance(provenance, dict) and all(isinstance(text, str) for text in warnings)):
             raise TypeError("metadata of other kinds")
-        rows = {name: arrays.get(name) for name in _ARRAYS}
-        return RoutineFeatures(**rows, video=video, provenance=provenance, warnings=tuple(warnings))
+        arrays = {"audio": None, **arrays}
+        return RoutineFeatures(**arrays, video=video, provenance=provenance, warnings=tuple(warnings))
     except FileNotFoundError:
         raise
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
