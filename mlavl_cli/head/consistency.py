@@ -38,10 +38,11 @@ def per_clip(head: MLAVL, output: HeadOutput, mask: torch.Tensor | None = None) 
     if output.p_v is None:
         real = torch.ones_like(quality) if mask is None else mask.to(quality.dtype)
         return ClipReading(None, quality, real / real.sum(1, keepdim=True))
-    attention = head.dpg.attention(text["v_grades"], visual, output.p_v, mask)
+    attention = head.dpg.attention(head.asked(text["v_grades"], visual, mask), visual, output.p_v, mask)
     if output.fused is None:
         return ClipReading(None, quality, attention)
-    heard = head.dpg.attention(text["av_grades"], output.fused, output.p_av, mask)
+    asked = head.asked(text["av_grades"], output.fused, mask)
+    heard = head.dpg.attention(asked, output.fused, output.p_av, mask)
     w = head.dpg.w.clamp(0, 1)
     return ClipReading(consistency(head, output.fused, text, mask), quality, w * heard + (1 - w) * attention)
 
@@ -74,5 +75,5 @@ def clip_consistency(head: MLAVL, fused: torch.Tensor, text: dict[str, torch.Ten
 
 
 def _alone(head: MLAVL, name: BranchName, queries: torch.Tensor, clips: torch.Tensor) -> Branch:
-    """Grades every clip of (B, T, d) by itself, as B * T routines of one clip."""
+    """Grades every clip of (B, T, d) by itself, as B * T routines of one clip (of usual length, where that counts)."""
     return head.dpg.branch(name, queries, clips.flatten(0, 1).unsqueeze(1))

@@ -30,6 +30,7 @@ class HeadDims:
     grade_order: Literal["interleaved", "blocks"] = "interleaved"  # of the audio-visual grades (audio_visual)
     order: int = 0  # clips a side that the convolutions over visual clips span (layers.py); 0: none, as in the paper
     reach: int = 0  # clips that a clip's consistency leans on around it (consistency.py); 0: on itself alone
+    length: bool = False  # whether T is an input of its own (length.py), for targets that are totals
     # The rows of the paper's table 5. Without language, grade queries are learned and MAG2 has no actions to use.
     language: bool = True
     s2ce: bool = True

@@ -70,7 +70,7 @@ class DPG(_TwoBranches):
     def branch(
         self, name: BranchName, queries: torch.Tensor, clips: torch.Tensor, mask: torch.Tensor | None = None
     ) -> Branch:
-        """Grade prompts (grades, d) and the branch's clips (B, T, d) -> its grades and score."""
+        """Grade prompts (grades, d), or (B, grades, d), and the branch's clips (B, T, d) -> its grades and score."""
         patterns = self.patterns(queries, clips, mask)
         return Branch(patterns, *getattr(self, f"regressor_{name}")(patterns))
 

@@ -10,6 +10,7 @@ from mlavl_cli.head.avcf import AVCF
 from mlavl_cli.head.dims import HeadDims
 from mlavl_cli.head.dpg import DPG, MeanGrading
 from mlavl_cli.head.layers import InOrder, TokenProjection
+from mlavl_cli.head.length import Length
 from mlavl_cli.head.mag2 import MAG2
 from mlavl_cli.head.s2ce import S2CE
 
@@ -71,6 +72,8 @@ class MLAVL(nn.Module):
                 self.mag2_audio = MAG2(dims.width, dims.graph, dims.dropout)
         if dims.avcf and dims.hears:
             self.avcf = AVCF(dims)
+        if dims.length:
+            self.length = Length(dims.width)
         self.dpg = DPG(dims) if dims.dpg else MeanGrading(dims)
 
     def forward(
@@ -123,12 +126,20 @@ class MLAVL(nn.Module):
         mask: torch.Tensor | None = None,
     ) -> HeadOutput:
         """Clips of both branches -> their grades and the score."""
-        patterns_v, p_v, score_v = self.dpg.branch("v", text["v_grades"], visual, mask)
+        patterns_v, p_v, score_v = self.dpg.branch("v", self.asked(text["v_grades"], visual, mask), visual, mask)
         patterns_av = p_av = score_av = None
         if fused is not None:
-            patterns_av, p_av, score_av = self.dpg.branch("av", text["av_grades"], fused, mask)
+            asked = self.asked(text["av_grades"], fused, mask)
+            patterns_av, p_av, score_av = self.dpg.branch("av", asked, fused, mask)
         score = self.dpg.combine(score_av, score_v)
         return HeadOutput(score, score_v, score_av, p_v, p_av, patterns_v, patterns_av, visual, fused, text)
+
+    def asked(self, grades: torch.Tensor, clips: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+        """Grade prompts (grades, d) as these clips (B, T, d) are asked about them: the same, or (B, grades, d) by T."""
+        if not self.dims.length:
+            return grades
+        counts = clips.new_full((len(clips),), clips.shape[1]) if mask is None else mask.sum(1)
+        return self.length(grades, counts)
 
 
 def _checked(text_features: torch.Tensor | None, shape: tuple[int, int]) -> torch.Tensor:

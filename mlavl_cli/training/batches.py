@@ -9,6 +9,8 @@ from torch.nn.utils.rnn import pad_sequence
 from mlavl_cli.head.window import fit_window
 from mlavl_cli.training.data.dataset import Routine
 
+_SORTED = 16
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -54,13 +56,27 @@ class Batches:
         self.labels = torch.tensor([(routine.scores[target] - low) / (high - low) for routine in routines])
 
     def shuffled(self, generator: torch.Generator) -> Iterator[Batch]:
-        """Training: random order, and a random window of longer routines."""
+        """Training: random order, and a random window of longer routines.
+
+        Routines of all their clips come in batches of about their own length: less of a batch is padding, and music
+        that is swapped within it reaches to the end.
+        """
         order = torch.randperm(len(self.routines), generator=generator).tolist()
+        if self.window is None:
+            order = self._alike(order, generator)
         starts = {}
         for i in order:
             spare = len(self.visual[i]) - self.window if self.window else 0
             starts[i] = int(torch.randint(spare + 1, (), generator=generator)) if spare > 0 else None
         return self._batches(order, starts)
+
+    def _alike(self, order: list[int], generator: torch.Generator) -> list[int]:
+        """Sorted by length within `_SORTED` batches at a time, the batches then mixed."""
+        batches = []
+        for first in range(0, len(order), _SORTED * self.batch_size):
+            near = sorted(order[first : first + _SORTED * self.batch_size], key=lambda i: len(self.visual[i]))
+            batches += [near[at : at + self.batch_size] for at in range(0, len(near), self.batch_size)]
+        return [i for number in torch.randperm(len(batches), generator=generator) for i in batches[number]]
 
     def in_order(self) -> Iterator[Batch]:
         """Testing: as they come, the central window."""
