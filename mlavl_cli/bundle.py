@@ -69,6 +69,7 @@ class Bundle:
     metrics: dict[str, Any] = field(default_factory=dict)
     consistency: dict[str, Any] | None = None  # measured AUCs; None: nobody checked (spec: section 14)
     frame_rate: float | None = None  # at which the training clips were cut; None: each video's own
+    intervals: dict[str, Any] = field(default_factory=dict)  # by target (scores/interval.py)
     domain: Path | None = None  # the training set's features, by which other kinds of video are told
     files: dict[str, str] = field(default_factory=dict)  # relative path -> sha256
 
@@ -168,6 +169,7 @@ def read_bundle(folder: Path) -> Bundle:
             metrics=dict(data.get("metrics") or {}),
             consistency=_measured(data.get("consistency")),
             frame_rate=_frame_rate(data.get("frame_rate")),
+            intervals=dict(data.get("intervals") or {}),
             domain=_inside(folder, _typed(data, "domain", str)) if data.get("domain") else None,
             files={str(name): str(digest) for name, digest in data.get("files", {}).items()},
         )
@@ -209,6 +211,7 @@ def write_bundle(bundle: Bundle) -> None:
         "heads": {target: relative(path) for target, path in bundle.heads.items()},
         "metrics": bundle.metrics,
         "consistency": bundle.consistency,
+        "intervals": bundle.intervals,
         "domain": relative(bundle.domain) if bundle.domain else None,
         "files": {relative(path): sha256(path) for path in held if not path.name.startswith(".")},
     }

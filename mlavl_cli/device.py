@@ -1,9 +1,6 @@
 """`auto` -> device and dtype. The only file that asks torch what machine this is."""
 
-import ctypes
-import sys
 from dataclasses import dataclass
-from functools import cache
 from typing import TYPE_CHECKING
 
 from mlavl_cli.errors import DeviceError, UsageError
@@ -12,8 +9,6 @@ if TYPE_CHECKING:
     import torch
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
-_GIB, _LARGEST_IN_HEAP = 1 << 30, 32 << 20  # the latter is the most that glibc takes
 
 
 @dataclass(frozen=True)
@@ -36,8 +31,6 @@ class Placement:
 
 def place(device: str = "auto", precision: str = "auto", compiled: bool = False) -> Placement:
     """The named device (`auto`: CUDA, else MPS, else CPU) and precision (`auto`: the fastest that is safe there).
-
-    Where it is a CPU, the process keeps from then on the memory that it frees.
 
     Raises:
         UsageError: an unknown name.
@@ -62,8 +55,6 @@ def place(device: str = "auto", precision: str = "auto", compiled: bool = False)
     if precision == "fp16" and where.type == "cpu":
         raise DeviceError("fp16 isn't supported on the CPU", hint="Use --precision auto, bf16 or fp32.")
     dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
-    if where.type == "cpu":
-        _keep_freed_memory()
     return Placement(where, dtype, compiled)
 
 
@@ -77,13 +68,3 @@ def _fastest_safe(device: "torch.device") -> str:
         if capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"):
             return "bf16"
     return "fp32"
-
-
-@cache
-def _keep_freed_memory() -> None:
-    """Lets glibc's malloc keep what a forward pass frees: else it hands all of it back, and the next pass waits for
-    the system to give it again, page by page. Other allocators stay as they are."""
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt:
-        mallopt(_M_TRIM_THRESHOLD, _GIB)
-        mallopt(_M_MMAP_THRESHOLD, _LARGEST_IN_HEAP)

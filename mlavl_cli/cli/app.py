@@ -17,6 +17,7 @@ from mlavl_cli.cli.doctor import doctor
 from mlavl_cli.cli.ending import watch_for_the_end
 from mlavl_cli.cli.evaluate import evaluate
 from mlavl_cli.cli.extract_features import extract_features
+from mlavl_cli.cli.process import settle
 from mlavl_cli.cli.score import score
 from mlavl_cli.cli.synthesize import synthesize
 from mlavl_cli.cli.train import train
@@ -115,6 +116,7 @@ app.add_typer(prompts.app, name="prompts")
 
 def main() -> None:
     """The console script."""
+    settle()
     watch_for_the_end()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a name that no terminal can show must not end a run

@@ -15,7 +15,7 @@ def evaluate(
     path: dataset.PathArgument,
     weights: options.Weights = "mini",
     target: dataset.Targets = None,
-    split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
+    split: Annotated[str, typer.Option(help="train, val, calibration or test.")] = "test",
     bootstrap: Annotated[int, typer.Option(min=0, help="Resamples for the 95 % intervals.")] = 1000,
     shift: Annotated[int, typer.Option(min=1, help="Clips by which the music is shifted to test consistency.")] = 2,
     save: Annotated[bool, typer.Option("--save", help="Write metrics and consistency AUCs into the bundle.")] = False,
@@ -56,9 +56,10 @@ def evaluate(
     from mlavl_cli.bundle import find_bundle, write_bundle
     from mlavl_cli.device import place
     from mlavl_cli.head.checkpoint import load_head
+    from mlavl_cli.scores.interval import Interval
     from mlavl_cli.training.batches import Batches
     from mlavl_cli.training.data.load import load_dataset
-    from mlavl_cli.training.evaluate import check_widths, consistency_aucs, predict
+    from mlavl_cli.training.evaluate import check_widths, consistency_aucs, scored
     from mlavl_cli.training.metrics import fisher_mean, measure
 
     bundle = find_bundle(weights)
@@ -81,7 +82,7 @@ def evaluate(
         check_widths(head, routines)
         batches = Batches(routines, name, head.score_range, batch_size, head.window)
         true = np.array([routine.scores[name] for routine in routines])
-        predicted = np.array([head.points(score) for score in predict(head.model, batches, placement).tolist()])
+        predicted = scored(head, routines, batch_size, placement)
         found = measure(predicted, true, bootstrap)
         pairs[name] = (true, predicted, [routine.id for routine in routines])
         published = data.published.get(name, (None, None))
@@ -89,6 +90,11 @@ def evaluate(
         row |= {"R-l2 x100": found.relative_l2, "Pearson": found.pearson}
         if bootstrap:
             row |= {f"{m} 95 %": "{:.3f} to {:.3f}".format(*found.intervals[m.lower()]) for m in ("SRCC", "MSE")}
+        if name in bundle.intervals:
+            interval = Interval.from_dict(bundle.intervals[name])
+            half = interval.half_width(np.array([len(routine.visual) for routine in routines]))
+            inside = float((np.abs(true - predicted) <= half).mean())
+            row |= {f"in {interval.confidence:.0%} interval": inside, "its width": float(2 * half.mean())}
         row |= {"paper's SRCC": published[0], "paper's MSE": published[1]}
         # The exam of a simulated set measures its consistency, from the sound itself.
         if not simulated and (measured := consistency_aucs(head.model, batches, placement, shift)):
@@ -113,7 +119,7 @@ def evaluate(
     if save:
         measured = bundle.consistency
         if aucs or sat:
-            how = {"shift_clips": shift, "auc": aucs} if sat is None else {"exam": sat}
+            how = {"shift_clips": shift, "auc": aucs} if sat is None else {"exam": sat["all"], "groups": sat}
             measured = {"dataset": data.name, "split": split, **how}
         write_bundle(replace(bundle, metrics=metrics, consistency=measured))
         console.note(f"written into {bundle.folder}")

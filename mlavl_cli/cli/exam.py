@@ -6,28 +6,43 @@ from typing import Any
 
 from mlavl_cli.cli.tables import Row
 
+_BY_TARGET = {
+    "srcc": "SRCC",
+    "mse": "MSE",
+    "bias": "mean error, % of range",
+    "covered": "true scores inside their interval",
+}
 
-def sit(weights: str, folder: Path, ids: list[str], features: Path | None, device: str) -> dict[str, Any]:
-    """What `examine` finds, as plain values."""
+
+def sit(weights: str, folder: Path, ids: list[str], features: Path | None, device: str) -> dict[str, dict[str, Any]]:
+    """What `examine` finds, by group of routines, as plain values."""
     from mlavl_cli.scores.scorer import load_scorer
-    from mlavl_cli.training.simulate.exam import examine
+    from mlavl_cli.training.simulate.exam import examine, groups
 
     scorer = load_scorer(weights, device, features=features or folder / "features")
-    return asdict(examine(scorer, folder, ids))
+    return {name: asdict(group) for name, group in groups(examine(scorer, folder, ids)).items()}
 
 
-def as_rows(scores: list[Row], exam: dict[str, Any]) -> list[Row]:
-    """One figure a row: correlations of the scores, then consistency, then what false music does to the scores."""
-    rows = [_row("SRCC", row["target"], row["n"], row["SRCC"], row.get("SRCC 95 %")) for row in scores]
-    clips, following = exam["clips"], exam["following"]
-    for name, false in (("swapped", "another routine's"), ("shifted", "own, 0.5 s late")):
-        rows.append(_row(f"AUC, true music against {false}", "clips that follow it", following, exam["auc"][name]))
-        rows.append(_row(f"AUC, true music against {false}", "all clips", clips, exam["auc"][f"{name}_all"]))
-    rows.append(_row("Spearman of consistency and truth", "all clips", clips, exam["spearman"]))
-    fall = "fall of the score by another's music, % of range"
-    rows += [_row(fall, target, exam["routines"], value) for target, value in exam["drop"].items()]
+def as_rows(scores: list[Row], exam: dict[str, dict[str, Any]]) -> list[Row]:
+    """One figure a row: correlations of the scores with their intervals, then each group of routines."""
+    rows = [_row("all", "SRCC", row["target"], row["n"], row["SRCC"], row.get("SRCC 95 %")) for row in scores]
+    for group, found in exam.items():
+        n, clips, following = found["routines"], found["clips"], found["following"]
+        for key, measure in _BY_TARGET.items():
+            if (group, key) != ("all", "srcc"):
+                rows += [_row(group, measure, target, n, value) for target, value in found[key].items()]
+        for name, false in (("swapped", "another routine's"), ("shifted", "own, 0.5 s late")):
+            measure = f"AUC, true music against {false}"
+            rows.append(_row(group, measure, "clips that follow it", following, found["auc"][name]))
+            rows.append(_row(group, measure, "all clips", clips, found["auc"][f"{name}_all"]))
+        rows.append(_row(group, "Spearman of consistency and truth", "all clips", clips, found["spearman"]))
+        fall = "fall of the score by another's music, % of range"
+        rows += [_row(group, fall, target, n, value) for target, value in found["drop"].items()]
+        rows.append(_row(group, "routines said to be out of domain", "share", n, found["flagged"]))
+        moved = "moved by skating it two and four times in a row, % of range"
+        rows += [_row(group, moved, target, n, value) for target, value in found["moved"].items()]
     return rows
 
 
-def _row(measure: str, of: str, n: int | None, value: float, interval: str | None = None) -> Row:
-    return {"measure": measure, "of": of, "n": n, "value": value, "95 %": interval}
+def _row(group: str, measure: str, of: str, n: int | None, value: float, interval: str | None = None) -> Row:
+    return {"routines": group, "measure": measure, "of": of, "n": n, "value": value, "95 %": interval}

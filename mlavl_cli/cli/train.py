@@ -1,13 +1,14 @@
 """mlavl train: features and labels -> heads in a bundle that `mlavl score` takes."""
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mlavl_cli.cli import console, dataset, options, plots
+from mlavl_cli.cli import console, dataset, options, plots, training_rows
 from mlavl_cli.cli import prompts as prompt_options
-from mlavl_cli.cli.tables import Row, TableFormat, print_rows
+from mlavl_cli.cli.tables import TableFormat, print_rows
 from mlavl_cli.cli.training_choices import (
     Ablation,
     Box,
@@ -24,7 +25,7 @@ from mlavl_cli.cli.training_progress import told
 from mlavl_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from mlavl_cli.training.runs import Guide, Job
+    from mlavl_cli.training.runs import Guide
 
 
 def train(
@@ -91,6 +92,10 @@ def train(
     reach: Annotated[
         int, typer.Option(min=0, help="Clips that a clip's consistency leans on around it; 0: on itself alone.")
     ] = 0,
+    total: Annotated[
+        list[str] | None,
+        typer.Option(help="A target that grows with the programme, like TES: its head is told T (again for more)."),
+    ] = None,
     temperature: Annotated[float, typer.Option(min=1e-3, help="Of the cross-entropy.")] = 1.0,
     triplets: Annotated[Triplets, typer.Option(help="Over patterns alone, or over prompts too.")] = Triplets.all,
     without: Annotated[list[Box] | None, typer.Option(help="Leave out a box or a loss (again for more).")] = None,
@@ -194,25 +199,39 @@ def train(
     elif baselines:
         variants = native_and_mag2(baselines) if mag2 else [Variant(m, {"mag2": False}, model=m) for m in baselines]
     guide = _guide(data.sport, data.backbones, text_features, prompts, grade_order is prompt_options.Order.blocks)
-    jobs = [Job(data, guide, name, variant, config, clips, dims) for name in targets for variant in variants]
+    totals = set(total or [])
+    if unknown := totals - set(targets):
+        raise UsageError(f"--total {unknown.pop()}: no such target is trained here")
+    jobs = [
+        Job(data, guide, name, variant, config, clips, dims, name in totals) for name in targets for variant in variants
+    ]
     if data.judged_split == "test":
         console.note("The best epoch is chosen on the test split, as the official code does; a val split is fairer.")
 
-    rows, heads, metrics, histories = [], {}, {}, {}
+    calibrates = find_spec("crepes") is not None
+    rows, heads, metrics, histories, intervals = [], {}, {}, {}, {}
     for job in jobs:
         folder = output / "runs" / job.target / _file_name(job.variant.name)
         with told(job, writer and writer(str(folder))) as (on_epoch, on_align):
             trained = job.run(placement, folder, on_epoch, on_align)
-        rows.append(_row(job, trained.metrics, len(variants) > 1))
+        rows.append(training_rows.of_job(job, trained.metrics, len(variants) > 1))
         histories[f"{job.target} {job.variant.name}"] = trained.history
         if variants == [whole]:
-            heads[job.target] = job.head(trained)
-            metrics[job.target] = {"split": data.judged_split, **_plain(trained.metrics)}
-    rows += _average(rows, data.published.get("average")) if len(targets) > 1 and len(variants) == 1 else []
+            heads[job.target] = head = job.head(trained)
+            if calibrates and (interval := job.interval(head, place("cpu"))):
+                intervals[job.target] = interval
+            metrics[job.target] = {"split": data.judged_split, **training_rows.plain(trained.metrics)}
+    rows += (
+        training_rows.average(rows, data.published.get("average")) if len(targets) > 1 and len(variants) == 1 else []
+    )
     if heads:
         counts = ", ".join(f"{len(found)} {name}" for name, found in data.splits.items())
         sentence = trained_on or f"{data.name} ({counts}); features: {data.backbones}"
-        bundle = write_heads(output, find_bundle(data.backbones), heads, metrics, sentence, licence, data, half)
+        base = find_bundle(data.backbones)
+        bundle = write_heads(output, base, heads, metrics, sentence, licence, data, half, intervals)
+        if missing := [name for name in heads if name not in intervals]:
+            needs = "crepes (pip install 'mlavl[train]') and 20 routines in a split val or calibration"
+            console.note(f"{', '.join(missing)}: no interval; it takes {needs}")
         console.note(f"Score with: mlavl score VIDEO --weights {_as_folder(bundle.folder)}")
     print_rows(rows, form, f"{data.name}, split {data.judged_split}")
     if sheet:
@@ -244,36 +263,6 @@ def _guide(sport: str, backbones: str, encoded: Path | None, csv: Path | None, b
     if tower is None:
         raise UsageError(f"{backbones} has no text tower", hint="Give --text-features.")
     return Guide(encode_prompts(prompts.texts, tower), prompts)
-
-
-def _row(job: "Job", metrics: Any, tell_variant: bool) -> Row:
-    srcc, mse = job.dataset.published.get(job.target, (None, None))
-    row: Row = {"target": job.target}
-    if tell_variant:
-        row["variant"], srcc, mse = job.variant.name, job.variant.published, None
-    row |= {"n": metrics.n, "SRCC": metrics.srcc, "MSE": metrics.mse, "R-l2 x100": metrics.relative_l2}
-    row["paper's SRCC"] = srcc
-    return row if tell_variant else {**row, "paper's MSE": mse}
-
-
-def _average(rows: list[Row], published: tuple[float, float] | None) -> list[Row]:
-    """SRCC by Fisher's z, the others by their mean."""
-    from mlavl_cli.training.metrics import fisher_mean
-
-    def mean(key: str) -> float:
-        return sum(row[key] for row in rows) / len(rows)
-
-    srcc, mse = published or (None, None)
-    return [
-        {
-            "target": "average (z)", "n": rows[0]["n"], "SRCC": fisher_mean(row["SRCC"] for row in rows),
-            "MSE": mean("MSE"), "R-l2 x100": mean("R-l2 x100"), "paper's SRCC": srcc, "paper's MSE": mse,
-        }
-    ]  # fmt: skip
-
-
-def _plain(metrics: Any) -> dict[str, Any]:
-    return {"n": metrics.n, "srcc": metrics.srcc, "mse": metrics.mse, "relative_l2_x100": metrics.relative_l2}
 
 
 def _file_name(name: str) -> str:

@@ -1,7 +1,9 @@
-"""Domain: is a video like what the weights were trained on? By the distance of its features to the training set's.
+"""Out-of-domain detection: is a video of the kind that the weights were trained on?
 
-Squared Mahalanobis distance of a clip's visual features to those of all training clips, by their width; a routine's
-distance is the median over its clips. Near 1 for the training set itself, far above for another kind of picture.
+Four tables are known of each clip: visual and audio features, and statistics of its pictures and its sound. In each,
+the squared Mahalanobis distance to all training clips, by the table's width, is near 1 for clips like those. A
+routine's distance is the median over its clips. Limits are set by routines that are known to belong and were not
+trained on.
 """
 
 from dataclasses import dataclass
@@ -15,59 +17,141 @@ from mlavl_cli.errors import WeightsError
 from mlavl_cli.files import atomic_write
 from mlavl_cli.untrusted import open_safetensors
 
-_RIDGE = 1e-2  # of the mean variance, added to each direction's: one that never varied must not decide alone
-_LEAST = 1e-12  # variance: routines that are all the same must not divide by zero
-_MARGIN = 1.5  # a routine may be this much further away than the furthest that is known to belong
+TABLES = {
+    "visual": "visual features",
+    "audio": "audio features",
+    "picture_statistics": "texture, colour and motion of the pictures",
+    "sound_statistics": "level and spectrum of the sound",
+}
+Tables = dict[str, np.ndarray]  # by these names, (T, width) each
+
+_RIDGE = 3e-2  # of each column's variance: a direction that never varied must not decide alone
+_LEAST = 1e-2  # of all columns' spread, added to each one's
+_TINY = 1e-6  # of their size: routines that are all the same must not divide by zero
+_MARGIN = 1.5  # how much further away than the furthest that is known to belong a routine or a clip may be
+_MOST_CLIPS = 0.999  # of the clips that are known to belong are nearer than a clip's limit without its margin
 
 
 @dataclass(frozen=True)
-class Domain:
-    """Of a training set: mean (D,), whitening (D, D), and the distance from which on a routine doesn't belong."""
+class Reference:
+    """One table of a training set: mean (D,), whitening (D, D), and the distances from which on a routine, and a clip,
+    doesn't belong."""
 
     mean: np.ndarray
     whitening: np.ndarray
+    limit: float = np.inf
+    clip_limit: float = np.inf
+
+    def distances(self, rows: np.ndarray) -> np.ndarray:
+        """(T, D) -> (T,); 1 is usual."""
+        away = rows.astype(np.float64) - self.mean  # float32 would overflow in the square of what is far away
+        return ((away @ self.whitening) ** 2).mean(1)
+
+
+@dataclass(frozen=True)
+class DomainReading:
+    """What was found of a routine, by the table in which it is furthest away in units of the limit.
+
+    Attributes:
+        inside: whether it belongs.
+        distance, limit: of that table.
+        table: its name.
+        clips_inside: (T,) bool, of each clip in all tables.
+    """
+
+    inside: bool
+    distance: float
     limit: float
-
-    def distance(self, visual: np.ndarray) -> float:
-        """Visual features (T, D) of a routine -> its distance; 1 is usual."""
-        away = visual.astype(np.float64) - self.mean  # float32 would overflow in the square of what is far away
-        return float(np.median(((away @ self.whitening) ** 2).mean(1)))
+    table: str
+    clips_inside: np.ndarray
 
 
-def fit_domain(train: list[np.ndarray], known: list[np.ndarray]) -> Domain:
-    """From visual features (T, D) of training routines, and of all that are known to belong to the same kind."""
-    clips = np.concatenate(train).astype(np.float64)
-    covariance = np.cov(clips, rowvar=False)
-    variances, directions = np.linalg.eigh(covariance)
-    whitening = directions / np.sqrt(np.maximum(variances, 0) + _RIDGE * variances.mean() + _LEAST)
-    domain = Domain(clips.mean(0).astype(np.float32), whitening.astype(np.float32), np.inf)
-    furthest = max(domain.distance(routine) for routine in [*train, *known])
-    return Domain(domain.mean, domain.whitening, _MARGIN * furthest)
+class OutOfDomainDetector:
+    """References by table. Tables that a routine lacks, or that have another width, are left out."""
+
+    def __init__(self, references: dict[str, Reference]):
+        self.references = references
+
+    def read(self, tables: Tables) -> DomainReading | None:
+        """A routine's tables -> what was found; None where none of them is known of the training set."""
+        found = []
+        for name, reference in self.references.items():
+            if name in tables and tables[name].shape[1] == len(reference.mean):
+                clips = reference.distances(tables[name])
+                found.append((float(np.median(clips)), name, reference, clips <= reference.clip_limit))
+        if not found:
+            return None
+        distance, name, reference, _ = max(found, key=lambda one: one[0] / one[2].limit)
+        inside = np.logical_and.reduce([clips for *_, clips in found])
+        return DomainReading(distance <= reference.limit, distance, reference.limit, name, inside)
 
 
-def save_domain(path: Path, domain: Domain) -> None:
+def fit_detector(train: list[Tables], known: list[Tables]) -> OutOfDomainDetector:
+    """From training routines, and others that are known to belong to the same kind.
+
+    Without such others, limits are the training routines' own.
+    """
+    references = {}
+    for name in TABLES:
+        rows = [tables[name] for tables in train if name in tables]
+        if not rows:
+            continue
+        reference = _whitened(np.concatenate(rows).astype(np.float64))
+        belong = [reference.distances(tables[name]) for tables in (*train, *known) if name in tables]
+        furthest = max(float(np.median(clips)) for clips in belong)
+        usual = float(np.quantile(np.concatenate(belong), _MOST_CLIPS))
+        limit = _MARGIN * max(furthest, 1.0)
+        references[name] = Reference(reference.mean, reference.whitening, limit, max(_MARGIN * usual, limit))
+    return OutOfDomainDetector(references)
+
+
+def _whitened(rows: np.ndarray) -> Reference:
+    """Columns by their spread, then directions by theirs."""
+    mean = rows.mean(0)
+    spread = rows.std(0)
+    spread = spread + _LEAST * np.sqrt((spread**2).mean()) + _TINY * np.abs(mean).max() + 1e-12
+    scaled = (rows - mean) / spread
+    variances, directions = np.linalg.eigh(scaled.T @ scaled / len(rows))
+    whitening = directions / np.sqrt(np.maximum(variances, 0) + _RIDGE) / spread[:, None]
+    return Reference(mean.astype(np.float32), whitening.astype(np.float32))
+
+
+def save_detector(path: Path, detector: OutOfDomainDetector) -> None:
     """Writes one safetensors file, atomically."""
-    tensors = {"mean": domain.mean, "whitening": np.ascontiguousarray(domain.whitening)}
-    tensors["limit"] = np.array([domain.limit], np.float32)
+    tensors = {}
+    for name, reference in detector.references.items():
+        tensors[f"{name}.mean"] = reference.mean
+        tensors[f"{name}.whitening"] = np.ascontiguousarray(reference.whitening)
+        tensors[f"{name}.limits"] = np.array([reference.limit, reference.clip_limit], np.float32)
     with atomic_write(path) as file:
         file.write(save(tensors))
 
 
-def load_domain(path: Path) -> Domain:
-    """Reads it back.
+def load_detector(path: Path) -> OutOfDomainDetector:
+    """Reads it back; a file of mlavl 0.1 knows visual features alone, and no limit of clips.
 
     Raises:
         WeightsError: missing, or not such a file.
     """
     try:
         with open_safetensors(path, "numpy") as file:
-            mean, whitening, limit = (file.get_tensor(name) for name in ("mean", "whitening", "limit"))
-    except (OSError, SafetensorError, TypeError, ValueError, AttributeError) as error:  # numpy has no bfloat16
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+        if "limit" in tensors:
+            limits = np.append(tensors["limit"], np.float32(np.finfo(np.float32).max))
+            tensors = {f"visual.{name}": tensors[name] for name in ("mean", "whitening")} | {"visual.limits": limits}
+        parts = {name: [tensors[f"{name}.{part}"] for part in ("mean", "whitening", "limits")]
+                 for name in TABLES if f"{name}.mean" in tensors}  # fmt: skip
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:  # no bfloat16 in numpy
         raise WeightsError(
             "can't be read as a training set's features", path=path, hint="Is the bundle whole?"
         ) from error
-    if mean.ndim != 1 or whitening.shape != (len(mean), len(mean)) or limit.shape != (1,):
-        raise WeightsError("holds tensors of the wrong shapes", path=path)
-    if not all(np.isfinite(tensor).all() for tensor in (mean, whitening, limit)):
-        raise WeightsError("holds NaN or infinity", path=path)
-    return Domain(mean, whitening, float(limit[0]))
+    references = {}
+    for name, (mean, whitening, limits) in parts.items():
+        if mean.ndim != 1 or whitening.shape != (len(mean), len(mean)) or limits.shape != (2,):
+            raise WeightsError("holds tensors of the wrong shapes", path=path)
+        if not all(np.isfinite(tensor).all() for tensor in (mean, whitening, limits)) or not (limits > 0).all():
+            raise WeightsError("holds NaN or infinity, or limits that nothing meets", path=path)
+        references[name] = Reference(mean, whitening, *map(float, limits))
+    if not references:
+        raise WeightsError("holds nothing of a training set", path=path)
+    return OutOfDomainDetector(references)

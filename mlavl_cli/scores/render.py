@@ -18,7 +18,7 @@ from mlavl_cli.files import csv_text
 from mlavl_cli.scores.result import UNFAMILIAR, RoutineScore, TargetScore, clock, is_of_consistency, level
 
 _STEPS = " ▁▂▃▄▅▆▇█"
-_BAR = 12  # cells of a score's bar
+_BAR = 8  # cells of a score's bar
 
 
 class JsonWriter:
@@ -61,6 +61,7 @@ class CsvWriter:
         self.stream, self.targets = stream, targets
         self.rows = csv.writer(stream, lineterminator="\n")
         columns = ["consistency_mean", "clips", "duration_s", "warnings", "in_domain"]
+        columns += [csv_text(f"{target}_{end}") for target in targets for end in ("low", "high")]
         self.rows.writerow(["path", *map(csv_text, targets), *columns])
 
     def add(self, result: RoutineScore) -> None:
@@ -74,6 +75,11 @@ class CsvWriter:
                 f"{result.video['duration_s']:.3f}",
                 csv_text("; ".join([*result.warnings, f"weights {weights['name']}: {weights['trained_on']}"])),
                 {True: "yes", False: "no", None: ""}[result.in_domain],
+                *(
+                    f"{end:.4f}" if end is not None else ""
+                    for target in self.targets
+                    for end in result.scores[target].interval or (None, None)
+                ),
             ]
         )
         self.stream.flush()
@@ -142,36 +148,39 @@ def panel(result: RoutineScore, width: int) -> Panel:
 
 def _score_table(scores: dict[str, TargetScore], narrow: bool) -> Table:
     table = Table.grid(padding=(0, 2))
-    for justify in ("left", "right", "left", "left", "left"):
+    for justify in ("left", "right", "left", "left", "left", "left"):
         table.add_column(justify=justify, no_wrap=True)
+    confidence = next((score.confidence for score in scores.values() if score.confidence), None)
+    titles = ["", "", f"{confidence:.0%} interval" if confidence else "", ""]
     if not narrow:
-        table.add_row("", "", "", *(Text(title, style="dim") for title in ("as seen", "with music: no fit, fit")))
+        titles += ["visual branch", "audio-visual branch"]
+    table.add_row(*(Text(title, style="dim") for title in titles))
     for target, score in scores.items():
         low, high = score.range
         share = (score.score - low) / (high - low)
         filled = round(_BAR * min(max(share, 0), 1))
         bar = Text("█" * filled, style=_colour(share)).append("░" * (_BAR - filled), style="dim")
         bar.append(f" {low:g}-{high:g}" if low else f" {high:g}", style="dim")
-        cells = [Text(target, style="bold"), Text(f"{score.score:.2f}", style="bold"), bar]
+        between = "{:.1f} to {:.1f}".format(*score.interval) if score.interval else "no interval"
+        cells = [Text(target, style="bold"), Text(f"{score.score:.2f}", style="bold"), Text(between, style="dim"), bar]
         if not narrow:
-            cells += [_grades(score.grades["visual"]), _grades(score.grades["audio_visual"])]
+            cells += [_grades(score, branch) for branch in ("visual", "audio_visual")]
         table.add_row(*cells)
     return table
 
 
-def _grades(shares: dict[str, float] | None) -> Text:
-    """A distribution as blocks from the worst to the best grade, the most likely named.
+def _grades(score: TargetScore, branch: str) -> Text:
+    """A distribution as blocks from the worst to the best grade, and the grade that its points come to.
 
     Grades with fitting music stand behind all those without.
     """
+    shares = score.grades[branch]
     if not shares:
         return Text("no sound", style="dim")
     top = max(shares.values()) or 1.0
     ordered = sorted(shares, key=lambda name: name.endswith(" with fitting music"))
     blocks = "".join(_STEPS[max(1, round(8 * shares[name] / top))] for name in ordered)
-    likely = max(shares, key=shares.get)
-    likely = likely.replace(" without fitting music", ", no fit").replace(" with fitting music", ", fit")
-    return Text(blocks).append(f" {likely}", style="dim")
+    return Text(blocks).append(f" {score.grade(branch)}", style="dim")
 
 
 def _timeline(result: RoutineScore, width: int) -> Iterable[Text]:

@@ -21,6 +21,22 @@ class TargetScore:
     audio_visual: float | None
     visual_weight: float
     grades: dict[str, dict[str, float] | None]  # branch -> grade word -> share
+    interval: tuple[float, float] | None = None  # points, from and to; None: these weights know none
+    confidence: float | None = None  # the share of routines whose true score lies in their interval
+
+    def grade(self, branch: str) -> str | None:
+        """The grade word that the branch's points come nearest to; None where it has no grades.
+
+        Not the likeliest: of a spread with two humps that may be a word far from the score it stands beside.
+        """
+        shares = self.grades[branch]
+        if not shares:
+            return None
+        points = self.visual if branch == "visual" else self.audio_visual
+        low, high = self.range
+        words = list(dict.fromkeys(name.split(" with")[0] for name in shares))
+        share = (points - low) / (high - low)
+        return words[round(min(max(share, 0), 1) * (len(words) - 1))]
 
 
 @dataclass(frozen=True)
@@ -33,6 +49,7 @@ class ClipScore:
     consistency: float | None
     quality: float
     attention: float
+    in_domain: bool | None = None  # None: the weights don't say what they were trained on
 
     @property
     def strength(self) -> float:

@@ -1,6 +1,5 @@
 """Scorer: a video, or features that are there already -> RoutineScore. The one place where features meet a head."""
 
-import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
@@ -15,24 +14,17 @@ from mlavl_cli.errors import FeatureError, MlavlError, WeightsError
 from mlavl_cli.features.cluster import Cluster, ClusterExtractor, load_cluster_extractor
 from mlavl_cli.features.extract import DECODERS, Backbones, Progress
 from mlavl_cli.features.extractor import Extractor, load_extractor
+from mlavl_cli.features.lanes import on_one_thread
 from mlavl_cli.features.routine import RoutineFeatures
 from mlavl_cli.head.checkpoint import Head, load_head
-from mlavl_cli.head.consistency import ClipReading, per_clip
-from mlavl_cli.head.mlavl import HeadOutput
+from mlavl_cli.head.consistency import per_clip
 from mlavl_cli.head.window import fit_window
 from mlavl_cli.inputs import Input
 from mlavl_cli.media.clips import Cutting
-from mlavl_cli.scores.domain import Domain, load_domain
-from mlavl_cli.scores.result import (
-    LENGTH,
-    TRUSTED_AUC,
-    UNFAMILIAR,
-    UNTRUSTED,
-    UNVALIDATED,
-    ClipScore,
-    RoutineScore,
-    TargetScore,
-)
+from mlavl_cli.scores.domain import OutOfDomainDetector, load_detector
+from mlavl_cli.scores.interval import Interval
+from mlavl_cli.scores.points import clip_scores, domain_of, no_numbers, out_of_range, target_score
+from mlavl_cli.scores.result import LENGTH, TRUSTED_AUC, UNFAMILIAR, UNTRUSTED, UNVALIDATED, RoutineScore
 
 
 class Scorer:
@@ -47,9 +39,11 @@ class Scorer:
         bundle: Bundle,
         heads: dict[str, Head],
         extractor: Extractor | ClusterExtractor,
-        domain: Domain | None = None,
+        detector: OutOfDomainDetector | None = None,
+        intervals: dict[str, Interval] | None = None,
     ):
-        self.bundle, self.heads, self.extractor, self.domain = bundle, heads, extractor, domain
+        self.bundle, self.heads, self.extractor, self.detector = bundle, heads, extractor, detector
+        self.intervals = intervals or {}
 
     def score(self, routine: str | Path | RoutineFeatures, on_clips: Progress | None = None) -> RoutineScore:
         """A video file, or its features -> its score.
@@ -93,7 +87,7 @@ class Scorer:
 
     def _timed(self, features: RoutineFeatures, begin: float) -> RoutineScore:
         extracted = time.perf_counter()
-        result = self._grade(features)
+        result = on_one_thread(partial(self._grade, features), self.extractor.placement)
         graded = time.perf_counter()
         timing = {
             "features_s": extracted - begin,
@@ -116,9 +110,11 @@ class Scorer:
             # The score from the window that the head was trained on, the timeline from all clips.
             output = head.model(visual, audio)
             windowed = [None if rows is None else fit_window(rows[0], head.window)[None] for rows in (visual, audio)]
-            scores[target] = _target_score(head, head.model(*windowed) if head.window else output)
+            judged = head.model(*windowed) if head.window else output
+            scores[target] = target_score(head, judged, self.intervals.get(target), features.clips)
             readings.append(per_clip(head.model, output))
-        clips = _clip_scores(features, readings)
+        reading = self.detector.read(features.tables()) if self.detector else None
+        clips = clip_scores(features, readings, reading)
         heard = [clip for clip in clips if clip.consistency is not None]
         validated = self.bundle.consistency is not None
         consistency = heard and {
@@ -126,7 +122,7 @@ class Scorer:
             "min_clip": min(heard, key=lambda clip: clip.consistency).index,
             "validated": validated,
         }
-        warnings = [*features.warnings, *filter(None, map(_outside, scores, scores.values()))]
+        warnings = [*features.warnings, *filter(None, map(out_of_range, scores, scores.values()))]
         if heard and not validated:
             warnings.append(UNVALIDATED)
         elif heard and (measured := _swapped_auc(self.bundle.consistency)) < TRUSTED_AUC:
@@ -135,12 +131,11 @@ class Scorer:
         if any(window != features.clips for window in windows):
             trained = " and ".join(map(str, windows))
             warnings.append(f"{LENGTH} ({features.clips} clips here, {trained} in training)")
-        domain = None
-        if self.domain and len(self.domain.mean) == features.visual.shape[1]:
-            distance = self.domain.distance(features.visual)
-            domain = {"distance": distance, "limit": self.domain.limit, "inside": distance <= self.domain.limit}
-            if not domain["inside"]:
-                warnings.append(UNFAMILIAR)
+        if reading and not reading.inside:
+            warnings.append(UNFAMILIAR)
+        elif reading and not reading.clips_inside.all():
+            outside = int((~reading.clips_inside).sum())
+            warnings.append(f"{outside} of {features.clips} clips are out of domain: their values have no meaning")
         made = features.provenance
         result = RoutineScore(
             video=asdict(features.video),
@@ -150,12 +145,12 @@ class Scorer:
             precision=made.get("precision", "fp32"),
             scores=scores,
             consistency=consistency or None,
-            domain=domain,
+            domain=domain_of(reading) if reading else None,
             clips=clips,
             warnings=warnings,
             timing={},
         )
-        if wrong := next(_no_numbers(asdict(result)), None):
+        if wrong := next(no_numbers(asdict(result)), None):
             cause = f"{wrong}: these weights can't score it"
             raise WeightsError(cause, path=features.video.path, hint="Are they damaged? Try: mlavl weights verify.")
         return result
@@ -217,7 +212,8 @@ def load_scorer(
     for target, path in bundle.heads.items():
         heads[target] = head = load_head(path)
         head.model.to(extractor.placement.device)
-    return Scorer(bundle, heads, extractor, load_domain(bundle.domain) if bundle.domain else None)
+    intervals = {target: Interval.from_dict(bundle.intervals[target]) for target in heads if target in bundle.intervals}
+    return Scorer(bundle, heads, extractor, load_detector(bundle.domain) if bundle.domain else None, intervals)
 
 
 def _swapped_auc(consistency: dict[str, Any]) -> float:
@@ -230,56 +226,3 @@ def _swapped_auc(consistency: dict[str, Any]) -> float:
 def _depends_on_length(head: Head) -> bool:
     """Whether what it says of a clip depends on how many clips there are, and it knows one number of them."""
     return bool(head.window) and head.model.dims.mag2 and head.model.dims.graph == "sage"
-
-
-def _outside(target: str, score: TargetScore) -> str | None:
-    low, high = score.range
-    return None if low <= score.score <= high else f"the {target} of {score.score:.2f} is not in {low:g} to {high:g}"
-
-
-def _no_numbers(value: Any, name: str = "") -> Iterator[str]:
-    """What in a result is NaN or infinite, such as "scores TES visual is nan"."""
-    if isinstance(value, dict | list | tuple):
-        for key, inside in value.items() if isinstance(value, dict) else enumerate(value):
-            yield from _no_numbers(inside, f"{name} {key}".strip())
-    elif isinstance(value, float) and not math.isfinite(value):
-        yield f"{name} is {value}"
-
-
-def _target_score(head: Head, output: HeadOutput) -> TargetScore:
-    def shares(names: Iterable[str], p: torch.Tensor | None) -> dict[str, float] | None:
-        return None if p is None else dict(zip(names, p[0].tolist(), strict=True))
-
-    heard = output.score_av is not None
-    return TargetScore(
-        score=head.points(output.score.item()),
-        range=head.score_range,
-        visual=head.points(output.score_v.item()),
-        audio_visual=head.points(output.score_av.item()) if heard else None,
-        visual_weight=1 - head.model.dpg.w.item() if heard else 1.0,
-        grades={
-            "visual": shares(head.grades, output.p_v),
-            "audio_visual": shares(head.audio_visual_grades, output.p_av),
-        },
-    )
-
-
-def _clip_scores(features: RoutineFeatures, readings: list[ClipReading]) -> list[ClipScore]:
-    """Clips as all heads together see them: the mean of their readings."""
-
-    def mean(name: str) -> list[float] | None:
-        values = [value for reading in readings if (value := getattr(reading, name)) is not None]
-        return None if not values else torch.stack(values).mean(0)[0].tolist()
-
-    consistency, quality, attention = mean("consistency"), mean("quality"), mean("attention")
-    return [
-        ClipScore(
-            index=i,
-            start_s=round(float(features.start_s[i]), 6),
-            end_s=round(float(features.end_s[i]), 6),
-            consistency=consistency[i] if consistency else None,
-            quality=quality[i],
-            attention=attention[i],
-        )
-        for i in range(features.clips)
-    ]

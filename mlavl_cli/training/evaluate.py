@@ -43,6 +43,12 @@ def predict(model: nn.Module, batches: Batches, placement: Placement) -> np.ndar
     return torch.cat(scores).float().cpu().numpy()
 
 
+def scored(head: Head, routines: list[Routine], batch_size: int, placement: Placement) -> np.ndarray:
+    """The head's scores (n,) of the routines, in points."""
+    batches = Batches(routines, head.target, head.score_range, batch_size, head.window)
+    return np.array([head.points(score) for score in predict(head.model, batches, placement).tolist()])
+
+
 @torch.no_grad()
 def consistency_aucs(head: MLAVL, batches: Batches, placement: Placement, shift: int = 2) -> dict[str, float] | None:
     """How well consistency tells the true music from false, per clip and per routine (its mean); None without sound.

@@ -30,7 +30,8 @@ def measure(predicted: np.ndarray, true: np.ndarray, bootstraps: int = 0, seed: 
         draws = rng.integers(len(true), size=(bootstraps, len(true)))
         for name, of in measures.items():
             values = [of(predicted[draw], true[draw]) for draw in draws]
-            low, high = np.nanpercentile(values, [2.5, 97.5])
+            known = [value for value in values if not np.isnan(value)]
+            low, high = np.percentile(known, [2.5, 97.5]) if known else (np.nan, np.nan)
             intervals[name] = (float(low), float(high))
     return Metrics(
         len(true), srcc(predicted, true), pearson(predicted, true), mse(predicted, true), relative_l2(predicted, true),

@@ -19,10 +19,13 @@ from mlavl_cli.head.baselines import BASELINES
 from mlavl_cli.head.checkpoint import Head, save_head
 from mlavl_cli.head.dims import HeadDims
 from mlavl_cli.head.mlavl import MLAVL
-from mlavl_cli.scores.domain import fit_domain, save_domain
+from mlavl_cli.scores.domain import fit_detector, save_detector
+from mlavl_cli.scores.interval import Interval
 from mlavl_cli.training.batches import Batches
-from mlavl_cli.training.data.dataset import Dataset
+from mlavl_cli.training.calibrate import fit_interval
+from mlavl_cli.training.data.dataset import Dataset, Routine
 from mlavl_cli.training.data.public import TABLE_4
+from mlavl_cli.training.evaluate import scored
 from mlavl_cli.training.history import Epoch
 from mlavl_cli.training.train import TrainConfig, Trained, train_head
 
@@ -131,6 +134,7 @@ class Job:
     config: TrainConfig
     window: int | None
     dims: dict[str, Any] = field(default_factory=dict)  # for all variants: graph, regressor, width, ...
+    total: bool = False  # whether the target is a total, so that its head is told how long a routine is
 
     def head_dims(self) -> HeadDims:
         sample = self.dataset.of_target(self.target, "train")[0]
@@ -139,6 +143,7 @@ class Job:
             "audio_dim": 0 if sample.audio is None else sample.audio.shape[1],
             "text_dim": self.guide.features.shape[1],
             "actions": self.guide.actions(sample.audio is not None),
+            "length": self.total,
         }
         changes = {**self.dims, **self.variant.dims}
         if self.variant.model != "mlavl":
@@ -180,6 +185,19 @@ class Job:
         full_stop = self.guide.encoded.full_stop if model.dims.language else None
         return Head(model, self.target, self.dataset.ranges[self.target], GRADES, texts, self.window, full_stop)
 
+    def interval(self, head: Head, placement: Placement) -> Interval | None:
+        """How far off the head's scores are, on the split for it, or on the one that chose the best epoch.
+
+        None where neither is apart from what is trained on and tested on, or holds too few routines.
+        """
+        split = self.dataset.calibration_split
+        routines = [r for r in self.dataset.splits.get(split, []) if self.target in r.scores]
+        if not routines:
+            return None
+        predicted = scored(head, routines, self.config.batch_size, placement)
+        true = np.array([routine.scores[self.target] for routine in routines])
+        return fit_interval(predicted, true, np.array([len(routine.visual) for routine in routines]))
+
 
 def _same_widths(routines: list[Any], name: str) -> None:
     for kind in ("visual", "audio"):
@@ -219,6 +237,7 @@ def write_heads(
     licence: str,
     dataset: Dataset | None = None,
     half: bool = False,
+    intervals: dict[str, Interval] | None = None,
 ) -> Bundle:
     """The heads and the backbones of `base` as a bundle that `mlavl score --weights` takes.
 
@@ -231,11 +250,12 @@ def write_heads(
     for target, head in heads.items():
         paths[target] = folder / "heads" / f"{target}.safetensors"
         save_head(paths[target], head, half)
+    kept = {target: found for target, found in (before.intervals if before else {}).items() if target not in heads}
     domain = None
     if dataset:
         domain = folder / "domain.safetensors"
-        train, known = ([routine.visual for routine in dataset.splits.get(split, [])] for split in ("train", "val"))
-        save_domain(domain, fit_domain(train, known))
+        known = [_tables(routine) for split in ("val", "calibration") for routine in dataset.splits.get(split, [])]
+        save_detector(domain, fit_detector([_tables(routine) for routine in dataset.splits["train"]], known))
     bundle = Bundle(
         folder=folder,
         name=folder.resolve().name,
@@ -247,11 +267,17 @@ def write_heads(
         metrics={**(before.metrics if before else {}), **metrics},
         consistency=None,  # new heads: what was measured before says nothing of them
         frame_rate=base.frame_rate or (dataset.frame_rate if dataset else None),
+        intervals=kept | {target: interval.to_dict() for target, interval in (intervals or {}).items()},
         domain=domain,
         **specs,
     )
     write_bundle(bundle)
     return bundle
+
+
+def _tables(routine: Routine) -> dict[str, np.ndarray]:
+    heard = {} if routine.audio is None else {"audio": routine.audio}
+    return {"visual": routine.visual, **heard, **routine.statistics}
 
 
 def _inside(spec: BackboneSpec | None, folder: Path, role: str) -> BackboneSpec | None:

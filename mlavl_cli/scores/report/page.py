@@ -89,21 +89,28 @@ def _summary(target: str, score: TargetScore) -> str:
 def _card(target: str, score: TargetScore) -> str:
     low, high = score.range
     share = min(max((score.score - low) / (high - low), 0), 1)
-    branches = [("as seen", score.visual, score.grades["visual"])]
+    drawn = _branch("visual branch", score.visual, score, "visual")
     if score.audio_visual is not None:
-        branches.append(("with music", score.audio_visual, score.grades["audio_visual"]))
-    drawn = "".join(_branch(name, points, grades) for name, points, grades in branches)
+        drawn += _branch("audio-visual branch", score.audio_visual, score, "audio_visual")
     return f"""
 <section class="card" aria-label="{text(target)}">
 <h3>{text(target)}</h3>
 <div class="points">{score.score:.2f} <span class="soft">of {low:g} to {high:g}</span></div>
+<p class="soft">{_interval(score)}</p>
 <svg class="bar" viewBox="0 0 100 1" preserveAspectRatio="none" aria-hidden="true">
 <rect class="track" width="100" height="1"/><rect class="{level(share)}" width="{100 * share:.2f}" height="1"/></svg>
 {drawn}
 </section>"""
 
 
-def _branch(name: str, points: float, grades: dict[str, float] | None) -> str:
+def _interval(score: TargetScore) -> str:
+    if score.interval is None:
+        return "no interval: these weights were not calibrated"
+    return "{:.0%} interval: {:.1f} to {:.1f}".format(score.confidence, *score.interval)
+
+
+def _branch(name: str, points: float, score: TargetScore, branch: str) -> str:
+    grades = score.grades[branch]
     said = f'<p class="soft">{name} {points:.2f}'
     if not grades:
         return said + "</p>"
@@ -114,8 +121,7 @@ def _branch(name: str, points: float, grades: dict[str, float] | None) -> str:
         for i, (grade, share) in enumerate(grades.items())
     )
     listed = ", ".join(f"{grade} {100 * share:.0f} %" for grade, share in grades.items())
-    likely = max(grades, key=grades.get)
-    return f"""{said}: most likely {text(likely)}</p>
+    return f"""{said}: {text(score.grade(branch))}</p>
 <svg class="grades" viewBox="0 0 {len(grades)} 1" preserveAspectRatio="none" role="img"
 aria-label="{text(name)}, grades from worst to best: {text(listed)}">{bars}</svg>"""
 

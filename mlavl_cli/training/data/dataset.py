@@ -1,6 +1,6 @@
 """What every dataset comes to: routines with features and scores, in splits; checked before anything is trained."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ class Routine:
     visual: np.ndarray
     audio: np.ndarray | None
     scores: dict[str, float]
+    statistics: dict[str, np.ndarray] = field(default_factory=dict)  # of pictures and sound, where they were taken
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Dataset:
         name: as a user knows it.
         sport: whose prompts guide the heads: skating, gymnastics or swimming.
         backbones: the preset (or bundle) whose features these are.
-        splits: routines by split.
+        splits: routines by split; "calibration" is for what a bundle knows of its own errors (calibrate.py).
         ranges: (lowest, highest) possible score of each target, in points.
         public: which public dataset it is, if it is one.
         frame_rate: of its clips, in frames a second; None: each video's own, or not known.
@@ -82,6 +83,11 @@ class Dataset:
     def judged_split(self) -> str:
         """Where the best epoch is chosen: "val" if there is one, else "test", as the official code does."""
         return "val" if self.splits.get("val") else "test"
+
+    @property
+    def calibration_split(self) -> str:
+        """By which intervals and the domain's limits are set: never the one that heads are tested on."""
+        return "calibration" if self.splits.get("calibration") else "val"
 
 
 def routine(id: str, visual: np.ndarray, audio: np.ndarray | None, scores: dict[str, float], path: Path) -> Routine:

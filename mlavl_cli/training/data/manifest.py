@@ -16,6 +16,7 @@ import json
 import math
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -29,7 +30,7 @@ from mlavl_cli.training.data.dataset import Dataset, Routine, routine
 from mlavl_cli.training.data.public import FS1000
 from mlavl_cli.untrusted import plain_name
 
-SPLITS = ("train", "val", "test")
+SPLITS = ("train", "val", "calibration", "test")
 _WORDS = ("path", "split", "id")
 _LISTED = 10  # of what is wrong, on one line
 
@@ -76,7 +77,9 @@ def load_manifest(
         rates.append((features.provenance.get("cutting") or {}).get("frame_rate") or features.video.fps)
         scores = {target: _number(row[target], f"line {number}, {target}", path) for target in targets if row[target]}
         id = row.get("id") or row["path"]
-        splits[row["split"]].append(routine(id, features.visual, features.audio, scores, source))
+        one = routine(id, features.visual, features.audio, scores, source)
+        statistics = {name: rows for name, rows in features.tables().items() if name.endswith("_statistics")}
+        splits[row["split"]].append(replace(one, statistics=statistics))
     if len(made) > 1:
         cause = "its feature files were made with different backbones"
         raise DataError(cause, path=path, hint="Extract them all with the same --backbones.")

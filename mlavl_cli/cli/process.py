@@ -1,0 +1,36 @@
+"""Settings of the whole process, made by the commands before torch starts: threads, how they wait, and freed memory.
+
+`import mlavl_cli` makes none of them: the process that imports it is not ours.
+"""
+
+import ctypes
+import os
+import sys
+
+from mlavl_cli.cores import cores
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
+_GIB, _LARGEST_IN_HEAP = 1 << 30, 32 << 20  # the latter is the most that glibc takes
+# OpenMP's threads wait for each other many times a forward pass. By default they spin: whenever another process takes a
+# core for a moment, all the others burn theirs until it comes back.
+_BLOCKING = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0", "KMP_BLOCKTIME": "0"}
+
+
+def settle() -> None:
+    """Blocking waits, as many threads as there are cores for this process, and a malloc that keeps what is freed.
+
+    What the user has set in the environment stays.
+    """
+    for name, value in _BLOCKING.items():
+        os.environ.setdefault(name, value)
+    os.environ.setdefault("OMP_NUM_THREADS", str(cores()))
+    _keep_freed_memory()
+
+
+def _keep_freed_memory() -> None:
+    """Lets glibc's malloc keep what a forward pass frees: else it hands all of it back, and the next pass waits for
+    the system to give it again, page by page. Other allocators stay as they are."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt:
+        mallopt(_M_TRIM_THRESHOLD, _GIB)
+        mallopt(_M_MMAP_THRESHOLD, _LARGEST_IN_HEAP)
