@@ -14,8 +14,8 @@ ORDER = {
         "sound clips encode sample"
     ).split(),
     "features": (
-        "routine rows statistics hub prompts visual audio text_features text lanes reading extract store extractor "
-        "cluster measure"
+        "routine rows statistics hub prompts visual audio text_features text lanes reading apart extract store "
+        "extractor cluster measure"
     ).split(),
     "head": [
         "dims",

@@ -42,15 +42,19 @@ def compare(
 
     mlavl compare monday.json friday.json --offset 1.5
     """
-    from mlavl_cli.scores.compare import compare_moments, compare_scores
-
     takes = [_written(path) for path in (a, b)]
     if None in takes:
+        from mlavl_cli.features import apart
+
+        apart.start()  # before torch is loaded
+
         from mlavl_cli.scores.scorer import load_scorer
 
         with results_only():
             scorer = load_scorer(weights, device, precision.value)
             takes = [take or scorer.score(path).to_dict() for take, path in zip(takes, (a, b), strict=True)]
+    from mlavl_cli.scores.compare import compare_moments, compare_scores
+
     for take in takes:
         if any(take["weights"][name] != takes[0]["weights"][name] for name in ("name", "trained_on")):
             names = " and ".join(repr(one["weights"]["name"]) for one in takes)

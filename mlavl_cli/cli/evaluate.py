@@ -49,6 +49,10 @@ def evaluate(
     ranges = dataset.parse_ranges(score_range)
     sheet = plots.Sheet(plot) if plot else None
 
+    from mlavl_cli.features import apart
+
+    apart.start()  # before torch is loaded
+
     from dataclasses import replace
 
     import numpy as np

@@ -50,6 +50,10 @@ def extract_features(
     """
     batch = Batch(inputs, shard, as_they_come=not ray)
 
+    from mlavl_cli.features import apart
+
+    apart.start()  # before torch is loaded
+
     from mlavl_cli.bundle import find_bundle
     from mlavl_cli.features.cluster import Cluster, load_cluster_extractor
     from mlavl_cli.features.extractor import Outcome, load_extractor

@@ -95,6 +95,10 @@ def score(
     if embed and not report:
         raise UsageError("--report-embed-video is of no use without --report", hint="Add --report FOLDER.")
 
+    from mlavl_cli.features import apart
+
+    apart.start()  # before torch is loaded
+
     from mlavl_cli.bundle import find_bundle
     from mlavl_cli.features.cluster import Cluster
     from mlavl_cli.media.clips import Cutting

@@ -148,6 +148,10 @@ def train(
         raise UsageError("--mag2 goes with --model of a baseline, --ablation with the whole method")
     ranges = dataset.parse_ranges(score_range)
 
+    from mlavl_cli.features import apart
+
+    apart.start()  # before torch is loaded
+
     from mlavl_cli.bundle import find_bundle
     from mlavl_cli.device import place
     from mlavl_cli.training import recipes

@@ -16,9 +16,10 @@ from mlavl_cli.bundle import BackboneSpec, Bundle
 from mlavl_cli.cores import cores
 from mlavl_cli.device import Placement
 from mlavl_cli.errors import DeviceError, FeatureError, WeightsError
+from mlavl_cli.features.apart import prepare_file
 from mlavl_cli.features.audio import AudioBackbone, load_audio
 from mlavl_cli.features.lanes import Passes
-from mlavl_cli.features.reading import End, Prepared, Reader, prepare
+from mlavl_cli.features.reading import End, Prepared, Reader
 from mlavl_cli.features.routine import RoutineFeatures
 from mlavl_cli.features.rows import Rows
 from mlavl_cli.features.visual import VisualBackbone, load_visual
@@ -188,7 +189,7 @@ class _Routine:
         self._reader = None
         if self.end is None:
             visual, spare_cores = backbones.visual, backbones.placement.device.type != "cpu"
-            clips = prepare(job, visual.picture, visual.frames, cutting, spare_cores)
+            clips = prepare_file(job, visual.picture, visual.frames, cutting, spare_cores)
             self._reader = Reader(clips, depth, pool, lambda item: events.put((self, item)))
 
     @property
@@ -254,7 +255,7 @@ def _encode(
 ) -> list[tuple[torch.Tensor, torch.Tensor | None]]:
     """Both backbones' rows of each clip of a batch; halves the batch where memory doesn't suffice."""
     clips = [prepared for _, prepared in batch]
-    frames = torch.stack([clip.frames for clip in clips])
+    frames = torch.from_numpy(np.stack([clip.frames for clip in clips]))
     # Here and not in the decoding thread, where torch would start a second team of threads that the backbones wait for.
     heard = [backbones.audio.spectrogram(clip.sound) for clip in clips if clip.sound is not None]
     if backbones.placement.device.type == "cuda":  # pinned memory is copied beside the computation

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from mlavl_cli.features.statistics import picture_statistics, sound_statistics
 from mlavl_cli.media.clips import ClipReader, Cutting
@@ -24,7 +23,7 @@ class Prepared:
     """A clip: frames uint8 (F, height, width, 3), sound (samples,) or None, and the statistics of both."""
 
     span: tuple[float, float]
-    frames: torch.Tensor
+    frames: np.ndarray
     sound: np.ndarray | None
     info: VideoInfo
     statistics: tuple[np.ndarray, np.ndarray | None]
@@ -59,8 +58,7 @@ def prepare(path: Path, picture: PictureSpec, frames: int, cutting: Cutting, spa
             if clip.sound is not None:
                 loudest = max(loudest, float(np.abs(clip.sound).max(initial=0)))
             statistics = picture_statistics(clip.frames), None if clip.sound is None else sound_statistics(clip.sound)
-            pictures = torch.from_numpy(clip.frames)
-            yield Prepared((clip.start_s, clip.end_s), pictures, clip.sound, clips.info, statistics)
+            yield Prepared((clip.start_s, clip.end_s), clip.frames, clip.sound, clips.info, statistics)
         silent = clips.info.has_audio and loudest < _SILENT_BELOW
         yield End(clips.info, [*clips.warnings, *([SILENT] if silent else [])])
 

@@ -161,14 +161,14 @@ def meet(tmp_path, backbones, use_cores, monkeypatch, cores, teams, share):
 def test_a_result_does_not_wait_for_the_next_video(tmp_path, backbones, use_cores, monkeypatch, cores, batch_size):
     use_cores(cores)
     paths = [make_video(tmp_path / f"{i}.mp4", 32 * batch_size) for i in range(2)]
-    go_on, real = threading.Event(), extraction.prepare
+    go_on, real = threading.Event(), extraction.prepare_file
 
     def slow(path, *rest):
         if path == paths[1]:
             assert go_on.wait(60)
         yield from real(path, *rest)
 
-    monkeypatch.setattr(extraction, "prepare", slow)
+    monkeypatch.setattr(extraction, "prepare_file", slow)
     results = extract_many(paths, backbones, batch_size=batch_size)
     assert next(results).video.path == str(paths[0])
     go_on.set()
@@ -179,7 +179,7 @@ def test_clips_are_taken_from_whichever_video_has_them(tmp_path, backbones, use_
     """The first video hands over its second clip only after all of the others have been worked on."""
     paths = [make_video(tmp_path / f"{i}.mp4", 400 if i == 1 else 70) for i in range(3)]
     alone = [extract(path, backbones) for path in paths]
-    others, real = threading.Semaphore(0), extraction.prepare
+    others, real = threading.Semaphore(0), extraction.prepare_file
 
     def waits(path, *rest):
         for number, item in enumerate(real(path, *rest)):
@@ -188,7 +188,7 @@ def test_clips_are_taken_from_whichever_video_has_them(tmp_path, backbones, use_
                     assert others.acquire(timeout=60)
             yield item
 
-    monkeypatch.setattr(extraction, "prepare", waits)
+    monkeypatch.setattr(extraction, "prepare_file", waits)
     for cores in (1, 2):
         use_cores(cores)
         results = extract_many(paths, backbones, workers=3, on_clips=lambda *_: others.release())
@@ -201,7 +201,7 @@ def test_a_long_video_does_not_let_those_behind_it_pile_up(tmp_path, backbones, 
     """What is done waits for the one before it, but only so much is begun."""
     begun, short = [], make_video(tmp_path / "short.mp4", 40)
     long = make_video(tmp_path / "long.mp4", 40)
-    go_on, real = threading.Event(), extraction.prepare
+    go_on, real = threading.Event(), extraction.prepare_file
 
     def slow(path, *rest):
         if path == long:
@@ -216,7 +216,7 @@ def test_a_long_video_does_not_let_those_behind_it_pile_up(tmp_path, backbones, 
                 go_on.set()
             yield short
 
-    monkeypatch.setattr(extraction, "prepare", slow)
+    monkeypatch.setattr(extraction, "prepare_file", slow)
     results = extract_many(jobs(), backbones, workers=2)
     next(results)
     assert 30 < len(begun) < 40

@@ -1,0 +1,224 @@
+"""Decoding in processes of their own: whatever a file does to its decoder is one line about this file.
+
+A crash, memory without end or work without a clip ends a worker and not the run. Workers are forked by a process that
+was forked from the command before torch was loaded, so that they are small, cost no start of an interpreter, and have
+no threads to inherit. Only commands start it (`start`); the Python API decodes in its own process.
+"""
+
+import ctypes
+import os
+import resource
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from mlavl_cli import errors
+from mlavl_cli.errors import MediaError, MlavlError
+from mlavl_cli.features.reading import End, Prepared, Read, prepare
+from mlavl_cli.media.clips import Cutting
+from mlavl_cli.media.container import MOST_PIXELS
+from mlavl_cli.media.picture import PictureSpec
+
+# A decoder keeps up to sixteen pictures, and its threads some more: of 8K they are 0.9 GB. Where larger pictures were
+# asked for, they get as much more.
+MEMORY = int(1.2e9 * max(1.0, MOST_PIXELS / 64e6))
+IDLE_CPU_S = 30.0  # of work without a clip; the slowest real files (8K on one core) take some 5 s
+START_CPU_S, SLOWEST = 30.0, 20.0  # all in all: so much, and so many times what has been seen of the video
+_LOOK_S = 1.0
+_PR_SET_PDEATHSIG = 1
+
+
+@dataclass(frozen=True)
+class _Failed:
+    kind: str
+    message: str
+    path: str | None = None
+    hint: str | None = None
+    last: bool = False  # of the worker, which won't read another file
+
+    def error(self) -> Exception:
+        kind = getattr(errors, self.kind, None)
+        if kind is None:
+            return RuntimeError(f"{self.kind}: {self.message}")
+        return kind(self.message, path=self.path, hint=self.hint)
+
+
+class _Worker:
+    """One process, and the files that it reads one after the other.
+
+    `fit` unless it was left in the middle of a file, crashed or was given up.
+    """
+
+    def __init__(self, pipe: Connection):
+        self._pipe, self.fit = pipe, True
+        self.pid: int = pipe.recv()
+
+    def read(self, path: Path, request: tuple[Any, ...]) -> Read:
+        self.fit = False
+        begin = reached = self._cpu_s()
+        seen_s = 0.0
+        try:
+            self._pipe.send((path, *request))
+            while True:
+                while not self._pipe.poll(_LOOK_S):
+                    self._refuse_too_slow(path, begin, reached, seen_s)
+                item = self._pipe.recv()
+                if isinstance(item, _Failed):
+                    self.fit = not item.last
+                    raise item.error()
+                if isinstance(item, End):
+                    self.fit = True
+                    yield item
+                    return
+                yield item
+                reached, seen_s = self._cpu_s(), item.span[1]
+                self._refuse_too_slow(path, begin, reached, seen_s)
+        except (EOFError, OSError) as error:
+            hint = "It is damaged, or made to do this."
+            raise MediaError("its decoder crashed", path=path, hint=hint) from error
+
+    def kill(self) -> None:
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
+        self._pipe.close()
+
+    def _refuse_too_slow(self, path: Path, begin: float, reached: float, seen_s: float) -> None:
+        now = self._cpu_s()
+        if now - reached > IDLE_CPU_S or now - begin > START_CPU_S + SLOWEST * seen_s:
+            cause = f"takes too long to decode: {now - begin:.0f} s of work for {seen_s:.0f} s of video"
+            raise MediaError(cause, path=path, hint="Convert it to H.264 of a usual size.")
+
+    def _cpu_s(self) -> float:
+        try:
+            fields = Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        except OSError:  # it is gone, which the pipe will say
+            return 0.0
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+class Decoders:
+    """Workers, by way of the process that forks them; as many as files are read at once."""
+
+    def __init__(self, asks: socket.socket):
+        self._asks, self._asking = asks, threading.Lock()
+        self._idle: list[_Worker] = []
+
+    def prepare(self, path: Path, picture: PictureSpec, frames: int, cutting: Cutting, spare_cores: bool) -> Read:
+        """As `reading.prepare`, by a worker.
+
+        Raises:
+            MediaError: the file can't be read; its decoder crashed, or takes too much memory or time.
+        """
+        worker = self._take()
+        try:
+            yield from worker.read(path, (picture, frames, cutting, spare_cores))
+        finally:
+            if worker.fit:
+                self._idle.append(worker)
+            else:
+                worker.kill()
+
+    def _take(self) -> _Worker:
+        with self._asking:
+            if self._idle:
+                return self._idle.pop()
+            here, there = socket.socketpair()
+            with there:
+                socket.send_fds(self._asks, [b"w"], [there.fileno()])
+        return _Worker(Connection(here.detach()))
+
+
+_decoders: Decoders | None = None
+
+
+def start() -> None:
+    """Forks the process that forks workers, where this one is still small: on Linux, before torch is loaded."""
+    global _decoders
+    if _decoders or "torch" in sys.modules or sys.platform != "linux":
+        return
+    ours, theirs = socket.socketpair()
+    parent = os.getpid()
+    if os.fork() == 0:
+        ours.close()
+        _end_with(parent)
+        try:
+            _fork_workers(theirs)
+        finally:
+            os._exit(0)
+    theirs.close()
+    _decoders = Decoders(ours)
+
+
+def prepare_file(path: Path, picture: PictureSpec, frames: int, cutting: Cutting, spare_cores: bool) -> Read:
+    """A file's clips and its end, by a worker where there are any, else here."""
+    by = _decoders.prepare if _decoders else prepare
+    return by(path, picture, frames, cutting, spare_cores)
+
+
+# --- In the other processes -------------------------------------------------------------------------------------------
+
+
+def _end_with(parent: int) -> None:
+    """Nothing outlives the command, however that ends; and only the command answers to Ctrl-C."""
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it was gone before
+        os._exit(0)
+
+
+def _fork_workers(asked: socket.socket) -> None:
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # workers that end are waited for by nobody
+    here = os.getpid()
+    while True:
+        _, (end,), _, _ = socket.recv_fds(asked, 1, 1)
+        if os.fork() == 0:
+            asked.close()
+            _end_with(here)
+            try:
+                _work(Connection(end))
+            finally:
+                os._exit(0)
+        os.close(end)
+
+
+def _work(pipe: Connection) -> None:
+    _limit_memory()
+    pipe.send(os.getpid())
+    while True:
+        path, *request = pipe.recv()
+        for item in _answers(path, request):
+            pipe.send(item)
+            if isinstance(item, _Failed) and item.last:
+                return
+
+
+def _answers(path: Path, request: list[Any]) -> Iterator[Prepared | End | _Failed]:
+    try:
+        yield from prepare(path, *request)
+    except MlavlError as error:
+        yield _Failed(type(error).__name__, error.message, error.path, error.hint)
+    except MemoryError:
+        cause = f"takes more than {MEMORY / 1e9:.1f} GB of memory to decode"
+        hint = "If it is no mistake, set MLAVL_MAX_MEGAPIXELS to more than 64."
+        yield _Failed("MediaError", cause, str(path), hint, last=True)
+    except Exception as error:
+        yield _Failed(type(error).__name__, str(error), last=True)
+
+
+def _limit_memory() -> None:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmData:"):
+            limit = int(line.split()[1]) * 1024 + MEMORY
+            _, most = resource.getrlimit(resource.RLIMIT_DATA)
+            resource.setrlimit(resource.RLIMIT_DATA, (limit if most < 0 else min(limit, most), most))
