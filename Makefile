@@ -2,16 +2,19 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 
+# Two files of tests at a time on two cores.
+SPREAD := --numprocesses auto --maxprocesses 4 --dist loadfile
+
 .PHONY: demo test slow bench fuzz lint clean
 
 demo: .venv/installed
 	HF_HUB_OFFLINE=1 $(BIN)/mlavl score weights/demo.mp4
 
 test: .venv/installed-test
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest $(SPREAD) -m "not slow"
 
 slow: .venv/installed-test
-	$(BIN)/python -m pytest -m "slow and not benchmark" -s
+	$(BIN)/python -m pytest $(SPREAD) -m "slow and not benchmark" -s
 
 bench: .venv/installed-test
 	$(BIN)/python -m pytest -m benchmark -s

@@ -3,6 +3,9 @@
 import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before anything imports the hub's library: tests never touch a network
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # and before torch: as the commands set it
+if "PYTEST_XDIST_WORKER" in os.environ:  # several test processes share the cores
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import json
 import subprocess
@@ -139,12 +142,9 @@ def shell(*args: object, stdin: bytes | None = None, cwd: Path | None = None, **
 
 
 def side_by_side(calls: Sequence[Callable[..., Run]]) -> list[Run]:
-    """What several processes give: each of them takes one core for seconds before it does anything.
-
-    Their threads wait asleep: spinning, they would wait for those of the other process.
-    """
+    """What several processes give: each of them takes one core for seconds before it does anything."""
     with ThreadPoolExecutor(2) as pool:
-        return [result.result() for result in [pool.submit(call, OMP_WAIT_POLICY="passive") for call in calls]]
+        return [result.result() for result in [pool.submit(call) for call in calls]]
 
 
 def _expected(stderr: str) -> str:
