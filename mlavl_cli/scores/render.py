@@ -132,9 +132,7 @@ def panel(result: RoutineScore, width: int) -> Panel:
         weakest.append(between if i else "", style="not bold")
         weakest.append(f"{clock(clip.start_s)}-{clock(clip.end_s)}", style=_colour(clip.strength) + Style(bold=False))
         weakest.append(f" {clip.strength:.2f}", style="not bold dim")
-    numbers = Group(
-        _score_table(result.scores, narrow=width < 72), Text(), *_timeline(result, max(width - 20, 16)), weakest
-    )
+    numbers = Group(_score_table(result.scores, width), Text(), *_timeline(result, max(width - 20, 16)), weakest)
     body = Group(
         *notes,
         Styled(numbers, "dim") if outside else numbers,
@@ -146,14 +144,15 @@ def panel(result: RoutineScore, width: int) -> Panel:
     )
 
 
-def _score_table(scores: dict[str, TargetScore], narrow: bool) -> Table:
-    table = Table.grid(padding=(0, 2))
+def _score_table(scores: dict[str, TargetScore], width: int) -> Table:
+    """Narrow terminals get no grades, and very narrow ones no bars."""
+    table = Table.grid(padding=(0, 2 if width >= 90 else 1))
     for justify in ("left", "right", "left", "left", "left", "left"):
         table.add_column(justify=justify, no_wrap=True)
     confidence = next((score.confidence for score in scores.values() if score.confidence), None)
-    titles = ["", "", f"{confidence:.0%} interval" if confidence else "", ""]
-    if not narrow:
-        titles += ["visual branch", "audio-visual branch"]
+    titles = ["", "", f"{confidence:.0%} interval" if confidence else ""]
+    titles += [""] if width >= 50 else []
+    titles += ["visual branch", "audio-visual branch"] if width >= 72 else []
     table.add_row(*(Text(title, style="dim") for title in titles))
     for target, score in scores.items():
         low, high = score.range
@@ -162,9 +161,9 @@ def _score_table(scores: dict[str, TargetScore], narrow: bool) -> Table:
         bar = Text("█" * filled, style=_colour(share)).append("░" * (_BAR - filled), style="dim")
         bar.append(f" {low:g}-{high:g}" if low else f" {high:g}", style="dim")
         between = "{:.1f} to {:.1f}".format(*score.interval) if score.interval else "no interval"
-        cells = [Text(target, style="bold"), Text(f"{score.score:.2f}", style="bold"), Text(between, style="dim"), bar]
-        if not narrow:
-            cells += [_grades(score, branch) for branch in ("visual", "audio_visual")]
+        cells = [Text(target, style="bold"), Text(f"{score.score:.2f}", style="bold"), Text(between, style="dim")]
+        cells += [bar] if width >= 50 else []
+        cells += [_grades(score, branch) for branch in ("visual", "audio_visual")] if width >= 72 else []
         table.add_row(*cells)
     return table
 

@@ -91,7 +91,8 @@ def train_head(
     model = build().to(placement.device)
     run = _Run(model, train, config, placement, score_range, folder)
     run.resume()
-    run.align(folder.parents[1] / f"aligned-{folder.name}.pt", on_align)
+    kind = f"{folder.name}-length" if model.dims.length else folder.name  # heads of one kind begin with the same
+    run.align(folder.parents[1] / f"aligned-{kind}.pt", on_align)
     while not run.finished:
         history = run.epoch(judged, true_scores)
         if on_epoch:

@@ -50,7 +50,7 @@ def test_an_interrupted_run_ends_in_the_same_store(run, folder, tmp_path, monkey
     run("extract-features", folder, "-o", whole)
     import mlavl_cli.features.extract as extract
 
-    real, calls = extract._prepare, []
+    real, calls = extract.prepare_file, []
 
     def once(*args):
         calls.append(args)
@@ -58,7 +58,7 @@ def test_an_interrupted_run_ends_in_the_same_store(run, folder, tmp_path, monkey
             raise MemoryError
         return real(*args)
 
-    monkeypatch.setattr(extract, "_prepare", once)
+    monkeypatch.setattr(extract, "prepare_file", once)
     assert run("extract-features", folder, "-o", broken).exit_code == 1
     monkeypatch.undo()
     assert run("extract-features", folder, "-o", broken).exit_code == 0

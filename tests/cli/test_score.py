@@ -94,7 +94,9 @@ def test_json_of_several_is_an_array(run, season, routine):
 def test_csv_has_a_row_a_video(run, season):
     rows = list(csv.DictReader(io.StringIO(run("score", season, "-f", "csv", "-q").stdout)))
     targets = list(find_bundle("mini").heads)
-    assert list(rows[0]) == ["path", *targets, "consistency_mean", "clips", "duration_s", "warnings", "in_domain"]
+    ends = [f"{target}_{end}" for target in targets for end in ("low", "high")]
+    known = ["path", *targets, "consistency_mean", "clips", "duration_s", "warnings", "in_domain"]
+    assert list(rows[0]) == [*known, *ends]
     assert [row["clips"] for row in rows] == ["1", "2"]
     assert rows[0]["consistency_mean"] == ""
     assert "no sound" in rows[0]["warnings"]
