@@ -25,6 +25,7 @@ from hypothesis import strategies as st
 
 from mlavl_cli.bundle import find_bundle, model_files, read_bundle
 from mlavl_cli.errors import DataError, FeatureError, MediaError, WeightsError
+from mlavl_cli.features.measure import peak_memory_mb
 from mlavl_cli.features.routine import RoutineFeatures
 from mlavl_cli.features.store import read_features, write_features
 from mlavl_cli.files import atomic_write, csv_text, one_at_a_time
@@ -835,3 +836,71 @@ def test_no_process_outlives_synthesize(tmp_path, name):
     while members() and time.monotonic() < deadline:
         time.sleep(0.2)
     assert members() == []
+
+
+# --- What the fifth reviewer found ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("times_s", [[0.0, 0.04, 2e7, 2e7 + 0.04], [3e7, 3e7, 3e7]])
+def test_pictures_after_months_are_one_line(tmp_path, times_s):
+    path = make_video(tmp_path / "a.mkv", len(times_s), sound=None, times_s=times_s)
+    with Media(path) as media, pytest.raises(MediaError, match="shown after"):
+        for _ in VideoReader(media).frames():
+            pass
+
+
+def test_a_single_picture_of_a_millisecond_is_a_clip(run, tmp_path):
+    path = make_video(tmp_path / "a.mp4", 1, fps=1000, sound=None)
+    result = run("score", path, "-f", "json")
+    assert result.exit_code == 0, result.stderr
+    assert len(result.json()["clips"]) == 1
+
+
+def test_warnings_of_a_store_send_no_escape_codes(run, routine, tmp_path):
+    assert run("extract-features", routine, "-o", tmp_path / "s").exit_code == 0
+    (stored,) = (tmp_path / "s").rglob("*.safetensors")
+    features = read_features(stored)
+    write_features(stored, replace(features, warnings=("consistency is not validated \x1b[31m\x1b]0;x\x07",)))
+    for form in ("table", "csv"):
+        said = run("score", routine, "--features", tmp_path / "s", "-f", form, "--report", tmp_path / "pages")
+        assert said.exit_code == 0
+        assert "\x1b]0" not in said.stdout + said.stderr
+    assert "\x1b" not in (tmp_path / "pages" / f"{routine.name}.html").read_text()
+
+
+@pytest.mark.parametrize("number", [10**400, 1e308])
+def test_numbers_of_an_index_that_nothing_can_show_are_none(run, routine, tmp_path, number):
+    assert run("score", routine, "--report", tmp_path).exit_code == 0
+    page = (tmp_path / "index.html").read_text()
+    duration = str(read_index(tmp_path)[0].duration_s)
+    assert f'"duration_s": {duration}' in page
+    (tmp_path / "index.html").write_text(page.replace(f'"duration_s": {duration}', f'"duration_s": {number}'))
+    assert read_index(tmp_path) == []
+    assert run("score", routine, "--report", tmp_path).exit_code == 0
+    assert len(read_index(tmp_path)) == 1
+
+
+def test_an_endless_index_is_not_read(tmp_path):
+    with (tmp_path / "index.html").open("wb") as file:
+        file.truncate(10 << 30)
+    assert read_index(tmp_path) == []
+
+
+def test_a_table_of_a_hundred_thousand_columns_is_refused_at_once(run, tmp_path):
+    names = [f"c{i}" for i in range(100_000)]
+    (tmp_path / "m.csv").write_text(",".join(["path", "split", *names]) + "\n" + ",".join(["a.mp4", "train", *names]))
+    result = run("train", "manifest", tmp_path / "m.csv", "-o", tmp_path / "out")
+    assert "100002 columns" in result.errors[0]
+
+
+def test_consistency_of_many_clips_takes_little_memory():
+    from mlavl_cli.head.consistency import consistency
+    from mlavl_cli.head.dims import HeadDims
+    from mlavl_cli.head.mlavl import MLAVL
+
+    head = MLAVL(HeadDims(24, 5, 20, 12, width=16, heads=2, reach=4), torch.randn(28, 12)).eval()
+    fused, text = torch.randn(1, 20_000, 16), {"av_grades": torch.randn(12, 16)}
+    before = peak_memory_mb()
+    with torch.inference_mode():
+        assert consistency(head, fused, text).shape == (1, 20_000)
+    assert peak_memory_mb() - before < 800  # T x T would be 1,600 a matrix

@@ -6,13 +6,15 @@ no threads to inherit. Only commands start it (`start`); the Python API decodes 
 """
 
 import ctypes
+import fcntl
 import os
 import resource
 import signal
 import socket
 import sys
+import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -24,11 +26,14 @@ from mlavl_cli.errors import MediaError, MlavlError
 from mlavl_cli.features.reading import End, Prepared, Read, prepare
 from mlavl_cli.media.clips import Cutting
 from mlavl_cli.media.container import MOST_PIXELS
+from mlavl_cli.media.decode import VideoInfo
 from mlavl_cli.media.picture import PictureSpec
 
-# A decoder keeps up to sixteen pictures, and its threads some more: of 8K they are 0.9 GB. Where larger pictures were
-# asked for, they get as much more.
-MEMORY = int(1.2e9 * max(1.0, MOST_PIXELS / 64e6))
+# A decoder keeps up to sixteen pictures, and its threads some more: of 2K they are 0.1 GB, of 8K 0.9. Of files with
+# large pictures one is decoded at a time. Where larger ones were asked for, they get as much more.
+LARGE_PX = 3_000_000
+LITTLE = 350_000_000
+MEMORY = int(1.1e9 * max(1.0, MOST_PIXELS / 64e6))
 IDLE_CPU_S = 30.0  # of work without a clip; the slowest real files (8K on one core) take some 5 s
 START_CPU_S, SLOWEST = 30.0, 20.0  # all in all: so much, and so many times what has been seen of the video
 _LOOK_S = 1.0
@@ -110,15 +115,19 @@ class Decoders:
         self._asks, self._asking = asks, threading.Lock()
         self._idle: list[_Worker] = []
 
-    def prepare(self, path: Path, picture: PictureSpec, frames: int, cutting: Cutting, spare_cores: bool) -> Read:
-        """As `reading.prepare`, by a worker.
+    def prepare(self, path: Path, *request: Any) -> Read:
+        """As `reading.prepare`, by a worker; `request` ends in whether it may wait for memory.
 
         Raises:
             MediaError: the file can't be read; its decoder crashed, or takes too much memory or time.
         """
-        worker = self._take()
         try:
-            yield from worker.read(path, (picture, frames, cutting, spare_cores))
+            worker = self._take()
+        except (OSError, EOFError):  # who forks them is gone
+            yield from prepare(path, *request[:-1])
+            return
+        try:
+            yield from worker.read(path, request)
         finally:
             if worker.fit:
                 self._idle.append(worker)
@@ -144,22 +153,32 @@ def start() -> None:
     if _decoders or "torch" in sys.modules or sys.platform != "linux":
         return
     ours, theirs = socket.socketpair()
+    much = tempfile.TemporaryFile()  # noqa: SIM115 - locked by the worker whose file needs much memory
     parent = os.getpid()
     if os.fork() == 0:
         ours.close()
         _end_with(parent)
         try:
-            _fork_workers(theirs)
+            _fork_workers(theirs, much.fileno())
         finally:
             os._exit(0)
     theirs.close()
+    much.close()
     _decoders = Decoders(ours)
 
 
-def prepare_file(path: Path, picture: PictureSpec, frames: int, cutting: Cutting, spare_cores: bool) -> Read:
-    """A file's clips and its end, by a worker where there are any, else here."""
-    by = _decoders.prepare if _decoders else prepare
-    return by(path, picture, frames, cutting, spare_cores)
+def prepare_file(
+    path: Path, picture: PictureSpec, frames: int, cutting: Cutting, spare_cores: bool, patient: bool = True
+) -> Read:
+    """A file's clips and its end, by a worker where there are any, else here.
+
+    Args:
+        path, picture, frames, cutting, spare_cores: as `reading.prepare` takes them.
+        patient: whether it may wait until no other file needs much memory; else it does with little.
+    """
+    if _decoders:
+        return _decoders.prepare(path, picture, frames, cutting, spare_cores, patient)
+    return prepare(path, picture, frames, cutting, spare_cores)
 
 
 # --- In the other processes -------------------------------------------------------------------------------------------
@@ -177,7 +196,7 @@ def _end_with(parent: int) -> None:
         os._exit(0)
 
 
-def _fork_workers(asked: socket.socket) -> None:
+def _fork_workers(asked: socket.socket, much: int) -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # workers that end are waited for by nobody
     here = os.getpid()
     while True:
@@ -186,39 +205,55 @@ def _fork_workers(asked: socket.socket) -> None:
             asked.close()
             _end_with(here)
             try:
-                _work(Connection(end))
+                _work(Connection(end), much)
             finally:
                 os._exit(0)
         os.close(end)
 
 
-def _work(pipe: Connection) -> None:
-    _limit_memory()
+def _work(pipe: Connection, much: int) -> None:
     pipe.send(os.getpid())
+    before = _memory()
+    lock = os.open(f"/proc/self/fd/{much}", os.O_RDWR)  # opened anew: another worker's lock is not ours
+
+    def bounded(memory: int) -> None:
+        _, most = resource.getrlimit(resource.RLIMIT_DATA)
+        limit = before + memory
+        resource.setrlimit(resource.RLIMIT_DATA, (limit if most < 0 else min(limit, most), most))
+
+    def opened(info: VideoInfo) -> None:
+        if info.width_px * info.height_px > LARGE_PX and patient:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            bounded(MEMORY)
+
     while True:
-        path, *request = pipe.recv()
-        for item in _answers(path, request):
+        path, *request, patient = pipe.recv()
+        bounded(LITTLE)
+        for item in _answers(path, request, opened):
             pipe.send(item)
             if isinstance(item, _Failed) and item.last:
                 return
+        fcntl.flock(lock, fcntl.LOCK_UN)
 
 
-def _answers(path: Path, request: list[Any]) -> Iterator[Prepared | End | _Failed]:
+def _answers(
+    path: Path, request: list[Any], opened: Callable[[VideoInfo], object]
+) -> Iterator[Prepared | End | _Failed]:
     try:
-        yield from prepare(path, *request)
+        yield from prepare(path, *request, opened)
     except MlavlError as error:
         yield _Failed(type(error).__name__, error.message, error.path, error.hint)
     except MemoryError:
-        cause = f"takes more than {MEMORY / 1e9:.1f} GB of memory to decode"
+        cause = "takes more memory to decode than files of its picture's size do"
         hint = "If it is no mistake, set MLAVL_MAX_MEGAPIXELS to more than 64."
         yield _Failed("MediaError", cause, str(path), hint, last=True)
     except Exception as error:
         yield _Failed(type(error).__name__, str(error), last=True)
 
 
-def _limit_memory() -> None:
+def _memory() -> int:
+    """What this process holds, as its limit counts it."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("VmData:"):
-            limit = int(line.split()[1]) * 1024 + MEMORY
-            _, most = resource.getrlimit(resource.RLIMIT_DATA)
-            resource.setrlimit(resource.RLIMIT_DATA, (limit if most < 0 else min(limit, most), most))
+            return int(line.split()[1]) * 1024
+    return 0

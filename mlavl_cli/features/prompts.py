@@ -7,6 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from mlavl_cli.errors import DataError
+from mlavl_cli.files import refuse_irregular
 
 GRADES = ("bad", "poor", "fair", "good", "excellent", "perfect")
 SPORTS = ("skating", "gymnastics", "swimming")
@@ -69,6 +70,7 @@ def read_prompts(path: Path) -> Prompts:
         DataError: can't be read, no such columns, no actions, one twice, or texts in another order.
     """
     try:
+        refuse_irregular(path)
         with path.open(encoding="utf-8-sig", newline="") as file:
             names = tuple(row["name"].strip() for row in csv.DictReader(file))
     except (OSError, UnicodeError, csv.Error) as error:

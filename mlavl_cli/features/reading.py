@@ -40,7 +40,14 @@ class End:
 Read = Generator[Prepared | End, None, None]
 
 
-def prepare(path: Path, picture: PictureSpec, frames: int, cutting: Cutting, spare_cores: bool) -> Read:
+def prepare(
+    path: Path,
+    picture: PictureSpec,
+    frames: int,
+    cutting: Cutting,
+    spare_cores: bool,
+    opened: Callable[[VideoInfo], object] = lambda info: None,
+) -> Read:
     """A video's clips, and its end.
 
     Args:
@@ -48,11 +55,13 @@ def prepare(path: Path, picture: PictureSpec, frames: int, cutting: Cutting, spa
         picture, frames: what the visual backbone takes.
         cutting: how it is cut.
         spare_cores: whether the machine's cores have nothing else to do.
+        opened: told what the header says, before anything is decoded.
 
     Raises:
         MediaError: it can't be read.
     """
     with ClipReader(path, picture, frames, **vars(cutting), spare_cores=spare_cores) as clips:
+        opened(clips.info)
         loudest = 0.0
         for clip in clips:
             if clip.sound is not None:

@@ -15,7 +15,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import save
 
-from mlavl_cli.errors import FeatureError
+from mlavl_cli.errors import FeatureError, one_line
 from mlavl_cli.features.routine import RoutineFeatures
 from mlavl_cli.files import atomic_write, refuse_outside, sha256
 from mlavl_cli.inputs import Input
@@ -104,7 +104,7 @@ def read_features(path: Path) -> RoutineFeatures:
         if not (_is_video(video) and isinstance(provenance, dict) and all(isinstance(text, str) for text in warnings)):
             raise TypeError("metadata of other kinds")
         arrays = {"audio": None, **arrays}
-        return RoutineFeatures(**arrays, video=video, provenance=provenance, warnings=tuple(warnings))
+        return RoutineFeatures(**arrays, video=video, provenance=provenance, warnings=tuple(map(one_line, warnings)))
     except FileNotFoundError:
         raise
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:

@@ -35,7 +35,7 @@ MOST_PIXELS = round(float(os.environ.get("MLAVL_MAX_MEGAPIXELS") or 64) * 1_000_
 _PACKET_BYTES = 256  # that a packet takes besides what it holds
 _OPEN_S = 10.0  # that opening may take: FFmpeg needs quadratic time for what some headers list
 _USUAL_PIXELS = 2_400_000  # of each picture, of which opening a file decodes some
-_HARM = "The file is damaged, or made to do harm."
+HARM = "The file is damaged, or made to do harm."
 _BY_SUFFIX = {".mjpg": "mjpeg", ".mjpeg": "mjpeg"}  # what FFmpeg takes for a series of stills by its content
 _SMALL_BYTES = 1 << 20
 _PROGRAMME_BYTES = 1 << 16  # behind the last packet of a broadcast, that may be another programme
@@ -70,7 +70,7 @@ class Media:
             if size == 0:
                 raise MediaError("the file is empty", path=path, hint=hint)
             if cause := excess(path):
-                raise MediaError(cause, path=path, hint=_HARM)
+                raise MediaError(cause, path=path, hint=HARM)
             self.container = _opened(path)
         except PermissionError as error:
             raise MediaError("no permission to read it", path=path, hint="Check the file's permissions.") from error
@@ -78,7 +78,7 @@ class Media:
             cause = "is not in a format that mlavl reads"
             raise MediaError(cause, path=path, hint="Convert it to mp4 or mkv.") from error
         except av.ExitError as error:
-            raise MediaError(f"can't be opened in {_OPEN_S:g} s", path=path, hint=_HARM) from error
+            raise MediaError(f"can't be opened in {_OPEN_S:g} s", path=path, hint=HARM) from error
         except av.FFmpegError as error:
             hint = "The file may be damaged, cut short, or no video at all."
             raise MediaError(f"can't be read as a video ({error.strerror})", path=path, hint=hint) from error
@@ -151,7 +151,7 @@ class Media:
             total += packet.size + _PACKET_BYTES
             if total > _MOST_EXPANSION * self.size + _EXPANSION_BYTES:
                 cause = f"its packets hold more than {_MOST_EXPANSION} times what is in the file"
-                raise MediaError(cause, path=self.path, hint=_HARM)
+                raise MediaError(cause, path=self.path, hint=HARM)
             yield index, packet
 
     @property

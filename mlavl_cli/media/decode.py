@@ -12,7 +12,7 @@ import av
 
 from mlavl_cli.errors import MediaError
 from mlavl_cli.media.clock import Repairs, picture_times
-from mlavl_cli.media.container import MOST_PIXELS, Media, decodable
+from mlavl_cli.media.container import HARM, MOST_PIXELS, Media, decodable
 from mlavl_cli.media.crop import container_crop
 from mlavl_cli.media.orientation import orientation
 from mlavl_cli.media.picture import high_dynamic_range
@@ -26,6 +26,7 @@ _TIMELESS = frozenset("h264 hevc m4v mpegvideo mjpeg obu".split())
 _WHOLE_KNOWN = frozenset({"flv", "asf"})  # whose header says how long the file is
 _DECODING_ORDER_ONLY = frozenset({"avi"})
 _LONGEST_S = 1e9  # longer than anything that was ever filmed
+_LATEST_S = 1e7  # after four months a tick of a clock is still far shorter than a frame
 _MOST_REORDERED = 64  # frames that are decoded before they are shown; no codec has more
 # Handing frames from thread to thread takes time of its own: small ones are decoded sooner by one thread, and up to
 # 720p one takes the least from all cores together.
@@ -148,6 +149,8 @@ class VideoReader:
         interval_s = 1.0 / self.info.fps
         repairs, count, first_s, last_s, last = Repairs(), 0, 0.0, 0.0, None
         for time_s, picture in picture_times(self._stamped(), interval_s, repairs):
+            if time_s > _LATEST_S:
+                raise MediaError(f"says that a picture is shown after {time_s:.3g} seconds", path=self.path, hint=HARM)
             if last is None:
                 first_s = time_s
                 self._describe_first(picture)
@@ -211,6 +214,8 @@ class VideoReader:
                 continue  # nothing new to be shown: the picture before is held
             try:
                 pictures = packet.decode()
+            except MemoryError:  # FFmpeg's own, too: nothing is wrong with the packet
+                raise
             except av.FFmpegError:
                 damaged += 1
                 if packet.size:

@@ -12,7 +12,7 @@ _USUAL_FPS = (23.5, 30.3)  # 23.976 to 30, and what timestamps in milliseconds m
 _ALIKE = 0.02  # other rates count as one within this share
 _OVER = 16  # intervals by which a rate is told
 _NEXT_TO_S = 0.001  # timestamps may be rounded to milliseconds
-_LONGEST_S = 60.0  # a frame is shown for no longer: behind it lies a gap
+_LONGEST_S = 5.0  # a frame is shown for no longer: behind it lies a gap
 
 
 def count_as_one(fps: float, other: float) -> bool:
@@ -51,10 +51,11 @@ class FrameRate:
                 yield frame
                 turn_s = None
             else:
-                if turn_s is None or turn_s < frame.time_s - _NEXT_TO_S:
+                begins = turn_s is None or turn_s < frame.time_s - _NEXT_TO_S
+                if begins:
                     turn_s = frame.time_s
                 end_s, taken = frame.time_s + min(shown_s, _LONGEST_S) - _NEXT_TO_S, False
-                while turn_s < end_s:
+                while turn_s < end_s or (begins and not taken):
                     yield TimedFrame(turn_s, frame.picture) if taken else frame
                     self.repeated += taken
                     taken, turn_s = True, turn_s + self._step_s

@@ -1,7 +1,7 @@
 """Two takes of one programme: what differs in the scores, and when."""
 
 from dataclasses import dataclass
-from itertools import islice, takewhile
+from itertools import takewhile
 from typing import Any
 
 
@@ -52,7 +52,7 @@ def compare_moments(a: dict[str, Any], b: dict[str, Any], offset_s: float = 0.0)
         start, end = clip["start_s"] + offset_s, clip["end_s"] + offset_s
         while first < len(others) and others[first]["end_s"] <= start:
             first += 1
-        near = takewhile(lambda other, end=end: other["start_s"] < end, islice(others, first, None))
+        near = takewhile(lambda other, end=end: other["start_s"] < end, (others[i] for i in range(first, len(others))))
         shares = [(min(end, c["end_s"]) - max(start, c["start_s"]), c) for c in near]
         shares = [(share, c) for share, c in shares if share > 0]
         moments.append(

@@ -147,6 +147,8 @@ def load_detector(path: Path) -> OutOfDomainDetector:
         ) from error
     references = {}
     for name, (mean, whitening, limits) in parts.items():
+        if any(tensor.dtype.kind != "f" for tensor in (mean, whitening, limits)):
+            raise WeightsError("holds tensors of other kinds than real numbers", path=path)
         if mean.ndim != 1 or whitening.shape != (len(mean), len(mean)) or limits.shape != (2,):
             raise WeightsError("holds tensors of the wrong shapes", path=path)
         if not all(np.isfinite(tensor).all() for tensor in (mean, whitening, limits)) or not (limits > 0).all():

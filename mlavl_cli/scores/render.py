@@ -198,7 +198,7 @@ def _timeline(result: RoutineScore, width: int) -> Iterable[Text]:
     yield Text(" " * 10 + start + end.rjust(max(cells - len(start), len(end) + 1)), style="dim")
     for text in result.warnings:
         if is_of_consistency(text):
-            yield Text(f"          fit = action-music {text}", style="dim")
+            yield Text(f"          fit = action-music {one_line(text)}", style="dim")
 
 
 def _squeeze(values: list[float], cells: int) -> list[float]:

@@ -212,7 +212,11 @@ def load_scorer(
     for target, path in bundle.heads.items():
         heads[target] = head = load_head(path)
         head.model.to(extractor.placement.device)
-    intervals = {target: Interval.from_dict(bundle.intervals[target]) for target in heads if target in bundle.intervals}
+    try:
+        found = {target: bundle.intervals[target] for target in heads if target in bundle.intervals}
+        intervals = {target: Interval.from_dict(values) for target, values in found.items()}
+    except WeightsError as error:
+        raise WeightsError(error.message, path=bundle.folder, hint="Is the bundle whole?") from error
     return Scorer(bundle, heads, extractor, load_detector(bundle.domain) if bundle.domain else None, intervals)
 
 

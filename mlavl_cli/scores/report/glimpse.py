@@ -3,13 +3,16 @@
 import base64
 import io
 from collections.abc import Iterable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from mlavl_cli.media.clips import ClipReader, Cutting
+from mlavl_cli.features.apart import prepare_file
+from mlavl_cli.features.reading import Prepared
+from mlavl_cli.media.clips import Cutting
 from mlavl_cli.media.picture import PictureSpec
 from mlavl_cli.media.sound import SAMPLE_RATE_HZ
 
@@ -50,14 +53,15 @@ def look(path: Path, wanted: Iterable[int], size_px: tuple[int, int], cutting: C
     width, height = (max(1, round(side * scale)) for side in size_px)
     wanted = set(wanted)
     thumbnails, peaks, sounds = {}, [], []
-    with ClipReader(path, PictureSpec((height, width)), 1, **vars(cutting)) as clips:
-        for clip in clips:
-            if clip.index in wanted:
-                thumbnails[clip.index] = _jpeg(clip.frames[0])
+    with closing(prepare_file(path, PictureSpec((height, width)), 1, cutting, True, patient=False)) as clips:
+        for index, clip in enumerate(item for item in clips if isinstance(item, Prepared)):
+            start_s, end_s = clip.span
+            if index in wanted:
+                thumbnails[index] = _jpeg(clip.frames[0])
             if clip.sound is not None and len(clip.sound):
-                peaks += _peaks(clip.sound, clip.start_s, clip.end_s)
-                if clip.end_s <= _LISTEN_S:
-                    sounds.append((clip.start_s, clip.sound))
+                peaks += _peaks(clip.sound, start_s, end_s)
+                if end_s <= _LISTEN_S:
+                    sounds.append((start_s, clip.sound))
     return Glimpse(thumbnails, peaks, *_rhythm(sounds))
 
 

@@ -1,7 +1,6 @@
 """The index of a folder of pages: one row a routine, to be sorted, kept from run to run."""
 
 import json
-import math
 import re
 from dataclasses import asdict, dataclass
 from itertools import count
@@ -16,6 +15,7 @@ from mlavl_cli.scores.result import RoutineScore, clock
 
 INDEX = "index.html"
 _DATA = re.compile(r'<script type="application/json" id="data">(.*?)</script>', re.DOTALL)
+_MOST_BYTES, _MOST_NUMBER = 64 << 20, 1e9  # of an index, and of a score or a duration in it
 _DATA_BEGINS = b'<script type="application/json" id="data">'
 
 
@@ -53,6 +53,8 @@ def read_index(folder: Path) -> list[Entry]:
     """The rows of an index that is there, without pages that are gone; none if it isn't one of ours."""
     try:
         refuse_irregular(folder / INDEX)
+        if (folder / INDEX).stat().st_size > _MOST_BYTES:
+            return []
         found = _DATA.search((folder / INDEX).read_text("utf-8"))
         rows = [Entry(**row) for row in json.loads(found[1])["routines"]] if found else []
         return [row for row in rows if _is_entry(row) and (folder / unquote(row.page)).is_file()]
@@ -68,7 +70,9 @@ def set_foreign_index_aside(folder: Path) -> None:
     """
     path = folder / INDEX
     try:
-        if path.is_symlink() or not path.is_file() or _DATA_BEGINS in path.read_bytes():
+        if path.is_symlink() or not path.is_file():
+            return
+        if path.stat().st_size <= _MOST_BYTES and _DATA_BEGINS in path.read_bytes():
             return
         names = (path.with_name(f"index.{number}.html") for number in count(1))
         path.rename(next(name for name in names if not name.exists()))
@@ -86,7 +90,7 @@ def _is_entry(one: Entry) -> bool:
     words = all(isinstance(text, str) for text in (one.page, one.name, one.weights, one.trained_on, *one.warnings))
     words = words and one.in_domain in (True, False, None)
     numbers = [*one.scores.values(), one.duration_s, *([] if one.consistency is None else [one.consistency])]
-    return inside and words and all(type(n) in (int, float) and math.isfinite(n) for n in numbers)
+    return inside and words and all(type(n) in (int, float) and abs(n) <= _MOST_NUMBER for n in numbers)
 
 
 def index(entries: list[Entry]) -> str:

@@ -15,6 +15,7 @@ import io
 import json
 import math
 import os
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from typing import Any
 from mlavl_cli.errors import DataError, FeatureError
 from mlavl_cli.features.routine import RoutineFeatures
 from mlavl_cli.features.store import SUFFIX, read_features
+from mlavl_cli.files import refuse_irregular
 from mlavl_cli.inputs import Input
 from mlavl_cli.media.frame_rate import count_as_one
 from mlavl_cli.training.data.dataset import Dataset, Routine, routine
@@ -32,6 +34,7 @@ from mlavl_cli.untrusted import plain_name
 
 SPLITS = ("train", "val", "calibration", "test")
 _WORDS = ("path", "split", "id")
+_MOST_COLUMNS = 1000
 _LISTED = 10  # of what is wrong, on one line
 
 
@@ -106,6 +109,7 @@ def _features(source: Path, name: Path, extract: Callable[[Input], RoutineFeatur
 
 def _read_csv(path: Path) -> list[dict[str, str]]:
     try:
+        refuse_irregular(path)
         data = path.read_bytes()
         encoding = "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
         text = data.decode(encoding)
@@ -115,8 +119,10 @@ def _read_csv(path: Path) -> list[dict[str, str]]:
         rows, columns = list(reader), [name or "" for name in reader.fieldnames or ()]
     except (OSError, UnicodeError, csv.Error) as error:
         raise DataError(f"can't be read as csv ({error})", path=path) from error
-    if doubled := sorted({name for name in columns if columns.count(name) > 1}):
+    if doubled := sorted(name for name, count in Counter(columns).items() if count > 1):
         raise DataError(f"has two columns {doubled[0]!r}", path=path, hint="Which of them counts?")
+    if len(columns) > _MOST_COLUMNS:
+        raise DataError(f"has {len(columns)} columns, more than there can be targets", path=path)
     if separator == ";":
         rows = [{name: _with_point(cell) if name not in _WORDS else cell for name, cell in row.items()} for row in rows]
     if not rows or not {"path", "split"} <= set(rows[0]):
