@@ -560,11 +560,16 @@ def test_the_end_comes_though_a_library_takes_no_notice(tmp_path, name):
         "ending.before_the_end(lambda: pathlib.Path(sys.argv[1]).write_text('kept'))\nprint('ready', flush=True)\n"
         "hashlib.pbkdf2_hmac('sha256', b'x', b'y', 2_000_000_000)\n"
     )
-    with subprocess.Popen([sys.executable, "-c", code, tmp_path / "kept"], stdout=subprocess.PIPE) as process:
+    heed = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731 - what a shell's children begin with
+    command = [sys.executable, "-c", code, tmp_path / "kept"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, preexec_fn=heed) as process:
         assert process.stdout.readline() == b"ready\n"
         time.sleep(1)  # until it is in there
         process.send_signal(getattr(signal, name))
-        assert process.wait(timeout=60) == 130
+        try:
+            assert process.wait(timeout=60) == 130
+        finally:
+            process.kill()
     assert (tmp_path / "kept").read_text() == "kept"
 
 

@@ -64,7 +64,8 @@ def worker_of(command: subprocess.Popen) -> int:
 def begin(*arguments) -> subprocess.Popen:
     """A real command."""
     mlavl = [sys.executable, "-m", "mlavl_cli", *map(str, arguments)]
-    return subprocess.Popen(mlavl, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ})
+    heed = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731 - what a shell's children begin with
+    return subprocess.Popen(mlavl, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heed)
 
 
 def test_clips_are_the_same_as_here(tmp_path):

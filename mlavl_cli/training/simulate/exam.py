@@ -86,14 +86,17 @@ def examine(scorer: Scorer, folder: Path, ids: list[str]) -> list[Sitting]:
         DataError: the folder isn't one of `mlavl synthesize`.
         MediaError: a video can't be read.
     """
-    if len(ids) < 2:
-        raise DataError("fewer than two routines to swap the music of", path=folder)
+    truths = {id: _truth(folder, id) for id in ids}
     listen = scorer.extractor.backbones.audio
     found = []
-    for id, other in zip(ids, [*ids[1:], ids[0]], strict=True):
+    for number, (id, truth) in enumerate(truths.items()):
+        # The next routine to another music: the same one may be there at several frame rates.
+        later = (*ids[number + 1 :], *ids[:number])
+        other = next((one for one in later if truths[one]["music_accents"] != truth["music_accents"]), None)
+        if other is None:
+            raise DataError("fewer than two routines to swap the music of", path=folder)
         video = video_path(folder, id)
         features = scorer.extractor.one(Input(video, Path("videos", video.name)))
-        truth = _truth(folder, id)
         accents = (np.array(truth[name]).reshape(-1, 2).T for name in ("movement_accents", "music_accents"))
         swapped = replace(features, audio=hear(listen, video_path(folder, other), features))
         shifted = replace(features, audio=hear(listen, video, features, SHIFT_S))
