@@ -1,4 +1,4 @@
-"""What a forward pass frees is there for the next one."""
+"""What a forward pass of a command frees is there for the next one."""
 
 import ctypes
 import subprocess
@@ -8,7 +8,7 @@ import pytest
 
 CODE = """
 import resource, torch
-from mlavl_cli.device import place
+from mlavl_cli.cli.process import settle
 
 def faults_of_passes():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -17,7 +17,7 @@ def faults_of_passes():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 untouched = faults_of_passes()
-place("cpu")
+settle()
 torch.ones(20 << 20, dtype=torch.uint8)
 print(untouched, faults_of_passes())
 """

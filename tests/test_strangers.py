@@ -609,7 +609,7 @@ def test_colours_that_change_without_end_are_taken_as_they_are(monkeypatch):
 
 def test_gaps_of_years_are_one_line_and_cost_no_page(tmp_path, run):
     times = [i / 25 for i in range(40)]
-    times += [3e7 * k + i / 25 for k in range(1, 4) for i in range(40)]
+    times += [3e6 * k + i / 25 for k in range(1, 4) for i in range(40)]
     path = make_video(tmp_path / "v.mkv", 160, times_s=times)
     result = run("score", path, "-f", "json", "--report", tmp_path / "pages", "--frame-rate", "native")
     assert sum("a gap in the timestamps" in text for text in result.json()["warnings"]) == 1

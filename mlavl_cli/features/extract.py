@@ -145,6 +145,8 @@ def extract_many(
                     routine.add(clip, *row)
                 if on_clips:
                     on_clips(len(batch), batch[-1][1].span[1], batch[-1][1].info)
+                while under_way and under_way[0].complete:  # before the next pass, which may have gone wrong
+                    yield under_way.popleft().outcome()
             if under_way and under_way[0].complete:
                 yield under_way.popleft().outcome()
             elif under_way:
