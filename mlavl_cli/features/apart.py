@@ -63,6 +63,7 @@ class _Worker:
 
     def __init__(self, pipe: Connection):
         self._pipe, self.fit = pipe, True
+        self._ended = False  # by itself: its number may be another process's by now
         self.pid: int = pipe.recv()
 
     def read(self, path: Path, request: tuple[Any, ...]) -> Read:
@@ -76,7 +77,7 @@ class _Worker:
                     self._refuse_too_slow(path, begin, reached, seen_s)
                 item = self._pipe.recv()
                 if isinstance(item, _Failed):
-                    self.fit = not item.last
+                    self.fit, self._ended = not item.last, item.last
                     raise item.error()
                 if isinstance(item, End):
                     self.fit = True
@@ -86,12 +87,14 @@ class _Worker:
                 reached, seen_s = self._cpu_s(), item.span[1]
                 self._refuse_too_slow(path, begin, reached, seen_s)
         except (EOFError, OSError) as error:
+            self._ended = True
             hint = "It is damaged, or made to do this."
             raise MediaError("its decoder crashed", path=path, hint=hint) from error
 
     def kill(self) -> None:
-        with suppress(ProcessLookupError):
-            os.kill(self.pid, signal.SIGKILL)
+        if not self._ended:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
         self._pipe.close()
 
     def _refuse_too_slow(self, path: Path, begin: float, reached: float, seen_s: float) -> None:
