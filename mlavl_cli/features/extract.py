@@ -138,8 +138,6 @@ def extract_many(
                 if more:
                     under_way.append(_Routine(job, backbones, cutting, max(size, _READY), pool, events))
                     reading += not under_way[-1].read
-            while passes.free and (len(waiting) >= size or (waiting and not reading)):
-                passes.start([waiting.popleft() for _ in range(min(size, len(waiting)))])
             for batch, rows in passes.done():
                 for (routine, clip), row in zip(batch, rows, strict=True):
                     routine.add(clip, *row)
@@ -147,9 +145,12 @@ def extract_many(
                     on_clips(len(batch), batch[-1][1].span[1], batch[-1][1].info)
                 while under_way and under_way[0].complete:  # before the next pass, which may have gone wrong
                     yield under_way.popleft().outcome()
-            if under_way and under_way[0].complete:
+            # After those that are done have made room: there may be no other event to come back for.
+            while passes.free and (len(waiting) >= size or (waiting and not reading)):
+                passes.start([waiting.popleft() for _ in range(min(size, len(waiting)))])
+            while under_way and under_way[0].complete:  # features that were there already
                 yield under_way.popleft().outcome()
-            elif under_way:
+            if under_way:
                 _take(events.get(), waiting)
     finally:
         for routine in under_way:
@@ -256,20 +257,25 @@ def _encode(
     backbones: Backbones, batch: list[tuple[_Routine, Prepared]]
 ) -> list[tuple[torch.Tensor, torch.Tensor | None]]:
     """Both backbones' rows of each clip of a batch; halves the batch where memory doesn't suffice."""
-    clips = [prepared for _, prepared in batch]
+    try:
+        return _rows(backbones, [prepared for _, prepared in batch])
+    except torch.OutOfMemoryError as error:
+        if len(batch) == 1:
+            hint = "Use another --device, --precision bf16, or smaller backbones."
+            raise DeviceError("one clip alone doesn't fit into the device's memory", hint=hint) from error
+    # Not in the handler: the error holds on to all that the failed pass had computed.
+    if backbones.placement.device.type == "cuda":
+        torch.cuda.empty_cache()
+    half = len(batch) // 2
+    return _encode(backbones, batch[:half]) + _encode(backbones, batch[half:])
+
+
+def _rows(backbones: Backbones, clips: list[Prepared]) -> list[tuple[torch.Tensor, torch.Tensor | None]]:
     frames = torch.from_numpy(np.stack([clip.frames for clip in clips]))
     # Here and not in the decoding thread, where torch would start a second team of threads that the backbones wait for.
     heard = [backbones.audio.spectrogram(clip.sound) for clip in clips if clip.sound is not None]
     if backbones.placement.device.type == "cuda":  # pinned memory is copied beside the computation
         frames, heard = frames.pin_memory(), [spectrogram.pin_memory() for spectrogram in heard]
-    try:
-        visual = backbones.visual.encode(frames)
-        audio = iter(backbones.audio.encode(heard) if heard else ())
-    except torch.OutOfMemoryError as error:
-        if len(batch) == 1:
-            hint = "Use another --device, --precision bf16, or smaller backbones."
-            raise DeviceError("one clip alone doesn't fit into the device's memory", hint=hint) from error
-        torch.cuda.empty_cache()
-        half = len(batch) // 2
-        return _encode(backbones, batch[:half]) + _encode(backbones, batch[half:])
+    visual = backbones.visual.encode(frames)
+    audio = iter(backbones.audio.encode(heard) if heard else ())
     return [(row, None if clip.sound is None else next(audio)) for clip, row in zip(clips, visual, strict=True)]

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -293,14 +294,43 @@ def test_stopping_early_leaves_no_thread_and_no_pass(tmp_path, backbones, use_co
     assert threads() == before
 
 
+def test_a_pass_that_outlasts_the_others_is_not_waited_for_in_vain(tmp_path, backbones, monkeypatch, use_cores):
+    """The last clips find no room until the first, slowest pass is done, and no other event comes after that."""
+    use_cores(2)
+    paths = [make_video(tmp_path / f"{i}.mp4", 3 * 32) for i in range(2)]
+    real, begun, ended = backbones.visual.encode, [], []
+
+    def first_is_slow(frames):
+        begun.append(len(frames))
+        if len(begun) == 1:
+            while len(ended) < 3:
+                time.sleep(0.01)
+            time.sleep(0.5)
+        rows = real(frames)
+        ended.append(len(frames))
+        return rows
+
+    monkeypatch.setattr(backbones.visual, "encode", first_is_slow)
+    found = []
+    thread = threading.Thread(target=lambda: found.extend(extract_many(paths, backbones)), daemon=True)
+    thread.start()
+    thread.join(60)
+    assert [features.clips for features in found] == [3, 3]
+
+
 def test_a_batch_too_large_for_the_memory_is_halved(tmp_path, backbones, monkeypatch):
     path = make_video(tmp_path / "a.mp4", 200)
     expected, sizes = extract(path, backbones), []
     real = backbones.visual.encode
 
+    held = []  # what failed passes had computed
+
     def small_memory(frames):
         sizes.append(len(frames))
+        assert [kept for kept in held if kept() is not None] == []  # let go before half of it is tried
         if len(frames) > 2:
+            computed = frames * 2
+            held.append(weakref.ref(computed))
             raise torch.OutOfMemoryError("CUDA out of memory")
         return real(frames)
 
