@@ -158,8 +158,8 @@ def test_sound_is_heard_when_ffmpeg_says(corpus):
 
 @pytest.mark.parametrize("ending", ["mkv", "mov", "ts"])
 def test_remuxing_changes_no_score(run, tmp_path, ending):
-    """ffmpeg -c copy into another container: the same pictures to the bit, and scores that differ by what a millisecond of
-    sound is worth (Matroska rounds times), which the weights don't know such tones well enough to ignore."""
+    """ffmpeg -c copy into another container: the same pictures to the bit, and scores that differ by what a millisecond
+    of sound is worth (Matroska rounds times) to weights that don't know such tones."""
     sound = tone(8, 300) + tone(8, 450, level=0.2) * (np.arange(8 * 44_100) // 9000 % 2)
     source = make_video(tmp_path / "a.mp4", 200, fps=Fraction(30000, 1001), sound=np.float32(sound), size=(160, 96))
     copy = tmp_path / f"b.{ending}"

@@ -60,7 +60,7 @@ def evaluate(
     from mlavl_cli.bundle import find_bundle, write_bundle
     from mlavl_cli.device import place
     from mlavl_cli.head.checkpoint import load_head
-    from mlavl_cli.scores.interval import Interval
+    from mlavl_cli.scores.interval import load_intervals
     from mlavl_cli.training.batches import Batches
     from mlavl_cli.training.data.load import load_dataset
     from mlavl_cli.training.evaluate import check_widths, consistency_aucs, scored
@@ -75,6 +75,7 @@ def evaluate(
         heads, labels = (", ".join(names) or "none" for names in (bundle.heads, data.targets))
         raise UsageError(f"{bundle.name} has heads for {heads}; {data.name} has scores of {labels}")
 
+    intervals = load_intervals(bundle)
     rows: list[Row] = []
     aucs: dict[str, dict[str, float]] = {}
     pairs: dict[str, tuple[Any, Any, list[str]]] = {}
@@ -94,8 +95,7 @@ def evaluate(
         row |= {"R-l2 x100": found.relative_l2, "Pearson": found.pearson}
         if bootstrap:
             row |= {f"{m} 95 %": "{:.3f} to {:.3f}".format(*found.intervals[m.lower()]) for m in ("SRCC", "MSE")}
-        if name in bundle.intervals:
-            interval = Interval.from_dict(bundle.intervals[name])
+        if interval := intervals.get(name):
             half = interval.half_width(np.array([len(routine.visual) for routine in routines]))
             inside = float((np.abs(true - predicted) <= half).mean())
             row |= {f"in {interval.confidence:.0%} interval": inside, "its width": float(2 * half.mean())}

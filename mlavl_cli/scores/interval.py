@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from mlavl_cli.bundle import Bundle
 from mlavl_cli.errors import WeightsError
 
 _MOST_KNOTS = 64
@@ -74,3 +75,15 @@ class Interval:
         ):
             raise WeightsError("its intervals hold no such numbers as intervals have")
         return found
+
+
+def load_intervals(bundle: Bundle) -> dict[str, Interval]:
+    """Those of a bundle's targets that have one.
+
+    Raises:
+        WeightsError: one can't be read.
+    """
+    try:
+        return {target: Interval.from_dict(values) for target, values in bundle.intervals.items()}
+    except WeightsError as error:
+        raise WeightsError(error.message, path=bundle.folder, hint="Is the bundle whole?") from error

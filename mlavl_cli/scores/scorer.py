@@ -22,7 +22,7 @@ from mlavl_cli.head.window import fit_window
 from mlavl_cli.inputs import Input
 from mlavl_cli.media.clips import Cutting
 from mlavl_cli.scores.domain import OutOfDomainDetector, load_detector
-from mlavl_cli.scores.interval import Interval
+from mlavl_cli.scores.interval import Interval, load_intervals
 from mlavl_cli.scores.points import clip_scores, domain_of, no_numbers, out_of_range, target_score
 from mlavl_cli.scores.result import LENGTH, TRUSTED_AUC, UNFAMILIAR, UNTRUSTED, UNVALIDATED, RoutineScore
 
@@ -212,12 +212,8 @@ def load_scorer(
     for target, path in bundle.heads.items():
         heads[target] = head = load_head(path)
         head.model.to(extractor.placement.device)
-    try:
-        found = {target: bundle.intervals[target] for target in heads if target in bundle.intervals}
-        intervals = {target: Interval.from_dict(values) for target, values in found.items()}
-    except WeightsError as error:
-        raise WeightsError(error.message, path=bundle.folder, hint="Is the bundle whole?") from error
-    return Scorer(bundle, heads, extractor, load_detector(bundle.domain) if bundle.domain else None, intervals)
+    detector = load_detector(bundle.domain) if bundle.domain else None
+    return Scorer(bundle, heads, extractor, detector, load_intervals(bundle))
 
 
 def _swapped_auc(consistency: dict[str, Any]) -> float:

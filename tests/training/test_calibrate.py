@@ -149,3 +149,10 @@ def test_a_bundle_that_was_calibrated_says_so_everywhere(run, tmp_path):
     (row,) = [row for row in measured if row["target"] == "TES"]
     assert 0 <= row["in 90% interval"] <= 1
     assert row["its width"] > 0
+
+    bundle = tmp_path / "with" / "bundle.json"
+    bundle.write_text(json.dumps(json.loads(bundle.read_text()) | {"intervals": {"TES": "wide"}}))
+    for command in (("evaluate", "manifest", tmp_path / "with.csv"), ("score", video)):
+        refused = run(*command, "-w", tmp_path / "with")
+        assert refused.exit_code != 0
+        assert f"{tmp_path / 'with'}: its intervals can't be read" in refused.stderr.replace("\n", " ")
