@@ -10,8 +10,8 @@ GROUND = ["errors", "cores", "files", "inputs", "untrusted", "bundle", "device"]
 RANK = {"media": 1, "features": 2, "head": 2, "scores": 3, "training": 4, "cli": 5}
 ORDER = {
     "media": (
-        "boxes ebml limits clock container mono crop picture orientation streams decode frame_rate sound_clock "
-        "sound clips encode sample"
+        "boxes ebml limits clock container mono crop picture orientation streams nal spare pictures decode "
+        "frame_rate sound_clock sound clips encode sample"
     ).split(),
     "features": (
         "routine rows statistics hub prompts visual audio text_features text lanes reading apart extract store "

@@ -83,6 +83,9 @@ class _Worker:
                     self.fit = True
                     yield item
                     return
+                if item is None:  # a clip was read once more
+                    reached = self._cpu_s()
+                    continue
                 yield item
                 reached, seen_s = self._cpu_s(), item.span[1]
                 self._refuse_too_slow(path, begin, reached, seen_s)
@@ -232,7 +235,7 @@ def _work(pipe: Connection, much: int) -> None:
     while True:
         path, *request, patient = pipe.recv()
         bounded(LITTLE)
-        for item in _answers(path, request, opened):
+        for item in _answers(path, request, opened, lambda: pipe.send(None)):
             pipe.send(item)
             if isinstance(item, _Failed) and item.last:
                 return
@@ -240,10 +243,10 @@ def _work(pipe: Connection, much: int) -> None:
 
 
 def _answers(
-    path: Path, request: list[Any], opened: Callable[[VideoInfo], object]
+    path: Path, request: list[Any], opened: Callable[[VideoInfo], object], on_repeat: Callable[[], object]
 ) -> Iterator[Prepared | End | _Failed]:
     try:
-        yield from prepare(path, *request, opened)
+        yield from prepare(path, *request, opened, on_repeat)
     except MlavlError as error:
         yield _Failed(type(error).__name__, error.message, error.path, error.hint)
     except MemoryError:

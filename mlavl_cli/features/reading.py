@@ -47,6 +47,7 @@ def prepare(
     cutting: Cutting,
     spare_cores: bool,
     opened: Callable[[VideoInfo], object] = lambda info: None,
+    on_repeat: Callable[[], object] = lambda: None,
 ) -> Read:
     """A video's clips, and its end.
 
@@ -56,11 +57,12 @@ def prepare(
         cutting: how it is cut.
         spare_cores: whether the machine's cores have nothing else to do.
         opened: told what the header says, before anything is decoded.
+        on_repeat: called for each clip that has to be read once more.
 
     Raises:
         MediaError: it can't be read.
     """
-    with ClipReader(path, picture, frames, **vars(cutting), spare_cores=spare_cores) as clips:
+    with ClipReader(path, picture, frames, **vars(cutting), spare_cores=spare_cores, on_repeat=on_repeat) as clips:
         opened(clips.info)
         loudest = 0.0
         for clip in clips:

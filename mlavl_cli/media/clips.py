@@ -1,6 +1,6 @@
 """Picture and sound -> clips: 32 frames in a row, and the samples of the same span of time (paper, section 3.1)."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,7 @@ from mlavl_cli.errors import MediaError
 from mlavl_cli.media.container import Media
 from mlavl_cli.media.decode import TimedFrame, VideoInfo, VideoReader
 from mlavl_cli.media.frame_rate import FrameRate
+from mlavl_cli.media.nal import Mismatch
 from mlavl_cli.media.picture import PictureMaker, PictureSpec
 from mlavl_cli.media.sound import SoundReader
 
@@ -69,6 +70,7 @@ class ClipReader:
         video_stream, audio_stream: which stream to take; None: the best.
         frame_rate: frames a second of which clips are made, whatever the file's rate is; None: the file's own.
         spare_cores: whether the machine's cores have nothing else to do.
+        on_repeat: called for each clip that has to be read once more.
 
     Attributes:
         info: the video; its duration is the decoded one after the last clip.
@@ -88,22 +90,30 @@ class ClipReader:
         audio_stream: int | None = None,
         frame_rate: float | None = None,
         spare_cores: bool = True,
+        on_repeat: Callable[[], object] = lambda: None,
     ):
+        self._path, self._video_stream, self._spare_cores = path, video_stream, spare_cores
+        self._frame_rate, self._on_repeat = frame_rate, on_repeat
         self._positions = sampled_positions(frames)
         self._tail = tail
         self._make_picture = PictureMaker(picture)
         self._warnings: list[str] = []
         self._gaps: list[tuple[float, int]] = []  # seconds, clip
         with ExitStack() as stack:
-            media = stack.enter_context(Media(path))
-            self._video = VideoReader(media, video_stream, spare_cores)
+            media = self._open_picture(stack)
             self._sound: SoundReader | None = None
             if self._video.info.has_audio:
                 of_sound = media if media.small else stack.enter_context(Media(path))
                 reader = SoundReader(of_sound, audio_stream, self._video.stream.index)
                 self._sound = stack.enter_context(closing(reader))
             self._open = stack.pop_all()
-        self._rate = FrameRate(frame_rate, self._video.info.fps) if frame_rate else None
+
+    def _open_picture(self, stack: ExitStack) -> Media:
+        media = stack.enter_context(Media(self._path))
+        self._video = VideoReader(media, self._video_stream, self._spare_cores)
+        self._stated_fps = self._video.info.fps
+        self._rate = FrameRate(self._frame_rate, self._stated_fps) if self._frame_rate else None
+        return media
 
     def __enter__(self) -> "ClipReader":
         return self
@@ -131,17 +141,40 @@ class ClipReader:
         return [*self._video.warnings, *of_sound, *of_rate, *of_gaps, *self._warnings]
 
     def __iter__(self) -> Iterator[Clip]:
+        given = 0
+        try:
+            for clip in self._cut(self._video.frames(self._looked_at)):
+                yield clip
+                given += 1
+            return
+        except Mismatch:  # so far all frames were those of a full decode: the clips that were given stand
+            self._video.close()
+            self._open_picture(self._open)
+        yield from self._cut(self._video.frames(), given)
+
+    def _looked_at(self, frames: Iterator[TimedFrame]) -> Iterator[TimedFrame]:
+        """Those that are sampled, and the first, which tells how the video is turned."""
+        if self._frame_rate:
+            frames = FrameRate(self._frame_rate, self._stated_fps)(frames)
+        for number, frame in enumerate(frames):
+            if number == 0 or number % FRAMES_PER_CLIP in self._positions:
+                yield frame
+
+    def _cut(self, frames: Iterator[TimedFrame], first: int = 0) -> Iterator[Clip]:
+        """The clips from number `first` on."""
         pictures: list[np.ndarray] = []  # the sampled frames of the clip under way
         start_s, last, index = 0.0, None, 0
         position = 0  # of the next frame within its clip
-        frames = self._video.frames()
         for frame in self._rate(frames) if self._rate else frames:
             if position == FRAMES_PER_CLIP:
-                yield self._clip(index, start_s, frame.time_s, pictures)
+                if index < first:
+                    self._on_repeat()
+                else:
+                    yield self._clip(index, start_s, frame.time_s, pictures)
                 pictures, position, index = [], 0, index + 1
             if position == 0:
                 start_s = frame.time_s
-            if times := self._positions.count(position):  # other frames are never converted
+            if index >= first and (times := self._positions.count(position)):  # other frames are never converted
                 pictures += [self._picture(frame)] * times
             position, last = position + 1, frame
         assert last is not None  # frames() raises rather than give none

@@ -3,10 +3,10 @@
 Times are seconds on the file's own clock, from presentation timestamps; 0 is where a player starts.
 """
 
-from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from typing import Generic, TypeVar
 
 import av
 
@@ -16,26 +16,23 @@ from mlavl_cli.media.container import HARM, MOST_PIXELS, Media, decodable
 from mlavl_cli.media.crop import container_crop
 from mlavl_cli.media.orientation import orientation
 from mlavl_cli.media.picture import high_dynamic_range
+from mlavl_cli.media.pictures import Pictures
 from mlavl_cli.media.streams import choose_picture
+
+Picture = TypeVar("Picture")
 
 _FALLBACK_FPS = 25.0  # only for files that state no rate at all and miss timestamps
 _FASTEST_FPS = 1000.0  # what states more states the ticks of its clock
 _FPS_OFF = 0.01  # a stated rate that differs by more from the frames that were counted is not kept
-# Formats without times of any kind; and those that only know in which order frames are decoded.
-_TIMELESS = frozenset("h264 hevc m4v mpegvideo mjpeg obu".split())
+_TIMELESS = frozenset("h264 hevc m4v mpegvideo mjpeg obu".split())  # formats without times of any kind
 _WHOLE_KNOWN = frozenset({"flv", "asf"})  # whose header says how long the file is
-_DECODING_ORDER_ONLY = frozenset({"avi"})
 _LONGEST_S = 1e9  # longer than anything that was ever filmed
 _LATEST_S = 1e7  # after four months a tick of a clock is still far shorter than a frame
-_MOST_REORDERED = 64  # frames that are decoded before they are shown; no codec has more
 # Handing frames from thread to thread takes time of its own: small ones are decoded sooner by one thread, and up to
 # 720p one takes the least from all cores together.
 _SMALL_PX, _MEDIUM_PX = 640 * 360, 1280 * 720
 _HUGE_PX = 40_000_000  # beyond 8K each thread's pictures would take gigabytes
 _MOST_ASPECT = 8.0  # of pixels; anamorphic ones are twice as wide as high at the most
-_LEAST_PIXELS, _PIXELS_A_BYTE = 10_000_000_000, 300_000  # a still screen in 8K comes to 220,000
-_FRUITLESS = 5_000  # packets in a row that give no picture: the file is given up
-_FRUITLESS_PX = 4_000_000_000  # of pictures in a row that fail, perhaps at their last row
 _EARLY_END_S = 0.5  # a file may end this much before its stated duration without a warning
 
 
@@ -52,11 +49,14 @@ class VideoInfo:
 
 
 @dataclass(frozen=True)
-class TimedFrame:
-    """A decoded picture, still in the decoder's own pixel format, shown from `time_s`."""
+class TimedFrame(Generic[Picture]):
+    """A decoded picture, still in the decoder's own pixel format, shown from `time_s`; None: not decoded."""
 
     time_s: float
-    picture: av.VideoFrame
+    picture: Picture
+
+
+LookedAt = Callable[[Iterator[TimedFrame[Picture]]], Iterator[TimedFrame[Picture]]]
 
 
 class VideoReader:
@@ -94,8 +94,12 @@ class VideoReader:
         self.pixel_aspect = self._usual(self.stream.sample_aspect_ratio)
         self.crop = container_crop(media, self.stream)
         self._declared_s = self._declared_duration_s()
-        self._packets, self._broke_off = 0, False
+        self._pictures = Pictures(media, self.stream)
         self.info = self._describe()
+
+    def close(self) -> None:
+        """Lets go of the file and its decoder before the file is read by another reader."""
+        self._media.close()
 
     def _refuse_too_large(self) -> None:
         width, height, kind = self.stream.width, self.stream.height, self.stream.codec_context.format
@@ -138,102 +142,58 @@ class VideoReader:
             known = len(self._media.container.streams) == 1 or self._media.format in _WHOLE_KNOWN
             return whole / av.time_base if whole and known else None
 
-    def frames(self) -> Iterator[TimedFrame]:
+    def frames(self, looked_at: LookedAt | None = None) -> Iterator[TimedFrame[av.VideoFrame | None]]:
         """All frames in the order of their times, which strictly increase.
 
         Damaged packets are skipped and counted; a file that breaks off ends the frames and leaves a warning.
 
+        Args:
+            looked_at: of frames, those whose pictures will be looked at, the first among them. Others may be None.
+
         Raises:
             MediaError: not one frame could be decoded, or the picture is encrypted.
+            Mismatch: the file must be decoded in full, by a reader of its own.
         """
         interval_s = 1.0 / self.info.fps
         repairs, count, first_s, last_s, last = Repairs(), 0, 0.0, 0.0, None
-        for time_s, picture in picture_times(self._stamped(), interval_s, repairs):
+        for time_s, picture in picture_times(self._stamped(looked_at), interval_s, repairs):
             if time_s > _LATEST_S:
                 raise MediaError(f"says that a picture is shown after {time_s:.3g} seconds", path=self.path, hint=HARM)
             if last is None:
                 first_s = time_s
                 self._describe_first(picture)
-            count, last_s, last = count + 1, time_s, picture
-            self._follow_aspect(picture)
+            count, last_s, last = count + 1, time_s, picture or last
+            if picture:
+                self._follow_aspect(picture)
             yield TimedFrame(time_s, picture)
         if last is None:
             hint = "The file may be damaged or cut short"
             if not self.stream.width:
                 hint += f", or have pictures of more than {MOST_PIXELS / 1e6:g} megapixels (see MLAVL_MAX_MEGAPIXELS)"
             raise MediaError("no frame could be decoded", path=self.path, hint=f"{hint}.")
+        self.warnings += self._pictures.warnings
         self._describe_end(count, first_s, last_s, self._lasts_s(last, interval_s))
         self._describe_times(repairs)
 
-    def _stamped(self) -> Iterator[tuple[float | None, av.VideoFrame]]:
+    def _stamped(self, looked_at: LookedAt | None) -> Iterator[tuple[float | None, av.VideoFrame | None]]:
         """Pictures in the order in which they are shown, each with the time that the file gives it."""
-        origin_s, tick = self._media.origin_s, self.stream.time_base
-        ticks, a_second = (tick.numerator, tick.denominator) if tick else (0, 1)  # fractions take long, frame by frame
         if self._media.format in _TIMELESS:
-            for number, picture in enumerate(self._pictures(deque())):
+            for number, (_, picture) in enumerate(self._pictures.in_order()):
                 if number == 0 and (rate := self._stated_fps()):  # the first frame's header may have told it
                     self.info = replace(self.info, fps=rate)
                 yield number / self.info.fps, picture
             return
-        decoded: deque[int | None] = deque(maxlen=_MOST_REORDERED)  # decoding times of what is under way
-        in_order = self._media.format in _DECODING_ORDER_ONLY
-        stamped = False
-        for picture in self._pictures(decoded):
-            # Of n frames that are decoded in one order and shown in another, the k-th to be shown is shown when the
-            # k-th to be decoded was decoded: that is all that can be known where presentation times are missing.
-            in_turn = decoded.popleft() if decoded else None
-            stamp = picture.pts
-            stamped = stamped or stamp is not None
-            if in_order or not stamped:
-                stamp = in_turn
-            yield (None if stamp is None else stamp * ticks / a_second - origin_s), picture
+        origin_s, tick, interval_s = self._media.origin_s, self.stream.time_base, 1.0 / self.info.fps
+        ticks, a_second = (tick.numerator, tick.denominator) if tick else (0, 1)  # fractions take long, frame by frame
 
-    def _pictures(self, decoded: "deque[int | None]") -> Iterator[av.VideoFrame]:
-        """Decoded pictures; the decoding times of their packets are appended to `decoded`."""
-        damaged = fruitless = pixels = lost_px = 0
-        most_pixels = _LEAST_PIXELS + _PIXELS_A_BYTE * self._media.size
-        packets = self._media.packets(self.stream)
-        while True:
-            try:
-                packet = next(packets)
-            except StopIteration:
-                break
-            except av.FFmpegError as error:
-                self.warnings.append(f"reading stopped early ({error.strerror})")
-                self._broke_off = True
-                break
-            fruitless += 1
-            if fruitless > _FRUITLESS or lost_px > _FRUITLESS_PX:
-                self.warnings.append(f"reading stopped early ({fruitless} packets in a row hold no picture)")
-                self._broke_off = True
-                break
-            if packet.size:
-                self._packets += 1
-                decoded.append(packet.dts)
-            elif packet.dts is not None:
-                continue  # nothing new to be shown: the picture before is held
-            try:
-                pictures = packet.decode()
-            except MemoryError:  # FFmpeg's own, too: nothing is wrong with the packet
-                raise
-            except av.FFmpegError:
-                damaged += 1
-                if packet.size:
-                    decoded.pop()
-                    lost_px += self.stream.width * self.stream.height
-                continue
-            fruitless, lost_px = (0, 0) if pictures else (fruitless, lost_px)
-            damaged += sum(picture.is_corrupt for picture in pictures)
-            pixels += sum(picture.width * picture.height for picture in pictures)
-            if pixels > most_pixels:
-                self.warnings.append(
-                    "reading stopped early (more and larger pictures than a file of its size can hold)"
-                )
-                self._broke_off = True
-                break
-            yield from pictures
-        if damaged:
-            self.warnings.append(f"{damaged} damaged pieces of the picture were skipped or patched")
+        def timed(stamped: Iterator[tuple[int | None, Picture]]) -> Iterator[tuple[float | None, Picture]]:
+            return ((None if stamp is None else stamp * ticks / a_second - origin_s, one) for stamp, one in stamped)
+
+        def of_stamps(shown: Iterator[int]) -> Iterator[int]:
+            times = picture_times(timed((stamp, stamp) for stamp in shown), interval_s, Repairs())
+            return (frame.picture for frame in looked_at(TimedFrame(*entry) for entry in times))
+
+        yield from timed(self._pictures.in_order(of_stamps if looked_at else None))
 
     def _describe_first(self, picture: av.VideoFrame) -> None:
         """How it is turned is known with the first frame."""
@@ -274,8 +234,8 @@ class VideoReader:
 
     def _is_cut(self) -> bool:
         """Whether something is missing at the end, rather than the last picture being held for long."""
-        if self._broke_off or self._media.has_sample_tables:
-            return self._broke_off or self._packets < len(self.stream.index_entries)
+        if self._pictures.broke_off or self._media.has_sample_tables:
+            return self._pictures.broke_off or self._pictures.packets < len(self.stream.index_entries)
         whole_s = (self._media.container.duration or 0) / av.time_base
         return self._media.clock.reached_s - self._media.origin_s < whole_s - _EARLY_END_S
 

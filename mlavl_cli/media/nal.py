@@ -1,0 +1,133 @@
+"""Packets of H.264 and HEVC as mp4 and Matroska hold them: which of them no other picture is decoded from.
+
+Of each NAL unit the header is read, and of H.264's slices the number of the frame, which tells whether one that others
+are decoded from is missing: a decoder then makes one up from what it decoded last (ITU-T H.264, 7.3.1 to 7.3.3, and
+8.2.5.2; H.265, 7.3.1.2).
+"""
+
+from collections.abc import Callable
+
+import av
+
+_H264_SLICES, _H264_UNITS = range(1, 6), range(1, 22)
+_H264_WHOLE, _H264_SETTINGS = 5, 7  # a picture from which decoding can start; what holds for all pictures
+_WITH_CHROMA = frozenset((44, 83, 86, 100, 110, 118, 122, 128, 134, 135, 138, 139, 244))  # profiles
+_READ = 16  # bytes of a slice, which hold what is read of its header
+_HEVC_SLICES = range(32)
+# Sub-layer non-reference pictures, but for those that a decoder drops where what they skip to is missing.
+_HEVC_UNUSED = frozenset((0, 2, 4, 6))
+
+
+class Mismatch(Exception):
+    """Packets and pictures don't correspond one to one, or may not."""
+
+
+def told_by(codec: av.CodecContext) -> Callable[[av.Packet], bool] | None:
+    """A function that tells of each packet, in the order of the file, whether no other picture is decoded from its own;
+    it raises `Mismatch` where one is missing. None where that can't be told."""
+    settings = codec.extradata or b""
+    try:
+        if codec.name == "h264" and settings[0] == 1:
+            return _H264(settings)
+        if codec.name == "hevc" and settings[0] == 1:
+            return _HEVC(settings)
+    except (IndexError, ValueError):  # what isn't laid out as it should be
+        pass
+    return None
+
+
+class _H264:
+    def __init__(self, settings: bytes):
+        """From an avcC box."""
+        self._size = (settings[4] & 3) + 1
+        length = int.from_bytes(settings[6:8])
+        self._settings = settings[8 : 8 + length]
+        bits = _Bits(self._settings[4:])
+        bits.number()
+        self._planes = 0
+        if settings[1] in _WITH_CHROMA:
+            if bits.number() == 3:
+                self._planes = 2 * bits.read(1)
+            bits.number()
+            bits.number()
+            if bits.read(2) & 1:
+                raise ValueError("scaling lists")
+        self._number_bits = bits.number() + 4
+        self._last = 0  # number of the latest frame that others are decoded from
+
+    def __call__(self, packet: av.Packet) -> bool:
+        units = _units(bytes(packet), self._size)
+        kinds = [unit[0] & 31 for unit in units]
+        slices = [unit for unit, kind in zip(units, kinds, strict=True) if kind in _H264_SLICES]
+        if not slices or any(unit[0] >> 7 or kind not in _H264_UNITS for unit, kind in zip(units, kinds, strict=True)):
+            raise Mismatch
+        if any(kind == _H264_SETTINGS and unit != self._settings for unit, kind in zip(units, kinds, strict=True)):
+            raise Mismatch
+        bits = _Bits(slices[0][1:_READ])
+        try:
+            for _ in range(3):  # the slice's place, its kind, its settings
+                bits.number()
+            bits.read(self._planes)
+            number = bits.read(self._number_bits)
+        except ValueError as error:
+            raise Mismatch from error
+        whole = slices[0][0] & 31 == _H264_WHOLE
+        if number != (0 if whole else (self._last + 1) % (1 << self._number_bits)):
+            raise Mismatch
+        unused = all(unit[0] >> 5 == 0 for unit in slices)
+        self._last = self._last if unused else number
+        return unused
+
+
+class _HEVC:
+    def __init__(self, settings: bytes):
+        """From an hvcC box."""
+        self._size, self._layers = (settings[21] & 3) + 1, settings[21] >> 3 & 7
+        if not self._layers:
+            raise ValueError("it isn't said how many temporal layers there are")
+
+    def __call__(self, packet: av.Packet) -> bool:
+        units = _units(bytes(packet), self._size)
+        slices = [unit for unit in units if unit[0] >> 1 & 63 in _HEVC_SLICES]
+        if not slices or any(len(unit) < 2 or unit[0] >> 7 for unit in units):
+            raise Mismatch
+        # Of several temporal layers, pictures of the highest may be decoded from such of those below.
+        return all(unit[0] >> 1 & 63 in _HEVC_UNUSED and unit[1] & 7 == self._layers for unit in slices)
+
+
+def _units(packet: bytes, size: int) -> list[bytes]:
+    """The NAL units, which must fill the packet."""
+    found, at = [], 0
+    while at < len(packet):
+        begin = at + size
+        at = begin + int.from_bytes(packet[at:begin])
+        if not begin < at <= len(packet):
+            raise Mismatch
+        found.append(packet[begin:at])
+    return found
+
+
+class _Bits:
+    """Reads what the standards write as u(n) and ue(v).
+
+    Raises:
+        ValueError: there is no more.
+    """
+
+    def __init__(self, coded: bytes):
+        content = coded.replace(b"\0\0\3", b"\0\0")  # the byte in between keeps start codes out
+        self._bits = "".join(f"{byte:08b}" for byte in content)
+        self._at = 0
+
+    def read(self, count: int) -> int:
+        begin, self._at = self._at, self._at + count
+        if self._at > len(self._bits):
+            raise ValueError("ends early")
+        return int(self._bits[begin : self._at] or "0", 2)
+
+    def number(self) -> int:
+        zeros = self._bits.find("1", self._at) - self._at
+        if zeros < 0:
+            raise ValueError("ends early")
+        self._at += zeros
+        return self.read(zeros + 1) - 1
