@@ -17,7 +17,7 @@ def write_mp4(
     size: tuple[int, int],
     fps: int,
     rate_hz: int,
-    preset: str = "superfast",
+    options: dict[str, str],
     threads: int = 1,
 ) -> None:
     """Encodes them; the same pictures give the same bytes.
@@ -28,11 +28,10 @@ def write_mp4(
         samples: (2, n) float32, stereo.
         size: (width, height), even.
         fps, rate_hz: of the pictures, of the samples.
-        preset: x264's.
-        threads: of x264.
+        options, threads: of x264.
     """
     with av.open(file, "w", format="mp4", container_options={"fflags": "+bitexact"}) as container:
-        picture = container.add_stream("libx264", rate=fps, options={"preset": preset, "crf": "23"})
+        picture = container.add_stream("libx264", rate=fps, options=options)
         picture.width, picture.height, picture.pix_fmt = *size, "yuv420p"
         picture.codec_context.thread_count = threads
         sound = container.add_stream("aac", rate=rate_hz, layout="stereo")

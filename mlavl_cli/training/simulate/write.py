@@ -16,6 +16,8 @@ from mlavl_cli.training.simulate.scene import pictures
 from mlavl_cli.training.simulate.style import Look, draw_look, find_style
 from mlavl_cli.training.simulate.truth import judge
 
+_ENCODER = {"preset": "superfast", "crf": "23"}
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -80,7 +82,7 @@ def synthesize(recipe: Recipe, video: Path, truth: Path) -> dict[str, Any]:
     made = simulate(recipe)
     with atomic_write(video) as file:
         frames = pictures(made.motion, made.look, recipe.size, made.scene_rng)
-        write_mp4(file, frames, made.music.samples, recipe.size, made.look.fps, RATE_HZ)
+        write_mp4(file, frames, made.music.samples, recipe.size, made.look.fps, RATE_HZ, _ENCODER)
     with atomic_write(truth, "w") as file:
         json.dump(made.truth, file, indent=1)
     return made.truth
