@@ -59,7 +59,7 @@ class AudioBackbone:
         Raises:
             WeightsError: it can't take what its own configuration asks for.
         """
-        rows = torch.empty(len(spectrograms), self.dim, device=self.placement.device)
+        rows: list[torch.Tensor] = [torch.empty(0)] * len(spectrograms)
         by_length = defaultdict(list)
         for i, spectrogram in enumerate(spectrograms):
             by_length[len(spectrogram)].append(i)
@@ -67,12 +67,14 @@ class AudioBackbone:
             batch = torch.stack([spectrograms[i] for i in members])
             batch = batch.to(self.placement.device, non_blocking=True).to(self.placement.dtype)
             try:
-                rows[members] = self.pooled(batch).float()
+                pooled = self.pooled(batch).float()
             except (RuntimeError, ValueError, TypeError, IndexError) as error:
                 if isinstance(error, torch.OutOfMemoryError):
                     raise
                 raise unfit("audio", error) from error
-        return rows
+            for i, row in zip(members, pooled, strict=True):  # an index of numbers would make a GPU be waited for
+                rows[i] = row
+        return torch.stack(rows)
 
     def pooled(self, spectrograms: torch.Tensor) -> torch.Tensor:
         """(B, L, mel bins) -> (B, D_a): the mean of class and distillation token after the last norm."""

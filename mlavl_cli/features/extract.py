@@ -28,7 +28,7 @@ from mlavl_cli.media.decode import VideoInfo
 
 # Raised whenever the same file and backbones would give other numbers than before: stored features then go stale.
 EXTRACTION_VERSION = 4
-_DEFAULT_BATCH = {"cpu": 1, "cuda": 16, "mps": 8}
+DEFAULT_BATCH = {"cpu": 1, "cuda": 16, "mps": 8}
 DECODERS = max(2, min(cores(), 16))  # videos decoded at once
 _WAITING, _READY = 2, 4  # videos that wait for a thread; clips of a video that are decoded ahead, at least
 _AHEAD = 16  # videos for each that is decoded: features that wait for those of a long one before them
@@ -121,7 +121,7 @@ def extract_many(
         workers: how many videos are decoded at once.
         on_clips: called after each batch with (its number of clips, time reached in s, VideoInfo), for progress.
     """
-    size = batch_size or _DEFAULT_BATCH[backbones.placement.device.type]
+    size = batch_size or DEFAULT_BATCH[backbones.placement.device.type]
     pool = ThreadPoolExecutor(workers, "mlavl-decode")
     events: SimpleQueue[Event | None] = SimpleQueue()  # None: a pass is done
     passes = Passes(partial(_encode, backbones), backbones.placement, size, lambda: events.put(None))

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from mlavl_cli.features.extract import Backbones, extract
+from mlavl_cli.features.extract import DEFAULT_BATCH, Backbones, extract
 from mlavl_cli.features.lanes import Passes
 from mlavl_cli.media.clips import FRAMES_PER_CLIP, ClipReader
 from mlavl_cli.media.container import Media
@@ -58,7 +58,7 @@ def measure(path: Path, backbones: Backbones, batch_size: int | None = None, rou
         MediaError: the video can't be read.
     """
     visual, audio = backbones.visual, backbones.audio
-    size = batch_size or 1
+    size = batch_size or DEFAULT_BATCH[backbones.placement.device.type]
     spare_cores = backbones.placement.device.type != "cpu"
     begin = time.perf_counter()
     with Media(path) as media:
