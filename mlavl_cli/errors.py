@@ -1,5 +1,7 @@
 """Everything that can go wrong for a reason a user can act on. Each prints as one line: file, cause, way out."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from os import PathLike, fspath
 
 
@@ -48,6 +50,17 @@ class DataError(MlavlError):
 
 class DeviceError(MlavlError):
     """The wished device or precision isn't there."""
+
+
+@contextmanager
+def refusing(kind: type[MlavlError], cause: str, path: str | PathLike[str], hint: str | None = None) -> Iterator[None]:
+    """What a stranger's file makes our code stumble over, in ways that nobody has thought of, is that file's error."""
+    try:
+        yield
+    except (MlavlError, MemoryError):
+        raise
+    except Exception as error:
+        raise kind(f"{cause} ({type(error).__name__})", path=path, hint=hint) from error
 
 
 def one_line(text: str) -> str:

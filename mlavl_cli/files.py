@@ -55,7 +55,8 @@ def csv_text(text: str) -> str:
     return _FORMULA.sub(r"\1'\2", _CONTROL.sub(lambda found: one_line(found[0]), text))
 
 
-_FORMULA = re.compile(r"(^\s*|[;,|]\s*)([=@]|[+\-](?!\d+(\.\d+)?($|[;,]| to )))")  # a number below zero is none
+# Quotes may stand before the sign, which may be a full-width one; a number below zero is none.
+_FORMULA = re.compile(r"(^\s*|[;,|]\s*)([\"']*\s*(?:[=@\uff1d\uff20\uff0b\uff0d]|[+\-](?!\d+(\.\d+)?($|[;,]| to ))))")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
@@ -105,12 +106,15 @@ def atomic_write(path: Path, mode: str = "wb", named: bool = False) -> Iterator[
             Path(temporary).unlink(missing_ok=True)
 
 
+_held_by_others: set[Path] = set()  # locks that were waited for in vain
+
+
 @contextmanager
 def one_at_a_time(path: Path) -> Iterator[None]:
     """Waits until no other process is in here with the same file, which is made and stays.
 
     Where no lock can be had in some seconds (a file system without them, another user who holds it, a link in its
-    place) nobody waits: what is done in here must be right without it, and is at worst done again.
+    place) nobody waits, this time or later: what is done in here must be right without it, and is at worst done again.
     """
     try:
         import fcntl
@@ -120,12 +124,15 @@ def one_at_a_time(path: Path) -> Iterator[None]:
         yield
         return
     try:
-        deadline = time.monotonic() + _LOCK_S
-        while time.monotonic() < deadline:
+        deadline = time.monotonic() + (0 if path in _held_by_others else _LOCK_S)
+        while True:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:  # whoever may read the file may hold it, for ever
+                if time.monotonic() > deadline:
+                    _held_by_others.add(path)
+                    break
                 time.sleep(0.02)
             except OSError:
                 break
@@ -134,7 +141,7 @@ def one_at_a_time(path: Path) -> Iterator[None]:
         os.close(handle)
 
 
-_PART = re.compile(r"\..*\.([0-9a-f]{8})-(\d+)\.part")
+_PART = re.compile(r"\..*\.([0-9a-f]{8})-(\d{1,9})\.part")  # a process has no longer number
 _swept: set[Path] = set()
 
 

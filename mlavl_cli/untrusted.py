@@ -28,7 +28,10 @@ _DEEPEST = 500  # levels of a pickle; Python takes as many calls of its own to h
 # What torch lets a pickle make of any size, and what no checkpoint holds.
 _MAKES_ROOM = ("bytearray", "UntypedStorage", "TypedStorage")
 _SHARED = 16  # a pickle that names each of its parts so often, on the average, is made to be endless
-_COLLIDES = 1 << 60  # keys of a dict can be made from larger numbers so that each is compared with all others
+# Keys of dicts and sets can be made so that each is compared with all others: from larger numbers, and from tuples and
+# fractions of any size, of which data sets have some thousands.
+_COLLIDES = 1 << 60
+_MOST_ODD_KEYS = 10_000
 _ARCHIVE = b"PK\x03\x04"
 _LEGACY_HEADS = 3  # pickles before the object in torch's old format: magic number, version, machine
 
@@ -60,7 +63,7 @@ class _Node:
         self.parts, self.weight, self.depth = parts, 0, 0  # weight 0: not weighed yet; -1: being weighed
 
 
-_LEAF = _Node([])
+_LEAF, _FRACTION = _Node([]), _Node([])
 
 
 def _leaf(argument: Any, plain: bool) -> _Node:
@@ -69,7 +72,7 @@ def _leaf(argument: Any, plain: bool) -> _Node:
     if plain and number and _COLLIDES <= abs(argument) < math.inf:
         raise pickle.UnpicklingError(f"it holds the number {argument:.3g}, which is no label")
     if not isinstance(argument, str | bytes | bytearray):
-        return _LEAF
+        return _FRACTION if isinstance(argument, float) else _LEAF
     node = _Node([])
     node.weight = 1 + len(argument)
     return node
@@ -95,6 +98,7 @@ def check_pickle(file: IO[bytes], size: int, largest: int | None = None, plain: 
     stack: list[Any] = []
     marks: list[int] = []
     memo: dict[int, _Node] = {}
+    odd_keys = 0
     whole = _Node([])  # the object, and what is built and thrown away on the way
     for opcode, argument, _ in pickletools.genops(file):
         name = opcode.name
@@ -134,6 +138,9 @@ def check_pickle(file: IO[bytes], size: int, largest: int | None = None, plain: 
                 taken, count = [], len(before)
             held = stack[len(stack) - count :]
             del stack[len(stack) - count :]
+            odd_keys += sum(one.parts != [] or one is _FRACTION for one in _keys(name, held, taken))
+            if odd_keys > _MOST_ODD_KEYS:
+                raise pickle.UnpicklingError(f"more than {_MOST_ODD_KEYS} of its keys are neither words nor numbers")
             if name in _FILLS and held:
                 held[0].parts.extend([*held[1:], *taken])
                 stack.append(held[0])
@@ -146,6 +153,15 @@ def check_pickle(file: IO[bytes], size: int, largest: int | None = None, plain: 
                 stack.append(_leaf(argument, plain))
     if _weight(whole) > _SHARED * size:
         raise pickle.UnpicklingError("it names the same parts again and again, without end")
+
+
+def _keys(opcode: str, held: list[_Node], taken: list[_Node]) -> list[_Node]:
+    """What an instruction hashes."""
+    if opcode == "SETITEM":
+        return held[1:2]
+    if opcode in ("SETITEMS", "DICT"):
+        return taken[::2]
+    return taken if opcode in ("ADDITEMS", "FROZENSET") else []
 
 
 def _weight(node: _Node) -> int:

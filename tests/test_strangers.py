@@ -23,12 +23,16 @@ from conftest import make_video
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mlavl_cli import files
 from mlavl_cli.bundle import find_bundle, model_files, read_bundle
 from mlavl_cli.errors import DataError, FeatureError, MediaError, WeightsError
 from mlavl_cli.features.measure import peak_memory_mb
 from mlavl_cli.features.routine import RoutineFeatures
 from mlavl_cli.features.store import read_features, write_features
+from mlavl_cli.features.text_features import TextFeatures, interleaved
 from mlavl_cli.files import atomic_write, csv_text, one_at_a_time
+from mlavl_cli.head.dims import HeadDims
+from mlavl_cli.head.official import import_official
 from mlavl_cli.media import streams
 from mlavl_cli.media.container import Media
 from mlavl_cli.media.crop import Crop
@@ -434,6 +438,10 @@ def test_many_silent_tracks_are_not_listened_to_without_end(tmp_path, monkeypatc
         ({"attn_implementation": "flash_attention_2"}, "takes code from 'flash_attention_2'"),
         ({"quantization_config": {"quant_method": "eetq"}}, "asks for quantised weights"),
         ({"hidden_size": 10**400}, "holds a number of 401 digits"),
+        ({"num_labels": 4_000_000}, "has 4e+06 labels"),
+        ({"pred_num_hidden_layers": 100_000}, "says 100000 layers"),
+        ({"attention_type": "joint_space_time", "num_frames": 80, "image_size": 224, "patch_size": 8}, "compares all patches at once"),
+        ({"transformers_weights": "sub/x.safetensors"}, "leads to other files"),
     ],
 )
 def test_a_backbone_whose_settings_are_absurd_is_refused(bundle, run, tmp_path, fields, said):
@@ -442,6 +450,55 @@ def test_a_backbone_whose_settings_are_absurd_is_refused(bundle, run, tmp_path, 
     result = run("extract-features", make_video(tmp_path / "v.mp4", 34), "-o", tmp_path / "s", "--backbones", bundle)
     assert result.exit_code == 1
     assert said in result.errors[0]
+
+
+def test_an_index_of_parts_in_a_subfolder_is_refused(bundle):
+    """The library doesn't look where the parts of such an index lie."""
+    sub = bundle / "backbones" / "visual" / "sub"
+    sub.mkdir()
+    (sub / "x.safetensors.index.json").write_text('{"weight_map": {"a": "/elsewhere/private.safetensors"}}')
+    with pytest.raises(WeightsError, match="in a subfolder"):
+        model_files(sub.parent)
+
+
+def test_a_header_out_of_proportion_in_a_backbone_is_refused(bundle, run, routine):
+    path = bundle / "backbones" / "visual" / "more.safetensors"
+    path.write_bytes((100 << 20).to_bytes(8, "little") + b"{}")
+    result = run("score", routine, "--weights", bundle)
+    assert result.exit_code == 1
+    assert "can't be read as safetensors" in result.errors[0]
+
+
+@pytest.mark.parametrize("fields", [{"grades": 10_000}, {"actions": 60_000}, {"visual_dim": 65_536}])
+def test_a_head_larger_than_any_sport_is_refused(fields):
+    with pytest.raises(WeightsError):
+        HeadDims(**{"visual_dim": 96, "actions": 6} | fields)
+
+
+def test_a_checkpoint_that_states_each_size_by_one_side_takes_no_memory(tmp_path):
+    """Its head would take gigabytes."""
+    names = ("proj_visual.0.weight", "proj_audio.0.weight", "proj_text.0.weight")
+    state = {name: torch.zeros(1, 8192, 1) for name in names}
+    state |= {"proj_visual.3.weight": torch.zeros(8192, 1), "regressor_V.weight": torch.zeros(6, 1)}
+    torch.save(state, tmp_path / "d.pkl")
+    before = peak_memory_mb()
+    with pytest.raises(WeightsError):
+        import_official(tmp_path / "d.pkl", torch.zeros(2 * 5 + 18, 8192))
+    assert peak_memory_mb() - before < 200
+
+
+@pytest.mark.parametrize("key", [lambda i: (i, 1), lambda i: i + 0.5])
+def test_keys_that_can_be_made_to_collide_are_few(key):
+    """Of each tuple or fraction the hash can be chosen: a dict of many would never be built."""
+    for count, fits in ((1000, True), (20_000, False)):
+        data = pickle.dumps({key(i): i for i in range(count)})
+        if fits:
+            check_pickle(io.BytesIO(data), len(data))
+        else:
+            with pytest.raises(pickle.UnpicklingError, match="keys"):
+                check_pickle(io.BytesIO(data), len(data))
+    data = pickle.dumps({"scores": dict.fromkeys(range(50_000), 1.5)})
+    check_pickle(io.BytesIO(data), len(data))
 
 
 def test_an_adapter_that_names_another_model_is_refused(bundle, run, tmp_path):
@@ -635,6 +692,72 @@ def test_a_linked_folder_in_a_store_or_a_report_is_not_followed(run, tmp_path, r
     assert list((tmp_path / "precious").iterdir()) == []
 
 
+def test_a_linked_folder_of_timelines_is_not_followed(run, tmp_path, routine):
+    (tmp_path / "in" / "sub").mkdir(parents=True)
+    (tmp_path / "in" / "sub" / "v.mp4").write_bytes(routine.read_bytes())
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "vtt").mkdir()
+    (tmp_path / "vtt" / "sub").symlink_to(tmp_path / "precious")
+    result = run("score", tmp_path / "in", "--vtt", tmp_path / "vtt", "-f", "csv")
+    assert "a link leads out of" in result.errors[0]
+    assert list((tmp_path / "precious").iterdir()) == []
+
+
+@pytest.mark.parametrize("number", ["9" * 20, "9" * 400])
+def test_an_empty_file_of_an_odd_name_ends_no_run(run, tmp_path, routine, number):
+    for folder in ("store", "pages"):
+        (tmp_path / folder).mkdir()
+        with atomic_write(tmp_path / folder / "x"):  # so shows itself what this machine's parts are called
+            (part,) = (tmp_path / folder).glob(".*.part")
+            machine = part.name.split(".")[-2].split("-")[0]
+        name = f".x.{machine}-{number}.part"
+        if len(name) < 256:
+            (tmp_path / folder / name).touch()
+    code = "import sys\nfrom mlavl_cli.__main__ import main\nmain()"
+    command = ["score", routine, "-f", "csv", "--features", tmp_path / "store", "--report", tmp_path / "pages"]
+    done = subprocess.run([sys.executable, "-c", code, *command], capture_output=True, text=True)  # nothing swept yet
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 2
+    assert (tmp_path / "pages" / f"{routine.name}.html").exists()
+
+
+def test_an_index_of_thirty_thousand_targets_is_none_of_ours(run, tmp_path, routine):
+    row = {"name": "x", "weights": "w", "consistency": None, "duration_s": 1.0, "warnings": []}
+    rows = []
+    for i in range(100):
+        (tmp_path / f"p{i}.html").touch()
+        rows.append({**row, "page": f"p{i}.html", "scores": {f"t{i}-{j}": 1.0 for j in range(10)}})
+    data = json.dumps({"routines": rows})
+    (tmp_path / "index.html").write_text(f'<script type="application/json" id="data">{data}</script>')
+    assert read_index(tmp_path) == []
+    assert run("score", routine, "-f", "csv", "--report", tmp_path).exit_code == 0
+    assert [one.name for one in read_index(tmp_path)] == [routine.name]
+
+
+def test_a_lock_that_somebody_holds_is_waited_for_once(tmp_path, monkeypatch):
+    import fcntl
+
+    monkeypatch.setattr(files, "_LOCK_S", 0.5)
+    with (tmp_path / "lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        begin = time.monotonic()
+        for _ in range(10):
+            with one_at_a_time(tmp_path / "lock"):
+                pass
+        assert 0.4 < time.monotonic() - begin < 2
+
+
+def test_without_a_temporary_folder_videos_are_scored(tmp_path, routine):
+    """A container whose file system can't be written, the results going to stdout."""
+    code = (
+        "import tempfile\ntempfile._get_default_tempdir = lambda *_: (_ for _ in ()).throw(FileNotFoundError('none'))\n"
+    )
+    code += "from mlavl_cli.__main__ import main\nmain()"
+    done = subprocess.run([sys.executable, "-c", code, "score", routine, "-f", "csv"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 2
+
+
 def test_an_index_of_somebody_else_is_kept(run, tmp_path, routine):
     pages = tmp_path / "pages"
     pages.mkdir()
@@ -704,6 +827,9 @@ def test_bundle_texts_and_file_names_send_no_escape_codes(bundle, run, tmp_path)
         ("-1.5", "-1.5"),
         ("-1.000 to 1.000", "-1.000 to 1.000"),
         ("-1 to=2", "'-1 to=2"),
+        ('x;"=1+1;" y', 'x;\'"=1+1;" y'),
+        ("a; '@x", "a; ''@x"),
+        ("\uff1d1", "'\uff1d1"),
     ],
 )
 def test_no_cell_is_a_formula_by_any_separator(text, cell):
@@ -790,6 +916,24 @@ def test_what_a_killed_writer_left_is_swept_by_the_next_run(tmp_path):
     whole += "with atomic_write(Path(sys.argv[1])) as file:\n    file.write(b'whole')\n"
     subprocess.run([sys.executable, "-c", whole, tmp_path / "y"], check=True)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["y"]
+
+
+@pytest.mark.parametrize("after_s", [0.1, 0.2, 0.3, 0.5, 0.8])
+def test_ctrl_c_while_it_starts_is_no_traceback(routine, after_s):
+    def begin():
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # else a shell that runs us behind itself hides it
+
+    code = "import sys\nprint(flush=True)\nfrom mlavl_cli.__main__ import main\nmain()"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, "score", routine], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=begin,
+    )  # fmt: skip
+    process.stdout.readline()
+    time.sleep(after_s)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in stderr
 
 
 @pytest.mark.slow
@@ -909,3 +1053,83 @@ def test_consistency_of_many_clips_takes_little_memory():
     with torch.inference_mode():
         assert consistency(head, fused, text).shape == (1, 20_000)
     assert peak_memory_mb() - before < 800  # T x T would be 1,600 a matrix
+
+
+@pytest.mark.parametrize("channels", [65, 100])
+def test_a_sound_of_more_channels_than_can_be_mixed_is_silence(run, tmp_path, channels):
+    path = tmp_path / "v.nut"
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("libx264", rate=25)
+        video.width, video.height, video.pix_fmt = 96, 64, "yuv420p"
+        audio = container.add_stream("pcm_s16le", rate=16_000, layout=f"{channels} channels")
+        for _ in range(70):
+            container.mux(video.encode(av.VideoFrame.from_ndarray(np.zeros((64, 96, 3), np.uint8), "rgb24")))
+        container.mux(video.encode())
+        for start in range(0, 16_000 * 2, 1000):
+            frame = av.AudioFrame(format="s16", layout=f"{channels} channels", samples=1000)
+            frame.planes[0].update(bytes(2000 * channels))
+            frame.sample_rate, frame.pts = 16_000, start
+            container.mux(audio.encode(frame))
+        container.mux(audio.encode())
+    result = run("score", path, "-f", "json")
+    assert result.exit_code == 0, result.stderr
+    assert "damaged pieces of the sound" in " ".join(result.json()["warnings"])
+
+
+@pytest.mark.parametrize(
+    ("video", "provenance"),
+    [
+        ({"width_px": 0}, {}),
+        ({"height_px": 1e-320}, {}),
+        ({"fps": 0.0}, {}),
+        ({}, {"cutting": []}),
+        ({}, {"cutting": {"frame_rate": "fast"}}),
+        ({}, {"cutting": "x"}),
+        ({}, {"precision": "deep"}),
+    ],
+)
+def test_feature_files_of_odd_settings_are_one_line_or_made_again(run, tmp_path, routine, video, provenance):
+    store = tmp_path / "s"
+    assert run("extract-features", routine, "-o", store).exit_code == 0
+    (stored,) = store.rglob("*.safetensors")
+    features = read_features(stored)
+    if provenance.get("precision"):
+        deep = []
+        for _ in range(300):
+            deep = [deep]
+        provenance = {"precision": deep}
+    odd = replace(features, video=replace(features.video, **video), provenance=features.provenance | provenance)
+    write_features(stored, odd)
+    scored = run("score", routine, "--features", store, "-f", "csv", "--report", tmp_path / "pages")
+    assert scored.exit_code == 0, scored.stderr
+    assert (tmp_path / "pages" / f"{routine.name}.html").exists()
+    write_features(stored, odd)
+    (tmp_path / "m.csv").write_text(f"path,split,TES\n{stored.relative_to(tmp_path)},train,3\n")
+    trained = run("train", "manifest", tmp_path / "m.csv", "-o", tmp_path / "out", "--epochs", 1)
+    assert "internal error" not in trained.stderr
+
+
+@pytest.mark.parametrize("content", [3, None, [3], np.zeros(()), np.zeros((2, 2)), {"a": 1}, [("e",)]])
+def test_a_split_of_logo_that_is_none_is_one_line(run, tmp_path, content):
+    (tmp_path / "A").mkdir()
+    (tmp_path / "A" / "anno_dict.pkl").write_bytes(pickle.dumps({("e", "1"): 3.0}))
+    for split in ("train", "test"):
+        (tmp_path / "A" / f"{split}.pkl").write_bytes(pickle.dumps(content))
+    result = run("train", "logo", tmp_path, "-o", tmp_path / "out")
+    assert result.exit_code == 1
+    assert "internal error" not in result.stderr
+    assert "train.pkl" in result.errors[0]
+
+
+@pytest.mark.parametrize("state", [[1], {"layers.x": 1}, {3: torch.zeros(1)}, {"layers.0.blocks": "text"}])
+def test_a_checkpoint_of_something_else_is_no_video_swin(run, tmp_path, routine, state):
+    torch.save(state, tmp_path / "a.pth")
+    result = run("extract-features", routine, "-o", tmp_path / "s", "--visual", tmp_path / "a.pth")
+    assert result.exit_code == 1
+    assert "internal error" not in result.stderr
+    assert "a.pth" in result.errors[0]
+
+
+def test_few_text_features_hold_no_grades_in_blocks():
+    with pytest.raises(DataError, match="in blocks"):
+        interleaved(TextFeatures(torch.zeros(3, 8)))

@@ -13,7 +13,7 @@ from mlavl_cli.cli import console, options, plots
 from mlavl_cli.cli.batch import Batch, for_each, results_only, tracked, writing_results
 from mlavl_cli.cli.ending import before_the_end
 from mlavl_cli.errors import FeatureError, UsageError
-from mlavl_cli.files import atomic_write
+from mlavl_cli.files import atomic_write, refuse_outside
 from mlavl_cli.inputs import Input
 
 if TYPE_CHECKING:
@@ -143,7 +143,9 @@ def score(
                     of_clips.add(result)
             results.append(source.path)
             if vtt:
-                write_webvtt(vtt / f"{source.name}.vtt", result)
+                timeline = vtt / f"{source.name}.vtt"
+                refuse_outside(timeline, vtt)
+                write_webvtt(timeline, result)
             if sheet:
                 sheet.timeline(result)
             if pages:

@@ -83,9 +83,6 @@ def train(
     triplet: Annotated[float, typer.Option("--triplet-weight", min=0)] = 1.0,
     cross_entropy: Annotated[float, typer.Option("--ce-weight", min=0)] = 0.01,
     lambda_c: Annotated[float, typer.Option(min=0, help="Weight of the consistency objective; 0: the paper.")] = 0.0,
-    consistency_every: Annotated[
-        int, typer.Option(min=1, help="With --lambda-c: steps between two that learn it, at three times the cost.")
-    ] = 1,
     align_epochs: Annotated[
         int, typer.Option(min=0, help="With --lambda-c: epochs at first in which only consistency is learned.")
     ] = 10,
@@ -191,8 +188,7 @@ def train(
         seed, clip_grad, patience,
         loss=LossWeights(
             mse=mse, triplet=triplet * ("tl" not in left_out), cross_entropy=cross_entropy * ("ce" not in left_out),
-            consistency=lambda_c, consistency_every=consistency_every, temperature=temperature,
-            triplets=triplets.value,
+            consistency=lambda_c, temperature=temperature, triplets=triplets.value,
         ),
         align_epochs=align_epochs,
     )  # fmt: skip

@@ -12,7 +12,6 @@ import resource
 import signal
 import socket
 import sys
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -34,8 +33,11 @@ from mlavl_cli.media.picture import PictureSpec
 LARGE_PX = 3_000_000
 LITTLE = 350_000_000
 MEMORY = int(1.1e9 * max(1.0, MOST_PIXELS / 64e6))
-IDLE_CPU_S = 30.0  # of work without a clip; the slowest real files (8K on one core) take some 5 s
-START_CPU_S, SLOWEST = 30.0, 20.0  # all in all: so much, and so many times what has been seen of the video
+IDLE_CPU_S = 30.0  # of work without a clip, besides what the clip may take
+# Work all in all: so much, and so much for each clip of 32 frames, and each million of its pixels. The slowest real
+# files (8K, or 10 bits at 50 Mbit/s, on an old core) take a quarter of it. Times that a file states count for nothing.
+START_CPU_S, CLIP_CPU_S, MEGAPIXEL_CPU_S = 20.0, 1.0, 0.5
+_USUAL_FPS, _HIGHEST_FPS = 25.0, 240.0
 _LOOK_S = 1.0
 _PR_SET_PDEATHSIG = 1
 
@@ -69,12 +71,12 @@ class _Worker:
     def read(self, path: Path, request: tuple[Any, ...]) -> Read:
         self.fit = False
         begin = reached = self._cpu_s()
-        seen_s = 0.0
+        clips, a_clip_s = 0, CLIP_CPU_S
         try:
             self._pipe.send((path, *request))
             while True:
                 while not self._pipe.poll(_LOOK_S):
-                    self._refuse_too_slow(path, begin, reached, seen_s)
+                    self._refuse_too_slow(path, begin, reached, clips, a_clip_s)
                 item = self._pipe.recv()
                 if isinstance(item, _Failed):
                     self.fit, self._ended = not item.last, item.last
@@ -83,12 +85,11 @@ class _Worker:
                     self.fit = True
                     yield item
                     return
-                if item is None:  # a clip was read once more
-                    reached = self._cpu_s()
-                    continue
-                yield item
-                reached, seen_s = self._cpu_s(), item.span[1]
-                self._refuse_too_slow(path, begin, reached, seen_s)
+                if item is not None:  # else a clip was read once more
+                    yield item
+                    a_clip_s = _allowed_cpu_s(item.info)
+                clips, reached = clips + 1, self._cpu_s()
+                self._refuse_too_slow(path, begin, reached, clips, a_clip_s)
         except (EOFError, OSError) as error:
             self._ended = True
             hint = "It is damaged, or made to do this."
@@ -100,10 +101,10 @@ class _Worker:
                 os.kill(self.pid, signal.SIGKILL)
         self._pipe.close()
 
-    def _refuse_too_slow(self, path: Path, begin: float, reached: float, seen_s: float) -> None:
+    def _refuse_too_slow(self, path: Path, begin: float, reached: float, clips: int, a_clip_s: float) -> None:
         now = self._cpu_s()
-        if now - reached > IDLE_CPU_S or now - begin > START_CPU_S + SLOWEST * seen_s:
-            cause = f"takes too long to decode: {now - begin:.0f} s of work for {seen_s:.0f} s of video"
+        if now - reached > IDLE_CPU_S + a_clip_s or now - begin > START_CPU_S + (clips + 1) * a_clip_s:
+            cause = f"takes too long to decode: {now - begin:.0f} s of work for {clips} clips"
             raise MediaError(cause, path=path, hint="Convert it to H.264 of a usual size.")
 
     def _cpu_s(self) -> float:
@@ -112,6 +113,12 @@ class _Worker:
         except OSError:  # it is gone, which the pipe will say
             return 0.0
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _allowed_cpu_s(info: VideoInfo) -> float:
+    """For a clip of such a video."""
+    frames = min(max(info.fps, _USUAL_FPS), _HIGHEST_FPS) / _USUAL_FPS  # of which so many are decoded for one
+    return frames * (CLIP_CPU_S + MEGAPIXEL_CPU_S * info.width_px * info.height_px / 1e6)
 
 
 class Decoders:
@@ -158,18 +165,21 @@ def start() -> None:
     global _decoders
     if _decoders or "torch" in sys.modules or sys.platform != "linux":
         return
-    ours, theirs = socket.socketpair()
-    much = tempfile.TemporaryFile()  # noqa: SIM115 - locked by the worker whose file needs much memory
+    try:
+        ours, theirs = socket.socketpair()
+        much = os.memfd_create("mlavl")  # locked by the worker whose file needs much memory
+    except OSError:  # not here: files are decoded in this process
+        return
     parent = os.getpid()
     if os.fork() == 0:
         ours.close()
         _end_with(parent)
         try:
-            _fork_workers(theirs, much.fileno())
+            _fork_workers(theirs, much)
         finally:
             os._exit(0)
     theirs.close()
-    much.close()
+    os.close(much)
     _decoders = Decoders(ours)
 
 

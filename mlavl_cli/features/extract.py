@@ -33,6 +33,9 @@ DECODERS = max(2, min(cores(), 16))  # videos decoded at once
 _WAITING, _READY = 2, 4  # videos that wait for a thread; clips of a video that are decoded ahead, at least
 _AHEAD = 16  # videos for each that is decoded: features that wait for those of a long one before them
 
+# A backbone of fewer parameters takes less of a CPU than decoding does: a video that is read alone gets all cores.
+_LIGHT = 20_000_000
+
 Progress = Callable[[int, float, VideoInfo], None]
 
 
@@ -44,6 +47,11 @@ class Backbones:
     audio: AudioBackbone
     placement: Placement
     identity: dict[str, Any]
+
+    @property
+    def leave_cores(self) -> bool:
+        """Whether cores have time to decode."""
+        return self.placement.device.type != "cpu" or self.visual.parameters_held < _LIGHT
 
 
 def describe(bundle: Bundle, visual: BackboneSpec | None = None, audio: BackboneSpec | None = None) -> dict[str, Any]:
@@ -132,12 +140,16 @@ def extract_many(
     try:
         while more or under_way:
             reading = sum(not routine.read for routine in under_way)
-            while more and reading < workers + _WAITING and len(under_way) < _AHEAD * workers:
+            begun = []
+            while more and reading < workers + _WAITING and len(under_way) + len(begun) < _AHEAD * workers:
                 job = next(coming, None)
                 more = job is not None
-                if more:
-                    under_way.append(_Routine(job, backbones, cutting, max(size, _READY), pool, events))
-                    reading += not under_way[-1].read
+                begun += [job] if more else []
+                reading += isinstance(job, Path)
+            for job in begun:
+                alone = reading == 1 or backbones.placement.device.type != "cpu"
+                spare_cores = alone and backbones.leave_cores
+                under_way.append(_Routine(job, backbones, cutting, max(size, _READY), pool, events, spare_cores))
             for batch, rows in passes.done():
                 for (routine, clip), row in zip(batch, rows, strict=True):
                     routine.add(clip, *row)
@@ -181,6 +193,7 @@ class _Routine:
         depth: int,
         pool: Executor,
         events: "SimpleQueue[Event | None]",
+        spare_cores: bool,
     ):
         self._backbones, self._cutting = backbones, cutting
         self.taken = 0  # clips
@@ -191,7 +204,7 @@ class _Routine:
         self._of_sound: list[np.ndarray] = []
         self._reader = None
         if self.end is None:
-            visual, spare_cores = backbones.visual, backbones.placement.device.type != "cpu"
+            visual = backbones.visual
             clips = prepare_file(job, visual.picture, visual.frames, cutting, spare_cores)
             self._reader = Reader(clips, depth, pool, lambda item: events.put((self, item)))
 

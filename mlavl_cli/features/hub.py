@@ -11,15 +11,19 @@ from typing import Any
 
 from mlavl_cli.bundle import MANIFEST_MAX_BYTES, WEIGHTS_SUFFIXES, BackboneSpec, model_files
 from mlavl_cli.errors import WeightsError
-from mlavl_cli.untrusted import check_torch
+from mlavl_cli.untrusted import check_torch, open_safetensors
 
 _MOST_LAYERS = 256
+_MOST_LABELS = 1 << 16  # of each of which the library makes an entry in two tables
+_MOST_ATTENTION = 1 << 30  # bytes of the matrix that compares all patches with each other, where one is made
 # What a configuration may ask for: none of these shows in the size of a tensor, and all of them cost memory or time.
 _MOST = {
     "image_size": 1024, "crop_size": 1024, "num_frames": 512, "frames_per_clip": 512, "num_channels": 64,
     "max_length": 8192, "num_mel_bins": 1024, "max_position_embeddings": 1 << 17, "vocab_size": 1 << 21,
 }  # fmt: skip
 _MOST_NUMBER = 1 << 22
+# Settings by which the library would load other files than those of the folder that were checked.
+_LEADS_ELSEWHERE = ("transformers_weights",)
 _MOST_PATCHES = 1 << 16  # of a clip, each of which is compared with others; the largest known have 36,864
 _CONFIGURATIONS = frozenset({"config.json", "preprocessor_config.json", "video_preprocessor_config.json"})
 _PICKLED = frozenset({".bin", ".pt", ".pth", ".ckpt"})
@@ -44,9 +48,11 @@ def load_pretrained(load: Callable[..., Any], spec: BackboneSpec, **options: Any
             if path.name == "adapter_config.json":  # the library would follow it to another model
                 raise WeightsError("is an adapter; save the whole model", path=path)
             if path.name in _CONFIGURATIONS:
-                _refuse_large_numbers(path)
+                _refuse_odd_settings(path)
             if path.suffix in _PICKLED:
                 _check_torch(path)
+            if path.suffix == ".safetensors":
+                _check_header(path)
     with _quiet():
         try:
             return load(spec.source, trust_remote_code=False, **options)
@@ -75,9 +81,10 @@ def _refuse_impossible(kind: Any, spec: BackboneSpec) -> None:
     from transformers import AutoConfig
 
     config = load_pretrained((getattr(kind, "config_class", None) or AutoConfig).from_pretrained, spec)
-    layers = getattr(config, "num_hidden_layers", 1)
-    if type(layers) is not int or not 0 < layers <= _MOST_LAYERS:
-        raise WeightsError(f"its configuration says {layers} layers", path=spec.source, hint=_IS_IT_ONE)
+    for name, layers in {"num_hidden_layers": 1, **vars(config)}.items():
+        # A backbone has one, and what isn't used of it (a predictor) has others.
+        if name.endswith("num_hidden_layers") and not (type(layers) is int and 0 < layers <= _MOST_LAYERS):
+            raise WeightsError(f"its configuration says {layers!r:.60} layers", path=spec.source, hint=_IS_IT_ONE)
     for name, most in _MOST.items():
         if not _within(getattr(config, name, None), most):
             cause = f"its configuration says {name} {getattr(config, name)!r:.60}, more than {most}"
@@ -90,6 +97,9 @@ def _refuse_impossible(kind: Any, spec: BackboneSpec) -> None:
     if _patches(config) > _MOST_PATCHES:
         cause = f"its configuration cuts a clip into {_patches(config):,.0f} patches"
         raise WeightsError(cause, path=spec.source, hint=_IS_IT_ONE)
+    if _attention_bytes(config) > _MOST_ATTENTION:
+        cause = f"its configuration compares all patches at once, in {_attention_bytes(config) / 1e9:.1f} GB"
+        raise WeightsError(cause, path=spec.source, hint="Take its divided, or its sdpa attention.")
     if spec.folder is None:
         return
     build = getattr(kind, "from_config", None) if kind.__name__.startswith("Auto") else kind
@@ -115,7 +125,15 @@ def _check_torch(path: Path) -> None:
         raise WeightsError(f"can't be read as weights of torch ({cause})", path=path, hint=hint) from error
 
 
-def _refuse_large_numbers(path: Path) -> None:
+def _check_header(path: Path) -> None:
+    try:
+        with open_safetensors(path, "np"):
+            pass
+    except Exception as error:  # a damaged file makes several kinds
+        raise WeightsError(f"can't be read as safetensors ({error})", path=path, hint="Is it whole?") from error
+
+
+def _refuse_odd_settings(path: Path) -> None:
     """Before the library reads a configuration, which makes lists as long as some of its numbers."""
     try:
         if path.stat().st_size > MANIFEST_MAX_BYTES:
@@ -126,6 +144,12 @@ def _refuse_large_numbers(path: Path) -> None:
     while todo:
         value = todo.pop()
         todo += value.values() if isinstance(value, dict) else value if isinstance(value, list) else []
+        if isinstance(value, dict):
+            labels = value.get("num_labels")
+            if type(labels) in (int, float) and labels > _MOST_LABELS:
+                raise WeightsError(f"has {labels:g} labels, more than any backbone", path=path, hint=_IS_IT_ONE)
+            if name := next((name for name in _LEADS_ELSEWHERE if name in value), None):
+                raise WeightsError(f"holds {name}, which leads to other files", path=path, hint=_IS_IT_ONE)
         if type(value) is int and abs(value) > _MOST_NUMBER:
             cause = f"holds a number of {len(str(abs(value)))} digits, more than any setting"
             raise WeightsError(cause, path=path, hint=_IS_IT_ONE)
@@ -144,6 +168,18 @@ def _patches(config: Any) -> float:
         return math.sqrt(area("num_mel_bins") * area("max_length") / area("time_stride") / area("frequency_stride"))
     frames = math.sqrt(area("num_frames", "frames_per_clip"))
     return frames * area("crop_size", "image_size") / area("patch_size", "tubelet_size")
+
+
+def _attention_bytes(config: Any) -> float:
+    """What a clip's attention takes at once, where it is made as a matrix: 0 where it isn't."""
+    heads, patches = getattr(config, "num_attention_heads", 1), _patches(config)
+    heads = heads if isinstance(heads, int) and heads > 0 else 1
+    if config.model_type == "timesformer":
+        if getattr(config, "attention_type", "") == "divided_space_time":  # frame by frame
+            frames = max(getattr(config, "num_frames", 1), 1)
+            return 4.0 * heads * frames * (patches / frames) ** 2
+        return 4.0 * heads * patches**2
+    return 4.0 * heads * patches**2 if getattr(config, "_attn_implementation", None) == "eager" else 0.0
 
 
 def _within(value: Any, most: int) -> bool:

@@ -59,7 +59,7 @@ def measure(path: Path, backbones: Backbones, batch_size: int | None = None, rou
     """
     visual, audio = backbones.visual, backbones.audio
     size = batch_size or DEFAULT_BATCH[backbones.placement.device.type]
-    spare_cores = backbones.placement.device.type != "cpu"
+    spare_cores = backbones.leave_cores
     begin = time.perf_counter()
     with Media(path) as media:
         frames = sum(1 for _ in VideoReader(media, spare_cores=spare_cores).frames())

@@ -15,6 +15,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import save
 
+from mlavl_cli.device import PRECISIONS
 from mlavl_cli.errors import FeatureError, one_line
 from mlavl_cli.features.routine import RoutineFeatures
 from mlavl_cli.files import atomic_write, refuse_outside, sha256
@@ -26,6 +27,7 @@ SUFFIX = ".safetensors"
 _METADATA = "mlavl"  # one key: safetensors writes several in random order, and stores should compare byte for byte
 _TIMES = ("start_s", "end_s")
 _MOST_NUMBER = 1e7  # of seconds, frames a second and pixels: a hundred days
+_LEAST_FPS = 1e-6
 
 
 class FeatureStore:
@@ -52,9 +54,13 @@ class FeatureStore:
             return None
         made = dict(features.provenance)
         made.pop("source", None)
-        if wanted["precision"] == "auto":
-            wanted = {**wanted, "precision": made.get("precision")}
-        if not same or made != json.loads(json.dumps(wanted)):
+        if wanted["precision"] == "auto" and made.get("precision") in PRECISIONS:
+            wanted = {**wanted, "precision": made["precision"]}
+        try:
+            same = same and made == json.loads(json.dumps(wanted))
+        except RecursionError:  # nested without end: not by us
+            same = False
+        if not same:
             return None
         return replace(features, video=replace(features.video, path=str(source.path)))
 
@@ -113,8 +119,9 @@ def read_features(path: Path) -> RoutineFeatures:
 
 def _is_video(video: VideoInfo) -> bool:
     words = isinstance(video.path, str) and isinstance(video.has_audio, bool)
-    numbers = (video.duration_s, video.fps, video.width_px, video.height_px)
-    return words and all(isinstance(n, int | float) and 0 <= n <= _MOST_NUMBER for n in numbers)
+    sides = all(type(side) is int and 1 <= side <= _MOST_NUMBER for side in (video.width_px, video.height_px))
+    times = isinstance(video.duration_s, int | float) and 0 <= video.duration_s <= _MOST_NUMBER
+    return words and sides and times and isinstance(video.fps, int | float) and _LEAST_FPS <= video.fps <= _MOST_NUMBER
 
 
 def _checksum(arrays: dict[str, np.ndarray]) -> str:

@@ -69,7 +69,13 @@ def refuse_other_texts(features: TextFeatures, prompts: Prompts) -> None:
 
 
 def interleaved(features: TextFeatures) -> TextFeatures:
-    """Features whose audio-visual grades stand in two blocks -> the same in the order of the prompts."""
+    """Features whose audio-visual grades stand in two blocks -> the same in the order of the prompts.
+
+    Raises:
+        DataError: there are too few of them.
+    """
+    if len(features.rows) < 3 * len(GRADES):
+        raise DataError(f"{len(features.rows)} text features hold no audio-visual grades in blocks")
     end = len(features.rows) - len(GRADES)
     first = end - 2 * len(GRADES)
     order = [first + i + half * len(GRADES) for i in range(len(GRADES)) for half in range(2)]

@@ -14,7 +14,7 @@ from torch import nn
 
 from mlavl_cli.bundle import BackboneSpec
 from mlavl_cli.device import Placement
-from mlavl_cli.errors import DeviceError, WeightsError
+from mlavl_cli.errors import DeviceError, WeightsError, refusing
 from mlavl_cli.features.hub import load_model, load_pretrained, unfit
 from mlavl_cli.media.clips import FRAMES_PER_CLIP
 from mlavl_cli.media.picture import PictureSpec
@@ -40,6 +40,7 @@ class VisualBackbone(nn.Module):
         dim: D_v.
         frames: how many frames of a clip it looks at.
         picture: how it wants them cut.
+        parameters_held: how many numbers it has.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class VisualBackbone(nn.Module):
         factor, offset = (torch.tensor(values).view(1, 1, 3, 1, 1) for values in scale)
         self.register_buffer("factor", factor, persistent=False)
         self.register_buffer("offset", offset, persistent=False)
+        self.parameters_held = sum(tensor.numel() for tensor in self.parameters())
         self.to(placement.device)
         self.network.to(placement.dtype)
         if placement.compiled:
@@ -222,7 +224,11 @@ def load_swin_tensors(model: nn.Module, path: Path) -> None:
         state = read(path)
     except Exception as error:  # torch and safetensors raise many kinds for a file that isn't theirs
         raise WeightsError(f"can't be read as weights ({type(error).__name__})", path=path) from error
-    state = state.get("state_dict", state)
+    with refusing(WeightsError, "holds no tensors of a Video Swin", path):
+        _fill_swin(model, state.get("state_dict", state), path)
+
+
+def _fill_swin(model: nn.Module, state: dict[str, torch.Tensor], path: Path) -> None:
     found = {_torchvision_name(name): tensor for name, tensor in state.items()}
     own = {name: t for name, t in model.state_dict().items() if not name.startswith("head.") and "_index" not in name}
     for name, tensor in own.items():

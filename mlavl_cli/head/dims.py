@@ -5,6 +5,9 @@ from typing import Any, Literal
 
 from mlavl_cli.errors import WeightsError
 
+_MOST_GRADES, _MOST_ACTIONS = 256, 4096
+_MOST_WIDE = 8192  # features; backbones give 2048 at the most, and projections grow with the square
+
 
 @dataclass(frozen=True)
 class HeadDims:
@@ -46,6 +49,10 @@ class HeadDims:
                 raise WeightsError(f"{name} = {value!r:.40} is no possible size of a head")
         if self.width % (2 * self.heads) or self.visual_dim < 2 or self.text_dim < 2 or self.audio_dim == 1:
             raise WeightsError(f"width {self.width} must divide by twice the {self.heads} heads; inputs need width 2")
+        if self.grades > _MOST_GRADES or self.actions > _MOST_ACTIONS:
+            raise WeightsError(f"{self.grades} grades and {self.actions} actions are more than a sport has")
+        if (widest := max(self.visual_dim, self.audio_dim, self.text_dim, self.width)) > _MOST_WIDE:
+            raise WeightsError(f"{widest} wide, more than {_MOST_WIDE}: no features are")
         if max(self.encoder_layers, self.fusion_layers, self.grading_layers) > 64:
             raise WeightsError("more than 64 layers are no possible size of a head")
         if (

@@ -62,9 +62,11 @@ def import_official(path: Path, text_features: torch.Tensor, heads: int = 8) -> 
         dims = _dims(tensors, text_features, heads)
     except WeightsError as error:
         raise WeightsError(error.message, path=path, hint=error.hint) from error
+    with torch.device("meta"):  # no memory before the shapes were found to be the same
+        asked = MLAVL(dims).state_dict()
+    tensors.refuse_misfits({name: tensor for name, tensor in asked.items() if name != "text_features"})
     model = MLAVL(dims, text_features)
     wanted = {name: tensor for name, tensor in model.state_dict().items() if name != "text_features"}
-    tensors.refuse_misfits(wanted)
     found = {name: tensors.ours.get(name, tensor).to(tensor.dtype) for name, tensor in wanted.items()}
     model.load_state_dict({**found, "text_features": model.text_features})
     warnings = []
@@ -114,7 +116,8 @@ class _Tensors:
         """
         if name not in self.ours:
             raise WeightsError(f"the tensor {self.called(name)} is missing", hint="Is it a checkpoint of MLAVL?")
-        shape = tuple(self.ours[name].shape)
+        tensor = self.ours[name]
+        shape = () if tensor.is_nested else tuple(tensor.shape)
         if len(shape) <= axis or 0 in shape:
             raise WeightsError(f"{self.called(name)} has shape {shape}, which no head of MLAVL has")
         return shape[axis]

@@ -10,6 +10,7 @@ from typing import Generic, TypeVar
 
 import av
 
+from mlavl_cli.cores import cores
 from mlavl_cli.errors import MediaError
 from mlavl_cli.media.clock import Repairs, picture_times
 from mlavl_cli.media.container import HARM, MOST_PIXELS, Media, decodable
@@ -30,6 +31,7 @@ _LONGEST_S = 1e9  # longer than anything that was ever filmed
 _LATEST_S = 1e7  # after four months a tick of a clock is still far shorter than a frame
 # Handing frames from thread to thread takes time of its own: small ones are decoded sooner by one thread, and up to
 # 720p one takes the least from all cores together.
+_MOST_THREADS = 16
 _SMALL_PX, _MEDIUM_PX = 640 * 360, 1280 * 720
 _HUGE_PX = 40_000_000  # beyond 8K each thread's pictures would take gigabytes
 _MOST_ASPECT = 8.0  # of pixels; anamorphic ones are twice as wide as high at the most
@@ -90,6 +92,7 @@ class VideoReader:
         pixels = self.stream.width * self.stream.height
         alone = pixels <= (_SMALL_PX if spare_cores else _MEDIUM_PX) or pixels > _HUGE_PX
         self.stream.thread_type = "NONE" if alone else "AUTO"
+        self.stream.codec_context.thread_count = min(cores(), _MOST_THREADS)
         self.quarter_turns, self.mirrored = 0, False
         self.pixel_aspect = self._usual(self.stream.sample_aspect_ratio)
         self.crop = container_crop(media, self.stream)
@@ -117,7 +120,7 @@ class VideoReader:
             path=str(self.path),
             duration_s=self._declared_s or 0.0,
             fps=self._stated_fps() or _FALLBACK_FPS,
-            width_px=round((self.stream.width - crop.left - crop.right) * self.pixel_aspect),
+            width_px=max(1, round((self.stream.width - crop.left - crop.right) * self.pixel_aspect)),
             height_px=self.stream.height - crop.top - crop.bottom,
             has_audio=any(map(decodable, sounds)),
         )
@@ -214,7 +217,9 @@ class VideoReader:
         ratio = float(aspect or 1)
         if 1 / _MOST_ASPECT <= ratio <= _MOST_ASPECT:
             return ratio
-        self.warnings.append(f"its pixels claim to be {ratio:.3g} times as wide as high: taken as square")
+        said = f"its pixels claim to be {ratio:.3g} times as wide as high: taken as square"
+        if said not in self.warnings:
+            self.warnings.append(said)
         return 1.0
 
     def _lasts_s(self, picture: av.VideoFrame, interval_s: float) -> float:

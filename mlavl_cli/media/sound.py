@@ -9,7 +9,7 @@ import soxr
 
 from mlavl_cli.errors import MediaError
 from mlavl_cli.media.container import Media
-from mlavl_cli.media.mono import mono
+from mlavl_cli.media.mono import MOST_CHANNELS, mono
 from mlavl_cli.media.sound_clock import Placed, SoundClock
 from mlavl_cli.media.streams import choose_sound
 
@@ -118,7 +118,8 @@ class SoundReader:
                 self._damaged += 1
                 continue
             for frame in frames:
-                if _RATES_HZ[0] <= frame.sample_rate <= _RATES_HZ[1]:
+                usual = len(frame.layout.channels) <= MOST_CHANNELS
+                if usual and _RATES_HZ[0] <= frame.sample_rate <= _RATES_HZ[1]:
                     yield frame
                 else:
                     self._damaged += 1

@@ -30,7 +30,6 @@ class LossWeights:
     triplet: float = 1.0
     cross_entropy: float = 0.01
     consistency: float = 0.0  # lambda_c, of the consistency objective and of the alignment it needs; 0 is the paper
-    consistency_every: int = 1  # steps: it costs three times the rest of one
     margin: float = 1.0
     temperature: float = 1.0
     smoothing: float = 0.1

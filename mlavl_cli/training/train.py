@@ -2,10 +2,9 @@
 
 import hashlib
 import math
-from collections import Counter
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -173,13 +172,13 @@ class _Run:
         generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + number)
         self.model.train()
         sums: dict[str, torch.Tensor] = {}
-        seen: Counter[str] = Counter()
-        for step, batch in enumerate(self.train.shuffled(generator)):
-            terms = self._step(step, batch.to(self.placement.device), generator)
+        seen = 0
+        for batch in self.train.shuffled(generator):
+            terms = self._step(batch.to(self.placement.device), generator)
             for name, value in terms.items():  # summed on the device: no synchronisation inside the epoch
                 sums[name] = sums.get(name, 0) + value.detach() * len(batch.label)
-                seen[name] += len(batch.label)
-        means = {name: float(value) / seen[name] for name, value in sums.items()}
+            seen += len(batch.label)
+        means = {name: float(value) / seen for name, value in sums.items()}
         loss = sum(means.values())
         if not math.isfinite(loss):
             raise DataError(f"the loss is {loss} after epoch {number + 1}", hint="Lower --lr, or set --clip-grad 1.")
@@ -195,17 +194,14 @@ class _Run:
             self.save()
         return self.history
 
-    def _step(self, step: int, batch: Batch, generator: torch.Generator) -> dict[str, torch.Tensor]:
-        weights = self.config.loss
-        if step % weights.consistency_every:
-            weights = replace(weights, consistency=0.0)
+    def _step(self, batch: Batch, generator: torch.Generator) -> dict[str, torch.Tensor]:
         mixed = self.placement.dtype != torch.float32
         with torch.autocast(self.placement.device.type, self.placement.dtype) if mixed else nullcontext():
             output = self.model(batch.visual, batch.audio, batch.mask)
             if isinstance(self.model, Baseline):
                 terms = {"loss": self.model.loss(output, batch.label)}
             else:
-                terms = loss_terms(self.model, output, batch, weights, generator)
+                terms = loss_terms(self.model, output, batch, self.config.loss, generator)
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(sum(terms.values())).backward()
         if self.config.clip_grad:

@@ -20,7 +20,7 @@ FILES, CLIPS, DECODE_S = 16, 46, 0.01
 class Instant:
     """A backbone that takes `seconds` a batch."""
 
-    frames, picture = 8, None
+    frames, picture, parameters_held = 8, None, 0
 
     def __init__(self, seconds: float = 0.0):
         self.seconds = seconds

@@ -1,6 +1,5 @@
 """What is learned before scores: which music belongs to which pictures."""
 
-import csv
 import math
 
 import numpy as np
@@ -82,24 +81,6 @@ def test_targets_share_their_alignment_and_get_what_they_would_get_alone(run, tm
     assert len(calls) == 2
     heads = [(tmp_path / name / "heads" / "PCS.safetensors").read_bytes() for name in ("both", "alone")]
     assert heads[0] == heads[1]
-
-
-def test_consistency_is_learned_in_every_so_many_steps(run, tmp_path, monkeypatch):
-    import mlavl_cli.training.losses as module
-
-    root, text = layouts.fisv(tmp_path / "d"), layouts.text_features(tmp_path / "text.npy")
-    calls, real = [], module.consistency_terms
-    monkeypatch.setattr(module, "consistency_terms", lambda *args: calls.append(1) or real(*args))
-    command = ["train", "fisv", root, "--text-features", text, "--epochs", 2, "--width", 32, "-t", "TES", "-q"]
-    command += ["--lambda-c", 1, "--align-epochs", 0, "--batch-size", 2]
-    assert run(*command, "-o", tmp_path / "each").exit_code == 0
-    each = len(calls)
-    assert run(*command, "--consistency-every", 3, "-o", tmp_path / "third").exit_code == 0
-    steps = each // 2
-    assert len(calls) - each == 2 * -(-steps // 3)
-    logs = [tmp_path / name / "runs" / "TES" / "mlavl" / "log.csv" for name in ("each", "third")]
-    means = [float(next(csv.DictReader(log.read_text().splitlines()))["loss_alignment"]) for log in logs]
-    assert means[1] == pytest.approx(means[0], rel=0.5)  # the mean of the steps that learned it, not of all
 
 
 def test_half_a_head_scores_as_the_whole_one(run, tmp_path):

@@ -32,21 +32,19 @@ from mlavl_cli.training.simulate.write import Recipe, simulate
 
 SHORTEST_S, LONGEST_S = 9.0, 365.0  # 7 to 285 clips of 25 frames/s
 FIRSTS = (0, FRAMES // 2)  # pictures at which the training routines begin: twice as many clips
-SHORT_S = 60.0
 TWICE_S = 120.0  # longer routines have clips enough, and cost the most to learn from
 BATCH = 64  # clips
 
 
-def recipes(seed: int, count: int, styles: tuple[str, ...], longest_s: float = LONGEST_S) -> list[Recipe]:
+def recipes(seed: int, count: int, styles: tuple[str, ...]) -> list[Recipe]:
     """Every duration is as likely as its double: shares of a golden section, so that each style gets all of them."""
     share = np.arange(count) * (5**0.5 - 1) / 2 % 1
-    seconds = (SHORTEST_S * (longest_s / SHORTEST_S) ** share).round(2).tolist()
+    seconds = (SHORTEST_S * (LONGEST_S / SHORTEST_S) ** share).round(2).tolist()
     return [Recipe(seed, i, styles[i % len(styles)], (s, s)) for i, s in enumerate(seconds)]
 
 
 SPLITS = {
-    # A short routine shows few elements, so it takes more of them to learn from; they cost little.
-    "train": recipes(3000, 900, TRAINING) + recipes(3100, 1600, TRAINING, SHORT_S),
+    "train": recipes(3000, 900, TRAINING),
     "val": recipes(4000, 120, VALIDATION),
     "calibration": recipes(5000, 360, VALIDATION),
 }

@@ -15,7 +15,8 @@ from mlavl_cli.scores.result import RoutineScore, clock
 
 INDEX = "index.html"
 _DATA = re.compile(r'<script type="application/json" id="data">(.*?)</script>', re.DOTALL)
-_MOST_BYTES, _MOST_NUMBER = 64 << 20, 1e9  # of an index, and of a score or a duration in it
+_MOST_BYTES, _MOST_NUMBER = 32 << 20, 1e9  # of an index, and of a score or a duration in it
+_MOST_TARGETS = 64  # columns of scores; weights have fewer
 _DATA_BEGINS = b'<script type="application/json" id="data">'
 
 
@@ -57,7 +58,8 @@ def read_index(folder: Path) -> list[Entry]:
             return []
         found = _DATA.search((folder / INDEX).read_text("utf-8"))
         rows = [Entry(**row) for row in json.loads(found[1])["routines"]] if found else []
-        return [row for row in rows if _is_entry(row) and (folder / unquote(row.page)).is_file()]
+        rows = [row for row in rows if _is_entry(row) and (folder / unquote(row.page)).is_file()]
+        return rows if len(_targets(rows)) <= _MOST_TARGETS else []
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return []
 
@@ -93,9 +95,13 @@ def _is_entry(one: Entry) -> bool:
     return inside and words and all(type(n) in (int, float) and abs(n) <= _MOST_NUMBER for n in numbers)
 
 
+def _targets(entries: list[Entry]) -> list[str]:
+    return list(dict.fromkeys(target for one in entries for target in one.scores))
+
+
 def index(entries: list[Entry]) -> str:
     """The index as HTML."""
-    targets = list(dict.fromkeys(target for one in entries for target in one.scores))
+    targets = _targets(entries)
     columns = ["routine", *targets, "mean fit", "duration", "in domain", "weights", "warnings"]
     made = dict.fromkeys(f"{one.weights}: {one.trained_on}" for one in entries if one.trained_on)
     told = "".join(f'<p class="soft">{text(sentence)}</p>' for sentence in made)

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from mlavl_cli.errors import DataError
+from mlavl_cli.errors import DataError, refusing
 from mlavl_cli.training.data.dataset import Dataset, Routine, dataset_of, routine
 from mlavl_cli.training.data.public import LOGO
 from mlavl_cli.training.data.unpickle import read_array, read_pickle
@@ -51,21 +51,23 @@ def _read_split(folders: list[Path], split: str, source: Path, annotations: dict
     found = sorted(source.parent.glob(f"{split}*.pkl")) or sorted(p for f in folders for p in f.glob(f"{split}*.pkl"))
     if len(found) != 1:
         raise DataError(f"holds {len(found)} files {split}*.pkl, where one split is needed", path=source.parent)
-    routines = []
-    for key in read_pickle(found[0]):
-        if not (isinstance(key, Sequence | np.ndarray) and len(key) == 2):
-            raise DataError(f"holds {key!r}, which is no (event, id)", path=found[0])
-        key = tuple(key)
-        if key not in annotations:
-            raise DataError(f"names {key}, which has no annotation", path=found[0])
-        event, id = (plain_name(str(part), "an event or a routine") for part in key)
-        names = (Path(event, f"{id}.npy"), Path(f"{event}_{id}.npy"), Path(f"{id}.npy"))
-        paths = [folder / name for name in names for folder in folders]
-        path = next((path for path in paths if path.exists()), paths[0])
-        name = f"{event}/{id}"
-        score = _score(annotations[key], name, source)
-        routines.append(routine(name, read_array(path), None, {"LOGO": score}, path))
-    return routines
+    with refusing(DataError, "holds no list of (event, id)", found[0]):
+        return [_routine(key, folders, found[0], source, annotations) for key in read_pickle(found[0])]
+
+
+def _routine(key: Any, folders: list[Path], split: Path, source: Path, annotations: dict[Any, Any]) -> Routine:
+    if not (isinstance(key, Sequence | np.ndarray) and len(key) == 2):
+        raise DataError(f"holds {key!r}, which is no (event, id)", path=split)
+    key = tuple(key)
+    if key not in annotations:
+        raise DataError(f"names {key}, which has no annotation", path=split)
+    event, id = (plain_name(str(part), "an event or a routine") for part in key)
+    names = (Path(event, f"{id}.npy"), Path(f"{event}_{id}.npy"), Path(f"{id}.npy"))
+    paths = [folder / name for name in names for folder in folders]
+    path = next((path for path in paths if path.exists()), paths[0])
+    name = f"{event}/{id}"
+    score = _score(annotations[key], name, source)
+    return routine(name, read_array(path), None, {"LOGO": score}, path)
 
 
 def _score(annotation: Any, name: str, path: Path) -> float:

@@ -22,7 +22,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from mlavl_cli.errors import DataError, FeatureError
+from mlavl_cli.errors import DataError, FeatureError, refusing
 from mlavl_cli.features.routine import RoutineFeatures
 from mlavl_cli.features.store import SUFFIX, read_features
 from mlavl_cli.files import refuse_irregular
@@ -76,8 +76,10 @@ def load_manifest(
             raise DataError(f"line {number}: no such split: {row['split']!r}", path=path, hint=hint)
         source = path.parent / row["path"]
         features = _features(source, Path(row["path"]), extract)
-        made.add(json.dumps(features.provenance.get("backbones"), sort_keys=True))
-        rates.append((features.provenance.get("cutting") or {}).get("frame_rate") or features.video.fps)
+        with refusing(DataError, "doesn't say how its features were made", source, "Extract them again."):
+            made.add(json.dumps(features.provenance.get("backbones"), sort_keys=True))
+            rate = (features.provenance.get("cutting") or {}).get("frame_rate") or features.video.fps
+            rates.append(0.0 + rate)
         scores = {target: _number(row[target], f"line {number}, {target}", path) for target in targets if row[target]}
         id = row.get("id") or row["path"]
         one = routine(id, features.visual, features.audio, scores, source)
@@ -97,7 +99,7 @@ def load_manifest(
 
 def _features(source: Path, name: Path, extract: Callable[[Input], RoutineFeatures]) -> RoutineFeatures:
     if source.suffix != SUFFIX:
-        inside = Path(*(part for part in name.parts if part not in ("..", "/")))
+        inside = Path(*(part for part in name.parts if part != ".." and not part.startswith("/")))
         return extract(Input(source, inside))
     try:
         return read_features(source)
