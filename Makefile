@@ -5,7 +5,7 @@ BIN := .venv/bin
 # Two files of tests at a time on two cores.
 SPREAD := --numprocesses auto --maxprocesses 4 --dist loadfile
 
-.PHONY: demo test slow bench fuzz lint clean
+.PHONY: demo test slow bench gpu fuzz lint clean
 
 demo: .venv/installed
 	HF_HUB_OFFLINE=1 $(BIN)/mlavl score weights/demo.mp4
@@ -18,6 +18,10 @@ slow: .venv/installed-test
 
 bench: .venv/installed-test
 	$(BIN)/python -m pytest -m benchmark -s
+
+# On the sources as they lie, by whatever Python has torch for the GPU: make gpu PYTHON=python3
+gpu:
+	PYTHONPATH=.:tests $(PYTHON) -m pytest tests/gpu -s -q
 
 MINUTES ?= 60
 

@@ -440,7 +440,10 @@ def test_many_silent_tracks_are_not_listened_to_without_end(tmp_path, monkeypatc
         ({"hidden_size": 10**400}, "holds a number of 401 digits"),
         ({"num_labels": 4_000_000}, "has 4e+06 labels"),
         ({"pred_num_hidden_layers": 100_000}, "says 100000 layers"),
-        ({"attention_type": "joint_space_time", "num_frames": 80, "image_size": 224, "patch_size": 8}, "compares all patches at once"),
+        (
+            {"attention_type": "joint_space_time", "num_frames": 80, "image_size": 224, "patch_size": 8},
+            "compares all patches at once",
+        ),
         ({"transformers_weights": "sub/x.safetensors"}, "leads to other files"),
     ],
 )
