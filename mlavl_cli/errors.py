@@ -8,7 +8,7 @@ from os import PathLike, fspath
 class MlavlError(Exception):
     """The base of all errors this package raises on purpose.
 
-    `message` is the cause, `hint` the way out, `path` the file concerned; `str()` joins them on one line.
+    `message` is the cause, `hint` the fix, `path` the file concerned; `str()` joins them on one line.
     """
 
     exit_code = 1
@@ -49,7 +49,7 @@ class DataError(MlavlError):
 
 
 class DeviceError(MlavlError):
-    """The wished device or precision isn't there."""
+    """The requested device or precision isn't available."""
 
 
 @contextmanager

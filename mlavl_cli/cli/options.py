@@ -67,7 +67,7 @@ Quiet = Annotated[
     bool, typer.Option("--quiet", "-q", callback=console.set_quiet, help="No progress and no warnings on stderr.")
 ]
 Verbose = Annotated[
-    bool, typer.Option("--verbose", "-v", callback=console.set_verbose, help="Say more; show where errors come from.")
+    bool, typer.Option("--verbose", "-v", callback=console.set_verbose, help="Verbose output, with tracebacks.")
 ]
 Output = Annotated[Path | None, typer.Option("--output", "-o", help="Write the results here instead of to stdout.")]
 

@@ -25,7 +25,7 @@ def list_() -> None:
 
 @app.command()
 def info(name: _Name) -> None:
-    """All that a bundle says of itself."""
+    """Show a bundle's metadata."""
     bundle = find_bundle(name)
     rows = {
         "name": bundle.name,

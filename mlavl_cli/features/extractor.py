@@ -221,7 +221,7 @@ def extract_features(
         device, precision, batch_size: as on the command line.
 
     Raises:
-        MlavlError: one of its children, with the cause and the way out.
+        MlavlError: one of its children, with the cause and the fix.
     """
     path = Path(path)
     extractor = load_extractor(weights, device, precision, visual, audio, batch_size=batch_size)

@@ -14,7 +14,7 @@ from mlavl_cli.media.clips import ClipReader, Cutting
 from mlavl_cli.media.decode import VideoInfo
 from mlavl_cli.media.picture import PictureSpec
 
-SILENT = "the sound is silence all along: what is said of the music means nothing"
+SILENT = "the audio track is silent; music scores are meaningless"
 _SILENT_BELOW = 1e-4  # -80 dB of full scale
 
 

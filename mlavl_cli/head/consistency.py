@@ -3,7 +3,7 @@
 Each clip is graded with the PGT's memory masked to that clip alone. Attending to a single token is the same as having
 only it in memory, so all clips of all routines go through as one batch of one-clip routines.
 
-A clip of a second or so holds two or three accents, and those may meet a foreign music by chance. Heads with a `reach`
+A clip of a second or so holds two or three accents, and those may match unrelated music by chance. Heads with a `reach`
 therefore don't take a clip's own word for it: music is followed, or isn't, over whole phrases.
 """
 

@@ -72,7 +72,7 @@ def transformer_decoder(dims: HeadDims, layers: int) -> nn.TransformerDecoder:
 
 
 def _drawn(transformer: TransformerT) -> TransformerT:
-    """The same with every matrix drawn anew, Xavier-uniform, as the official code does.
+    """The same with every matrix initialised again, Xavier-uniform, as the official code does.
 
     torch's own are smaller in part, and copies of one layer: all layers would begin alike.
     """

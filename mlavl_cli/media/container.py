@@ -53,7 +53,7 @@ class Media:
             it, so a small one is opened once and its packets are kept; of a large one, whose picture and sound may lie
             far apart, each reader needs a Media of its own.
         size: of the file, in bytes.
-        clock: what was found out about the file's clock so far.
+        clock: what is known of the file's clock so far.
 
     Raises:
         MediaError: missing, unreadable, empty, or not a media file.

@@ -1,4 +1,4 @@
-"""A video file's picture: what it says of itself, and its frames with their times, one by one.
+"""A video file's picture: its metadata, and its frames with their times, one by one.
 
 Times are seconds on the file's own clock, from presentation timestamps; 0 is where a player starts.
 """

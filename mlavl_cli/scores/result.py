@@ -5,9 +5,9 @@ from typing import Any, Literal
 
 SCHEMA_VERSION = 1
 UNVALIDATED = "consistency is not validated for these weights"
-UNTRUSTED = "consistency hardly tells a clip's own music from another's with these weights"
+UNTRUSTED = "with these weights consistency barely distinguishes matching from swapped music"
 TRUSTED_AUC = 0.7  # below it, a measured consistency is said to tell little
-UNFAMILIAR = "out of domain: unlike anything these weights were trained on, so its scores have no meaning"
+UNFAMILIAR = "out of domain: unlike the training data of these weights, so its scores have no meaning"
 LENGTH = "what is said of single clips depends on how many there are with these weights"
 
 

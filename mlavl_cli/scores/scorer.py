@@ -49,7 +49,7 @@ class Scorer:
         """A video file, or its features -> its score.
 
         Raises:
-            MlavlError: one of its children, with the cause and the way out.
+            MlavlError: one of its children, with the cause and the fix.
         """
         if isinstance(routine, RoutineFeatures):
             return self._timed(routine, time.perf_counter())

@@ -1,4 +1,4 @@
-"""Whatever is wrong: one line that names the file and the way out, the right exit code, and the others still scored."""
+"""Whatever is wrong: one line that names the file and the fix, the right exit code, and the others still scored."""
 
 import json
 import os
