@@ -108,7 +108,7 @@ def consistency_terms(
     consistency: binary cross-entropy of the clips' own; the true music against another routine's and its own, shifted.
     alignment: `contrast` of pictures and music as they are projected, and as they go into the fusion; half their sum.
 
-    At most `JUDGED_CLIPS` places of the sequence, drawn at random each time, are judged: each clip is graded as a routine of
+    At most `JUDGED_CLIPS` places of the sequence, drawn at random, are judged: each clip is graded as a routine of
     its own, and all of them would cost several times what the rest of a step does.
     Batch norms use their running statistics here, as they will when scoring: by the statistics of a batch of true or of
     false music alone a head could tell which it is, and learn nothing else.
