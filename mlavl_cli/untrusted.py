@@ -14,12 +14,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-import numpy as np
-
 from mlavl_cli.errors import DataError, MlavlError
 from mlavl_cli.files import refuse_irregular
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # commands check names with this file before they load anything
+    import numpy as np
     import torch
 
 _MOST_NAME_BYTES = 120
@@ -207,12 +206,14 @@ def open_safetensors(path: Path, framework: str) -> Any:
     return safe_open(path, framework=framework)
 
 
-def read_npy(path: Path) -> np.ndarray:
+def read_npy(path: Path) -> "np.ndarray":
     """A plain `.npy`; its shape is compared with the file before memory is taken.
 
     Raises:
         OSError, ValueError: can't be read, or no plain array.
     """
+    import numpy as np
+
     refuse_irregular(path)
     return np.array(np.load(path, mmap_mode="r", allow_pickle=False))
 
