@@ -14,7 +14,7 @@ test: .venv/installed-test
 	$(BIN)/python -m pytest $(SPREAD) -m "not slow"
 
 slow: .venv/installed-test
-	$(BIN)/python -m pytest -m "slow and not benchmark" -s
+	$(BIN)/python -m pytest $(SPREAD) -m "slow and not benchmark"
 
 bench: .venv/installed-test
 	$(BIN)/python -m pytest -m benchmark -s
