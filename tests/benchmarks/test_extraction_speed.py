@@ -1,4 +1,4 @@
-"""Extraction with full-size backbones (random tensors) on 720p video. `make slow` and `make bench` print the figures.
+"""Extraction with full-size backbones (random tensors) on 720p video. `pytest -s` prints the figures.
 
 Ratios are taken in one run: what is compared is run in turn, and medians are compared.
 """

@@ -1,6 +1,6 @@
 """The backbones at full size, built from their configs with random tensors, run through the real path.
 
-`make slow` prints the time a clip. Times are told, never judged: machines differ.
+`pytest -s` prints the time a clip. Times are told, never judged: machines differ.
 """
 
 import time

@@ -1,4 +1,4 @@
-"""The head against the same head with an edge-list GraphSAGE, and what it counts: `make bench`, `make slow`.
+"""The head against the same head with an edge-list GraphSAGE, and what it counts: `make bench` prints it.
 
 Ratios are of medians of runs that alternate in one process, so that a machine's mood cancels out.
 """
