@@ -18,7 +18,8 @@ def test_help_and_version_need_no_torch():
         "import sys\nfrom typer.testing import CliRunner\nfrom mlavl_cli.cli.app import app\nimport mlavl_cli\n"
         "for args in (['--help'], ['score', '--help'], ['--version'], ['prompts', 'list'], ['weights', 'list']):\n"
         "    assert CliRunner().invoke(app, args).exit_code == 0, args\n"
-        "heavy = {'torch', 'transformers', 'librosa', 'torchaudio', 'av', 'numpy', 'scipy'} & set(sys.modules)\nassert not heavy, heavy\n"
+        "heavy = {'torch', 'transformers', 'librosa', 'torchaudio', 'av', 'numpy', 'scipy'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
