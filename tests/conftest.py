@@ -61,6 +61,9 @@ def make_video(
     if isinstance(sound, str):
         sound = tone(len(pictures) / float(fps), rate=rate)
     path.parent.mkdir(parents=True, exist_ok=True)
+    if codec == "libx265":  # whose threads may wait for each other without end
+        params = (options or {}).get("x265-params", "log-level=none")
+        options = {**(options or {}), "x265-params": f"{params}:pools=none:frame-threads=1"}
     with av.open(str(path), "w", options=container_options or {}) as container:
         video = container.add_stream(codec, rate=Fraction(fps), options=options or {})
         video.width, video.height, video.pix_fmt = pictures[0].shape[1], pictures[0].shape[0], pixels
