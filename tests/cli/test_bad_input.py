@@ -272,7 +272,7 @@ def test_a_bundle_without_its_backbone_or_with_half_of_it(run, routine, tmp_path
     path.write_bytes(path.read_bytes()[:1000])
     result = run("score", routine, routine.parent, "-w", bundle.folder)
     assert (result.exit_code, len(result.stderr.splitlines())) == (1, 1)
-    assert "backbones/visual: can't be loaded" in result.errors[0]
+    assert "backbones/visual/model.safetensors: can't be read as safetensors" in result.errors[0]
     bundle = mini_with(tmp_path / "gone")
     (tmp_path / "gone" / "backbones" / "audio").rename(tmp_path / "elsewhere")
     result = run("score", routine, "-w", bundle.folder)
