@@ -82,7 +82,7 @@ def model_files(folder: Path) -> list[Path]:
     """
     files = sorted(p for p in folder.iterdir() if p.suffix in _MODEL_SUFFIXES and p.is_file())
     names = {path.name for path in files}
-    if deeper := next((path for path in folder.glob("*/**/*.index.json")), None):
+    if deeper := next(folder.glob("*/**/*.index.json"), None):
         raise WeightsError("is an index of parts in a subfolder, where a backbone has none", path=deeper)
     for index in (path for path in files if path.name.endswith(".index.json")):
         try:

@@ -1,4 +1,4 @@
-"""Everything that can go wrong for a reason a user can act on. Each prints as one line: file, cause, way out."""
+"""Everything that can go wrong for a reason a user can act on. Each prints as one line: file, cause, fix."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

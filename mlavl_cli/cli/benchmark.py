@@ -17,7 +17,7 @@ def benchmark(
     visual: Annotated[str | None, typer.Option("--visual", help="Another visual backbone: hub id or folder.")] = None,
     audio: Annotated[str | None, typer.Option("--audio", help="Another audio backbone: hub id or folder.")] = None,
     seconds: Annotated[int, typer.Option(min=3, help="Length of the made-up video.")] = 20,
-    rounds: Annotated[int, typer.Option(min=1, help="Of each measurement; the median is told.")] = 3,
+    rounds: Annotated[int, typer.Option(min=1, help="Repetitions of each measurement; the median is reported.")] = 3,
     device: options.Device = "auto",
     precision: options.PrecisionOption = options.Precision.auto,
     batch_size: options.BatchSize = None,

@@ -143,12 +143,13 @@ def extract_many(
             begun = []
             while more and reading < workers + _WAITING and len(under_way) + len(begun) < _AHEAD * workers:
                 job = next(coming, None)
-                more = job is not None
-                begun += [job] if more else []
+                if job is None:
+                    more = False
+                    break
+                begun.append(job)
                 reading += isinstance(job, Path)
+            spare_cores = backbones.leave_cores and (reading == 1 or backbones.placement.device.type != "cpu")
             for job in begun:
-                alone = reading == 1 or backbones.placement.device.type != "cpu"
-                spare_cores = alone and backbones.leave_cores
                 under_way.append(_Routine(job, backbones, cutting, max(size, _READY), pool, events, spare_cores))
             for batch, rows in passes.done():
                 for (routine, clip), row in zip(batch, rows, strict=True):

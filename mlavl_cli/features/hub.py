@@ -81,9 +81,10 @@ def _refuse_impossible(kind: Any, spec: BackboneSpec) -> None:
     from transformers import AutoConfig
 
     config = load_pretrained((getattr(kind, "config_class", None) or AutoConfig).from_pretrained, spec)
-    for name, layers in {"num_hidden_layers": 1, **vars(config)}.items():
-        # A backbone has one, and what isn't used of it (a predictor) has others.
-        if name.endswith("num_hidden_layers") and not (type(layers) is int and 0 < layers <= _MOST_LAYERS):
+    # A backbone's own, which may have another name in its file, and those of parts that aren't used (a predictor).
+    named = {name: value for name, value in vars(config).items() if name.endswith("num_hidden_layers")}
+    for layers in (getattr(config, "num_hidden_layers", 1), *named.values()):
+        if not (type(layers) is int and 0 < layers <= _MOST_LAYERS):
             raise WeightsError(f"its configuration says {layers!r:.60} layers", path=spec.source, hint=_IS_IT_ONE)
     for name, most in _MOST.items():
         if not _within(getattr(config, name, None), most):

@@ -56,14 +56,14 @@ class _H264:
         self._last = 0  # number of the latest frame that others are decoded from
 
     def __call__(self, packet: av.Packet) -> bool:
-        units = _units(bytes(packet), self._size)
+        units = _units(packet, self._size)
         kinds = [unit[0] & 31 for unit in units]
         slices = [unit for unit, kind in zip(units, kinds, strict=True) if kind in _H264_SLICES]
         if not slices or any(unit[0] >> 7 or kind not in _H264_UNITS for unit, kind in zip(units, kinds, strict=True)):
             raise Mismatch
         if any(kind == _H264_SETTINGS and unit != self._settings for unit, kind in zip(units, kinds, strict=True)):
             raise Mismatch
-        bits = _Bits(slices[0][1:_READ])
+        bits = _Bits(bytes(slices[0][1:_READ]))
         try:
             for _ in range(3):  # the slice's place, its kind, its settings
                 bits.number()
@@ -87,7 +87,7 @@ class _HEVC:
             raise ValueError("it isn't said how many temporal layers there are")
 
     def __call__(self, packet: av.Packet) -> bool:
-        units = _units(bytes(packet), self._size)
+        units = _units(packet, self._size)
         slices = [unit for unit in units if unit[0] >> 1 & 63 in _HEVC_SLICES]
         if not slices or any(len(unit) < 2 or unit[0] >> 7 for unit in units):
             raise Mismatch
@@ -95,15 +95,16 @@ class _HEVC:
         return all(unit[0] >> 1 & 63 in _HEVC_UNUSED and unit[1] & 7 == self._layers for unit in slices)
 
 
-def _units(packet: bytes, size: int) -> list[bytes]:
-    """The NAL units, which must fill the packet."""
+def _units(packet: av.Packet, size: int) -> list[memoryview]:
+    """The NAL units, which must fill the packet; nothing is copied."""
+    content = memoryview(packet)
     found, at = [], 0
-    while at < len(packet):
+    while at < len(content):
         begin = at + size
-        at = begin + int.from_bytes(packet[at:begin])
-        if not begin < at <= len(packet):
+        at = begin + int.from_bytes(content[at:begin])
+        if not begin < at <= len(content):
             raise Mismatch
-        found.append(packet[begin:at])
+        found.append(content[begin:at])
     return found
 
 
