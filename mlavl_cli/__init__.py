@@ -13,23 +13,23 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 _HOME = {
-    "load_scorer": "mlavl_cli.scores.scorer",
-    "Scorer": "mlavl_cli.scores.scorer",
-    "RoutineScore": "mlavl_cli.scores.result",
+    "load_scorer": "mlavl_cli.scoring.scorer",
+    "Scorer": "mlavl_cli.scoring.scorer",
+    "RoutineScore": "mlavl_cli.scoring.result",
     "extract_features": "mlavl_cli.features.extractor",
     "RoutineFeatures": "mlavl_cli.features.routine",
-    "MLAVL": "mlavl_cli.head.mlavl",
-    "MAG2": "mlavl_cli.head.mag2",
+    "MLAVL": "mlavl_cli.heads.mlavl.model",
+    "MAG2": "mlavl_cli.heads.mlavl.mag2",
 }
 __all__ = ["MAG2", "MLAVL", "RoutineFeatures", "RoutineScore", "Scorer", "extract_features", "load_scorer"]
 
 if TYPE_CHECKING:
     from mlavl_cli.features.extractor import extract_features
     from mlavl_cli.features.routine import RoutineFeatures
-    from mlavl_cli.head.mag2 import MAG2
-    from mlavl_cli.head.mlavl import MLAVL
-    from mlavl_cli.scores.result import RoutineScore
-    from mlavl_cli.scores.scorer import Scorer, load_scorer
+    from mlavl_cli.heads.mlavl.mag2 import MAG2
+    from mlavl_cli.heads.mlavl.model import MLAVL
+    from mlavl_cli.scoring.result import RoutineScore
+    from mlavl_cli.scoring.scorer import Scorer, load_scorer
 
 
 def __getattr__(name: str) -> object:

@@ -279,3 +279,16 @@ def _tensors(value: Any) -> "Iterator[torch.Tensor]":
         elif isinstance(one, dict | list | tuple) and id(one) not in seen:
             seen.add(id(one))
             todo += dict.values(one) if isinstance(one, dict) else one
+
+
+def wrong_numbers(name: str, tensor: "torch.Tensor") -> str | None:
+    """What is wrong with the numbers of a head's tensor; None if nothing is."""
+    if name.endswith("num_batches_tracked"):
+        return None
+    if not tensor.is_floating_point():
+        return f"holds {str(tensor.dtype).removeprefix('torch.')}, where weights belong"
+    if not tensor.isfinite().all():
+        return "holds NaN or infinity"
+    if name.endswith("running_var") and (tensor < 0).any():
+        return "holds negative variances"
+    return None

@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from mlavl_cli.scores.result import UNFAMILIAR
+from mlavl_cli.scoring.result import UNFAMILIAR
 
 RATE = 44_100
 

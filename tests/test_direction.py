@@ -1,4 +1,4 @@
-"""Imports run one way: errors, files, bundle, device -> media -> features and head -> scores -> training -> cli."""
+"""Imports run one way, from the ground and the media up to the command line."""
 
 import ast
 from pathlib import Path
@@ -7,7 +7,13 @@ import mlavl_cli
 
 PACKAGE = Path(mlavl_cli.__file__).parent
 GROUND = ["errors", "cores", "files", "inputs", "untrusted", "bundle", "device"]
-RANK = {"media": 1, "features": 2, "head": 2, "scores": 3, "training": 4, "cli": 5}
+RANK = {
+    "media": 1,
+    "features": 2, "heads": 2, "simulate": 2,
+    "scoring": 3, "datasets": 3,
+    "output": 4, "training": 4,
+    "cli": 5,
+}  # fmt: skip
 ORDER = {
     "media": (
         "boxes ebml limits clock container mono crop picture orientation streams nal spare pictures decode "
@@ -17,23 +23,13 @@ ORDER = {
         "routine rows statistics hub prompts visual audio text_features text lanes reading apart extract store "
         "extractor cluster measure"
     ).split(),
-    "head": [
-        "dims",
-        "layers",
-        "s2ce",
-        "length",
-        "mag2",
-        "avcf",
-        "dpg",
-        "mlavl",
-        "consistency",
-        "window",
-        "checkpoint",
-        "official",
-        "baselines",
-    ],
-    "scores": ["result", "domain", "interval", "points", "scorer", "render", "webvtt", "compare", "report"],
-    "scores/report": ["glimpse", "html", "page", "index", "write"],
+    "heads": ["dims", "layers", "mlavl", "window", "checkpoint", "official", "baselines"],
+    "heads/mlavl": "s2ce length mag2 avcf dpg model consistency official".split(),
+    "simulate": "style elements body recording music programme motion scene truth write collection".split(),
+    "scoring": ["result", "domain", "interval", "points", "scorer", "compare"],
+    "datasets": "public dataset unpickle fs1000 logo manifest pickled load".split(),
+    "output": ["render", "webvtt", "report"],
+    "output/report": ["glimpse", "html", "page", "index", "write"],
 }
 
 
@@ -90,7 +86,7 @@ def test_every_file_has_its_place():
 
 
 def test_the_head_knows_no_video_and_no_hub():
-    for path in (PACKAGE / "head").glob("*.py"):
+    for path in (PACKAGE / "heads").rglob("*.py"):
         text = path.read_text()
         assert "import av" not in text
         assert "transformers" not in text

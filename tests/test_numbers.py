@@ -10,10 +10,10 @@ from conftest import make_video, tone
 
 from mlavl_cli.bundle import find_bundle
 from mlavl_cli.features.routine import RoutineFeatures
-from mlavl_cli.head.checkpoint import load_head, save_head
+from mlavl_cli.heads.checkpoint import load_head, save_head
 from mlavl_cli.inputs import Input
 from mlavl_cli.media.decode import VideoInfo
-from mlavl_cli.scores.scorer import load_scorer
+from mlavl_cli.scoring.scorer import load_scorer
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 from conftest import make_video
-from head.test_official import official
-from training import layouts
+from datasets import layouts
+from heads.test_official import official
 
 from mlavl_cli.bundle import find_bundle
 from mlavl_cli.features.prompts import sport_prompts

@@ -31,15 +31,15 @@ from mlavl_cli.features.routine import RoutineFeatures
 from mlavl_cli.features.store import read_features, write_features
 from mlavl_cli.features.text_features import TextFeatures, interleaved
 from mlavl_cli.files import atomic_write, csv_text, one_at_a_time
-from mlavl_cli.head.dims import HeadDims
-from mlavl_cli.head.official import import_official
+from mlavl_cli.heads.dims import HeadDims
+from mlavl_cli.heads.mlavl.official import import_official
 from mlavl_cli.media import streams
 from mlavl_cli.media.container import Media
 from mlavl_cli.media.crop import Crop
 from mlavl_cli.media.decode import VideoInfo, VideoReader
 from mlavl_cli.media.limits import excess
 from mlavl_cli.media.picture import PictureMaker, PictureSpec
-from mlavl_cli.scores.report.index import read_index
+from mlavl_cli.output.report.index import read_index
 from mlavl_cli.untrusted import check_pickle, open_safetensors, plain_name, read_npy, read_torch
 
 
@@ -1046,9 +1046,9 @@ def test_a_table_of_a_hundred_thousand_columns_is_refused_at_once(run, tmp_path)
 
 
 def test_consistency_of_many_clips_takes_little_memory():
-    from mlavl_cli.head.consistency import consistency
-    from mlavl_cli.head.dims import HeadDims
-    from mlavl_cli.head.mlavl import MLAVL
+    from mlavl_cli.heads.dims import HeadDims
+    from mlavl_cli.heads.mlavl.consistency import consistency
+    from mlavl_cli.heads.mlavl.model import MLAVL
 
     head = MLAVL(HeadDims(24, 5, 20, 12, width=16, heads=2, reach=4), torch.randn(28, 12)).eval()
     fused, text = torch.randn(1, 20_000, 16), {"av_grades": torch.randn(12, 16)}

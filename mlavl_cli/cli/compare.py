@@ -15,7 +15,7 @@ from mlavl_cli.errors import DataError, UsageError, one_line
 from mlavl_cli.files import refuse_irregular
 
 if TYPE_CHECKING:
-    from mlavl_cli.scores.compare import Moment
+    from mlavl_cli.scoring.compare import Moment
 
 _MOST_BYTES = 64 << 20
 _MOST_NUMBER = 1e9  # of points, seconds and shares
@@ -48,12 +48,12 @@ def compare(
 
         apart.start()  # before torch is loaded
 
-        from mlavl_cli.scores.scorer import load_scorer
+        from mlavl_cli.scoring.scorer import load_scorer
 
         with results_only():
             scorer = load_scorer(weights, device, precision.value)
             takes = [take or scorer.score(path).to_dict() for take, path in zip(takes, (a, b), strict=True)]
-    from mlavl_cli.scores.compare import compare_moments, compare_scores
+    from mlavl_cli.scoring.compare import compare_moments, compare_scores
 
     for take in takes:
         if any(take["weights"][name] != takes[0]["weights"][name] for name in ("name", "trained_on")):
@@ -121,7 +121,7 @@ def _written(path: str) -> dict[str, Any] | None:
 
 
 def _row(moment: "Moment") -> Row:
-    from mlavl_cli.scores.result import clock
+    from mlavl_cli.scoring.result import clock
 
     return {
         "time": f"{clock(moment.start_s)}-{clock(moment.end_s)}",

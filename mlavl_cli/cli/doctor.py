@@ -131,7 +131,7 @@ def _weights(name: str) -> Iterator[Finding]:
     from huggingface_hub import constants, try_to_load_from_cache
 
     from mlavl_cli.bundle import find_bundle, verify_bundle
-    from mlavl_cli.head.checkpoint import load_head
+    from mlavl_cli.heads.checkpoint import load_head
 
     try:
         bundle = find_bundle(name)

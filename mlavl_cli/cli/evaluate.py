@@ -58,11 +58,11 @@ def evaluate(
     import numpy as np
 
     from mlavl_cli.bundle import find_bundle, write_bundle
+    from mlavl_cli.datasets.load import load_dataset
     from mlavl_cli.device import place
-    from mlavl_cli.head.checkpoint import load_head
-    from mlavl_cli.scores.interval import load_intervals
+    from mlavl_cli.heads.checkpoint import load_head
+    from mlavl_cli.scoring.interval import load_intervals
     from mlavl_cli.training.batches import Batches
-    from mlavl_cli.training.data.load import load_dataset
     from mlavl_cli.training.evaluate import check_widths, consistency_aucs, scored
     from mlavl_cli.training.metrics import fisher_mean, measure
 

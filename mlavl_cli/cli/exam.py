@@ -16,8 +16,8 @@ _BY_TARGET = {
 
 def sit(weights: str, folder: Path, ids: list[str], features: Path | None, device: str) -> dict[str, dict[str, Any]]:
     """What `examine` finds, by group of routines, as plain values."""
-    from mlavl_cli.scores.scorer import load_scorer
-    from mlavl_cli.training.simulate.exam import examine, groups
+    from mlavl_cli.scoring.scorer import load_scorer
+    from mlavl_cli.training.exam import examine, groups
 
     scorer = load_scorer(weights, device, features=features or folder / "features")
     return {name: asdict(group) for name, group in groups(examine(scorer, folder, ids)).items()}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from mlavl_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from mlavl_cli.scores.result import RoutineScore
+    from mlavl_cli.scoring.result import RoutineScore
 
 FORMS = ("png", "svg", "pdf")
 _GROUPS = 5  # of routines alike in their predicted score, for the reliability

@@ -17,7 +17,7 @@ from mlavl_cli.files import atomic_write, refuse_outside
 from mlavl_cli.inputs import Input
 
 if TYPE_CHECKING:
-    from mlavl_cli.scores.result import RoutineScore
+    from mlavl_cli.scoring.result import RoutineScore
 
 
 class Format(StrEnum):
@@ -102,16 +102,16 @@ def score(
     from mlavl_cli.bundle import find_bundle
     from mlavl_cli.features.cluster import Cluster
     from mlavl_cli.media.clips import Cutting
-    from mlavl_cli.scores.render import WRITERS, ClipsCsvWriter
-    from mlavl_cli.scores.result import UNFAMILIAR, is_of_consistency
-    from mlavl_cli.scores.scorer import load_scorer
-    from mlavl_cli.scores.webvtt import write_webvtt
+    from mlavl_cli.output.render import WRITERS, ClipsCsvWriter
+    from mlavl_cli.output.webvtt import write_webvtt
+    from mlavl_cli.scoring.result import UNFAMILIAR, is_of_consistency
+    from mlavl_cli.scoring.scorer import load_scorer
 
     rate = options.frame_rate_of(frame_rate, find_bundle(weights).frame_rate)
     cutting = Cutting(tail.value, video_stream, audio_stream, rate)
     pages = None
     if report:  # only then is its import worth its time
-        from mlavl_cli.scores.report.write import Report
+        from mlavl_cli.output.report.write import Report
 
         pages = Report(report, embed, cutting)
         pages.check(batch.known)

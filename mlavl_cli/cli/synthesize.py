@@ -54,9 +54,9 @@ def synthesize(
     if split not in ("auto", "train", "val", "test"):
         raise UsageError(f"--split {split}: use train, val, test or auto")
 
-    from mlavl_cli.training.simulate.collection import MANIFEST, split_of, synthesize_set
-    from mlavl_cli.training.simulate.style import TRAINING, find_style
-    from mlavl_cli.training.simulate.write import Recipe
+    from mlavl_cli.simulate.collection import MANIFEST, split_of, synthesize_set
+    from mlavl_cli.simulate.style import TRAINING, find_style
+    from mlavl_cli.simulate.write import Recipe
 
     styles = list(style or TRAINING)
     for name in styles:

@@ -153,10 +153,10 @@ def train(
     apart.start()  # before torch is loaded
 
     from mlavl_cli.bundle import find_bundle
+    from mlavl_cli.datasets.load import load_dataset
+    from mlavl_cli.datasets.public import PUBLIC_SETS
     from mlavl_cli.device import place
     from mlavl_cli.training import recipes
-    from mlavl_cli.training.data.load import load_dataset
-    from mlavl_cli.training.data.public import PUBLIC_SETS
     from mlavl_cli.training.losses import LossWeights
     from mlavl_cli.training.runs import (
         ABLATION,

@@ -48,7 +48,7 @@ def info(name: _Name) -> None:
 @app.command()
 def verify(name: _Name) -> None:
     """Compare every file of a bundle with its recorded checksum and load its heads."""
-    from mlavl_cli.head.checkpoint import load_head
+    from mlavl_cli.heads.checkpoint import load_head
 
     bundle = find_bundle(name)
     problems = [WeightsError(text, path=bundle.folder) for text in verify_bundle(bundle)]
@@ -112,7 +112,7 @@ def import_(
 
 def _prompts(bundle: Bundle) -> str:
     """In which forms the heads had their prompts, each with the targets of that form."""
-    from mlavl_cli.head.checkpoint import load_head
+    from mlavl_cli.heads.checkpoint import load_head
 
     stops = {True: "a full stop behind each", False: "no full stops", None: "not known whether with full stops"}
     forms: dict[str, list[str]] = {}

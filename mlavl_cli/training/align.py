@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 import torch
 
 from mlavl_cli.errors import DataError
-from mlavl_cli.head.mlavl import MLAVL
+from mlavl_cli.heads.mlavl.model import MLAVL
 from mlavl_cli.training.batches import Batch, Batches
 from mlavl_cli.training.losses import LossWeights, contrast, loss_terms
 

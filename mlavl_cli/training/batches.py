@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from mlavl_cli.head.window import fit_window
-from mlavl_cli.training.data.dataset import Routine
+from mlavl_cli.datasets.dataset import Routine
+from mlavl_cli.heads.window import fit_window
 
 _SORTED = 16
 

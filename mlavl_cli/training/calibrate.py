@@ -3,7 +3,7 @@
 import numpy as np
 
 from mlavl_cli.errors import UsageError
-from mlavl_cli.scores.interval import Interval
+from mlavl_cli.scoring.interval import Interval
 
 CONFIDENCE = 0.9
 LEAST_ROUTINES = 20  # of fewer, nine in ten is no measurement

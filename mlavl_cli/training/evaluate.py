@@ -4,13 +4,13 @@ import numpy as np
 import torch
 from torch import nn
 
+from mlavl_cli.datasets.dataset import Routine
 from mlavl_cli.device import Placement
 from mlavl_cli.errors import FeatureError
-from mlavl_cli.head.checkpoint import Head
-from mlavl_cli.head.consistency import consistency
-from mlavl_cli.head.mlavl import MLAVL
+from mlavl_cli.heads.checkpoint import Head
+from mlavl_cli.heads.mlavl.consistency import consistency
+from mlavl_cli.heads.mlavl.model import MLAVL
 from mlavl_cli.training.batches import Batches
-from mlavl_cli.training.data.dataset import Routine
 from mlavl_cli.training.losses import false_music
 from mlavl_cli.training.metrics import auc
 

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlavl_cli.bundle import Bundle, find_bundle
+from mlavl_cli.datasets.public import PUBLIC_SETS, PublicSet, set_of_range
 from mlavl_cli.features.prompts import GRADES, Prompts
 from mlavl_cli.features.text_features import TextFeatures, refuse_other_texts
-from mlavl_cli.head.checkpoint import Head
-from mlavl_cli.head.dims import HeadDims
-from mlavl_cli.head.official import import_official
-from mlavl_cli.training.data.public import PUBLIC_SETS, PublicSet, set_of_range
+from mlavl_cli.heads.checkpoint import Head
+from mlavl_cli.heads.dims import HeadDims
+from mlavl_cli.heads.mlavl.official import import_official
 from mlavl_cli.training.runs import refuse_other_backbones, write_heads
 
 

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from mlavl_cli.head.consistency import clip_consistency
-from mlavl_cli.head.mlavl import MLAVL, HeadOutput
+from mlavl_cli.heads.mlavl.consistency import clip_consistency
+from mlavl_cli.heads.mlavl.model import MLAVL, HeadOutput
 from mlavl_cli.training.batches import Batch
 
 JUDGED_CLIPS = 4

@@ -8,8 +8,8 @@ from typing import Literal
 
 import torch
 
+from mlavl_cli.datasets.public import PublicSet
 from mlavl_cli.errors import UsageError
-from mlavl_cli.training.data.public import PublicSet
 
 RecipeName = Literal["mlavl", "official-example", "official-options"]
 Schedule = Literal["cosine", "multistep", "constant"]

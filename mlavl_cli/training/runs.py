@@ -11,20 +11,20 @@ import numpy as np
 import torch
 
 from mlavl_cli.bundle import MANIFEST, BackboneSpec, Bundle, find_bundle, write_bundle
+from mlavl_cli.datasets.dataset import Dataset, Routine
+from mlavl_cli.datasets.public import TABLE_4
 from mlavl_cli.device import Placement
 from mlavl_cli.errors import DataError, WeightsError
 from mlavl_cli.features.prompts import GRADES, Prompts
 from mlavl_cli.features.text_features import TextFeatures
-from mlavl_cli.head.baselines import BASELINES
-from mlavl_cli.head.checkpoint import Head, save_head
-from mlavl_cli.head.dims import HeadDims
-from mlavl_cli.head.mlavl import MLAVL
-from mlavl_cli.scores.domain import fit_detector, save_detector
-from mlavl_cli.scores.interval import Interval
+from mlavl_cli.heads.baselines import BASELINES
+from mlavl_cli.heads.checkpoint import Head, save_head
+from mlavl_cli.heads.dims import HeadDims
+from mlavl_cli.heads.mlavl.model import MLAVL
+from mlavl_cli.scoring.domain import fit_detector, save_detector
+from mlavl_cli.scoring.interval import Interval
 from mlavl_cli.training.batches import Batches
 from mlavl_cli.training.calibrate import fit_interval
-from mlavl_cli.training.data.dataset import Dataset, Routine
-from mlavl_cli.training.data.public import TABLE_4
 from mlavl_cli.training.evaluate import scored
 from mlavl_cli.training.history import Epoch
 from mlavl_cli.training.train import TrainConfig, Trained, train_head

@@ -16,8 +16,8 @@ from torch import nn
 from mlavl_cli.device import Placement
 from mlavl_cli.errors import DataError
 from mlavl_cli.files import atomic_write
-from mlavl_cli.head.baselines import Baseline
-from mlavl_cli.head.mlavl import MLAVL
+from mlavl_cli.heads.baselines import Baseline
+from mlavl_cli.heads.mlavl.model import MLAVL
 from mlavl_cli.training.align import align
 from mlavl_cli.training.batches import Batch, Batches
 from mlavl_cli.training.evaluate import consistency_aucs, predict

@@ -12,9 +12,9 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from mlavl_cli.head.dims import HeadDims
-from mlavl_cli.head.mag2 import MAG2
-from mlavl_cli.head.mlavl import MLAVL
+from mlavl_cli.heads.dims import HeadDims
+from mlavl_cli.heads.mlavl.mag2 import MAG2
+from mlavl_cli.heads.mlavl.model import MLAVL
 from mlavl_cli.training.batches import Batch
 from mlavl_cli.training.losses import LossWeights, loss_terms
 

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import torch
 
+from mlavl_cli.datasets.dataset import Routine
+from mlavl_cli.datasets.load import load_dataset
 from mlavl_cli.device import place
-from mlavl_cli.head import layers
-from mlavl_cli.head.dims import HeadDims
-from mlavl_cli.head.mag2 import MAG2
-from mlavl_cli.head.mlavl import MLAVL
+from mlavl_cli.heads import layers
+from mlavl_cli.heads.dims import HeadDims
+from mlavl_cli.heads.mlavl.mag2 import MAG2
+from mlavl_cli.heads.mlavl.model import MLAVL
 from mlavl_cli.training.batches import Batches
-from mlavl_cli.training.data.dataset import Routine
-from mlavl_cli.training.data.load import load_dataset
 from mlavl_cli.training.train import TrainConfig, train_head
 
 pytestmark = [pytest.mark.slow, pytest.mark.benchmark]

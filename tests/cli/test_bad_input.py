@@ -117,9 +117,9 @@ def mini_with(folder, **changes):
 def test_a_head_of_the_wrong_width_is_said_before_extraction(run, routine, tmp_path):
     import torch
 
-    from mlavl_cli.head.checkpoint import Head, save_head
-    from mlavl_cli.head.dims import HeadDims
-    from mlavl_cli.head.mlavl import MLAVL
+    from mlavl_cli.heads.checkpoint import Head, save_head
+    from mlavl_cli.heads.dims import HeadDims
+    from mlavl_cli.heads.mlavl.model import MLAVL
 
     bundle = mini_with(tmp_path / "wide")
     target, path = next(iter(bundle.heads.items()))
@@ -199,7 +199,7 @@ def test_output_that_cannot_be_written(run, routine, tmp_path):
 
 
 def test_a_bug_of_ours_is_one_line_and_the_rest_goes_on(run, routine, silent_routine, monkeypatch):
-    from mlavl_cli.scores.scorer import Scorer
+    from mlavl_cli.scoring.scorer import Scorer
 
     good = Scorer._grade
 

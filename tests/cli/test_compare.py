@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from conftest import make_video
 
-from mlavl_cli.scores.compare import compare_moments
+from mlavl_cli.scoring.compare import compare_moments
 
 
 def take(*clips, name="a.mp4", weights="w"):

@@ -4,8 +4,8 @@ import re
 
 import pytest
 from conftest import make_video
+from datasets import layouts
 from PIL import Image
-from training import layouts
 
 
 def test_a_timeline_is_drawn_in_every_form(run, tmp_path, routine, silent_routine):

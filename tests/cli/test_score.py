@@ -15,7 +15,7 @@ from conftest import make_video, shell, side_by_side, tone
 import mlavl_cli
 from mlavl_cli.bundle import find_bundle
 
-SCHEMA = json.loads(files("mlavl_cli.scores").joinpath("schema.json").read_text())
+SCHEMA = json.loads(files("mlavl_cli.output").joinpath("schema.json").read_text())
 
 
 @pytest.fixture(scope="module")
@@ -187,7 +187,7 @@ def bad(folder):
 
 
 def test_an_output_that_cannot_be_written_is_known_before_the_work(run, routine, tmp_path, monkeypatch):
-    from mlavl_cli.scores.scorer import Scorer
+    from mlavl_cli.scoring.scorer import Scorer
 
     monkeypatch.setattr(Scorer, "score_many", lambda *_: pytest.fail("worked for nothing"))
     (tmp_path / "file").touch()

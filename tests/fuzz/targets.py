@@ -123,7 +123,7 @@ def pickles(home: Path) -> Attempt:
     """Label pickles whose parts are shared at random, without end too."""
     import pickle
 
-    from mlavl_cli.training.data.unpickle import read_pickle
+    from mlavl_cli.datasets.unpickle import read_pickle
 
     def attempt(rng: random.Random, folder: Path) -> None:
         made: list = [1.0, "id", 7]
@@ -192,7 +192,7 @@ def bundle(home: Path) -> Attempt:
     """bundle.json, heads, the training set's domain -> the score of given features."""
     from mlavl_cli.features.routine import RoutineFeatures
     from mlavl_cli.media.decode import VideoInfo
-    from mlavl_cli.scores.scorer import load_scorer
+    from mlavl_cli.scoring.scorer import load_scorer
 
     whole = _mini(home / "mini")
     rng = np.random.default_rng(0)
@@ -237,14 +237,14 @@ def backbones(home: Path) -> Attempt:
 @target
 def manifest(home: Path) -> Attempt:
     """Manifests of one's own features, and lists of actions."""
-    from training.layouts import features
+    from datasets.layouts import features
 
+    from mlavl_cli.datasets.load import load_dataset
     from mlavl_cli.device import place
     from mlavl_cli.features.prompts import read_prompts
     from mlavl_cli.features.routine import RoutineFeatures
     from mlavl_cli.features.store import write_features
     from mlavl_cli.media.decode import VideoInfo
-    from mlavl_cli.training.data.load import load_dataset
 
     whole = home / "set"
     rng = np.random.default_rng(0)
@@ -280,10 +280,10 @@ def suppress_data():
 @target
 def labels(home: Path) -> Attempt:
     """The public datasets' labels, arrays and pickles."""
-    from training.layouts import MAKERS
+    from datasets.layouts import MAKERS
 
+    from mlavl_cli.datasets.load import load_dataset
     from mlavl_cli.device import place
-    from mlavl_cli.training.data.load import load_dataset
 
     kinds = sorted(MAKERS)
     for kind in kinds:
@@ -304,10 +304,10 @@ def labels(home: Path) -> Attempt:
 def checkpoints(home: Path) -> Attempt:
     """The official code's checkpoints and text features."""
     import torch
-    from training.layouts import text_features
+    from datasets.layouts import text_features
 
     from mlavl_cli.features.text_features import read_text_features
-    from mlavl_cli.head.official import import_official
+    from mlavl_cli.heads.mlavl.official import import_official
 
     state = {"proj_visual.0.weight": torch.randn(8, 16, 1), "w1": torch.ones(1), "regressor_V.weight": torch.ones(6, 8)}
     torch.save(state, home / "head.pkl")
@@ -331,7 +331,7 @@ def written(home: Path) -> Attempt:
 
     from mlavl_cli.cli.app import app
     from mlavl_cli.errors import MlavlError
-    from mlavl_cli.scores.report.index import Entry, index, read_index
+    from mlavl_cli.output.report.index import Entry, index, read_index
 
     run = CliRunner()
     video = make_video(home / "a.mp4", 70)

@@ -5,16 +5,16 @@ import math
 import numpy as np
 import pytest
 import torch
-from training import layouts
+from datasets import layouts
 
 from mlavl_cli.bundle import find_bundle
+from mlavl_cli.datasets.dataset import Routine
 from mlavl_cli.device import place
-from mlavl_cli.head.checkpoint import load_head
-from mlavl_cli.head.dims import HeadDims
-from mlavl_cli.head.mlavl import MLAVL
+from mlavl_cli.heads.checkpoint import load_head
+from mlavl_cli.heads.dims import HeadDims
+from mlavl_cli.heads.mlavl.model import MLAVL
 from mlavl_cli.training.align import align
 from mlavl_cli.training.batches import Batches
-from mlavl_cli.training.data.dataset import Routine
 from mlavl_cli.training.evaluate import consistency_aucs
 from mlavl_cli.training.history import Epoch
 from mlavl_cli.training.losses import CONTRAST_TEMPERATURE, contrast

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlavl_cli.errors import WeightsError
-from mlavl_cli.scores.interval import Interval
+from mlavl_cli.scoring.interval import Interval
 from mlavl_cli.training.calibrate import LEAST_ROUTINES, fit_interval
 
 

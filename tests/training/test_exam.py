@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from mlavl_cli.inputs import Input
-from mlavl_cli.scores.scorer import load_scorer
-from mlavl_cli.training.simulate.collection import video_path
-from mlavl_cli.training.simulate.exam import examine, groups, hear, in_a_row
+from mlavl_cli.scoring.scorer import load_scorer
+from mlavl_cli.simulate.collection import video_path
+from mlavl_cli.training.exam import examine, groups, hear, in_a_row
 
 
 @pytest.fixture(scope="module")

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from head.test_mlavl import head
+from heads.test_mlavl import head
 
-from mlavl_cli.head.mlavl import MLAVL
+from mlavl_cli.heads.mlavl.model import MLAVL
 from mlavl_cli.training.batches import Batch
 from mlavl_cli.training.losses import (
     LossWeights,
@@ -128,9 +128,9 @@ def test_swapped_music_is_another_routine_s_where_both_have_clips():
 
 def test_the_consistency_objective_learns_to_tell_true_music():
     """Music that carries the same sign as the picture; after training, true is above swapped and shifted."""
+    from mlavl_cli.datasets.dataset import Routine
     from mlavl_cli.device import place
     from mlavl_cli.training.batches import Batches
-    from mlavl_cli.training.data.dataset import Routine
     from mlavl_cli.training.evaluate import consistency_aucs
 
     rng = np.random.default_rng(0)

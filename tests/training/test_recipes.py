@@ -5,11 +5,11 @@ import math
 
 import pytest
 import torch
+from datasets import layouts
 from torch.optim.lr_scheduler import CosineAnnealingLR
-from training import layouts
 
+from mlavl_cli.datasets.public import PUBLIC_SETS, set_of_range
 from mlavl_cli.errors import UsageError
-from mlavl_cli.training.data.public import PUBLIC_SETS, set_of_range
 from mlavl_cli.training.recipes import rate, recipe
 
 

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 from conftest import make_video
-from training import layouts
+from datasets import layouts
 
 from mlavl_cli.bundle import find_bundle
 
@@ -141,7 +141,7 @@ def test_the_bundle_stands_alone_and_knows_its_window(run, tmp_path, routine):
     assert run(*command, "--trained-on", "four drawings").exit_code == 0
     shutil.move(tmp_path / "b", tmp_path / "moved")
     assert run("weights", "verify", tmp_path / "moved").exit_code == 0
-    from mlavl_cli.head.checkpoint import load_head
+    from mlavl_cli.heads.checkpoint import load_head
 
     assert load_head(tmp_path / "moved" / "heads" / "TES.safetensors").window == 2
     score = run("score", tmp_path / "v" / "0.mp4", "-w", tmp_path / "moved", "-f", "json").json()
@@ -216,8 +216,8 @@ def test_mag2_plugs_into_every_baseline(run, tmp_path, text):
 def test_baselines_do_not_see_padding(name):
     import torch
 
-    from mlavl_cli.head.baselines import BASELINES
-    from mlavl_cli.head.dims import HeadDims
+    from mlavl_cli.heads.baselines import BASELINES
+    from mlavl_cli.heads.dims import HeadDims
 
     torch.manual_seed(0)
     dims = HeadDims(16, 4, audio_dim=0, text_dim=12, width=32, heads=4)
@@ -299,7 +299,7 @@ def test_tensorboard(run, tmp_path, text):
 
 def test_the_official_csv_of_all_prompts_guides_a_head(run, tmp_path, text):
     """Its texts travel with the head; with actions alone they are made."""
-    from mlavl_cli.head.checkpoint import load_head
+    from mlavl_cli.heads.checkpoint import load_head
 
     grades = ("bad", "poor", "fair", "good", "excellent", "perfect")
     texts = [f"a video of action {i}" for i in range(4)] + [f"a music suitable for kind {i}" for i in range(4)]

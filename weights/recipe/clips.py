@@ -13,12 +13,12 @@ from scipy.signal import resample_poly
 from mlavl_cli.features.audio import AudioBackbone
 from mlavl_cli.media.clips import FRAMES_PER_CLIP
 from mlavl_cli.media.sound import SAMPLE_RATE_HZ
-from mlavl_cli.training.simulate.body import JOINTS
-from mlavl_cli.training.simulate.collection import routine_id
-from mlavl_cli.training.simulate.music import RATE_HZ
-from mlavl_cli.training.simulate.scene import pictures
-from mlavl_cli.training.simulate.truth import curve
-from mlavl_cli.training.simulate.write import Recipe, simulate
+from mlavl_cli.simulate.body import JOINTS
+from mlavl_cli.simulate.collection import routine_id
+from mlavl_cli.simulate.music import RATE_HZ
+from mlavl_cli.simulate.scene import pictures
+from mlavl_cli.simulate.truth import curve
+from mlavl_cli.simulate.write import Recipe, simulate
 
 FRAMES = 16  # that the backbone looks at: every second one, from the second
 STRIDE = FRAMES_PER_CLIP // FRAMES

@@ -14,7 +14,7 @@ from pathlib import Path
 from mlavl_cli.bundle import find_bundle, write_bundle
 from mlavl_cli.features.extractor import load_extractor
 from mlavl_cli.inputs import Input
-from mlavl_cli.scores.domain import fit_detector, save_detector
+from mlavl_cli.scoring.domain import fit_detector, save_detector
 
 
 def main() -> None:

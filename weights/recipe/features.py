@@ -26,9 +26,9 @@ from mlavl_cli.features.store import write_features
 from mlavl_cli.files import atomic_write
 from mlavl_cli.media.clips import FRAMES_PER_CLIP
 from mlavl_cli.media.decode import VideoInfo
-from mlavl_cli.training.simulate.collection import TARGETS, routine_id
-from mlavl_cli.training.simulate.style import TRAINING, VALIDATION
-from mlavl_cli.training.simulate.write import Recipe, simulate
+from mlavl_cli.simulate.collection import TARGETS, routine_id
+from mlavl_cli.simulate.style import TRAINING, VALIDATION
+from mlavl_cli.simulate.write import Recipe, simulate
 
 SHORTEST_S, LONGEST_S = 9.0, 365.0  # 7 to 285 clips of 25 frames/s
 FIRSTS = (0, FRAMES // 2)  # pictures at which the training routines begin: twice as many clips

@@ -54,9 +54,9 @@ from mlavl_cli.features.prompts import Prompts, as_sentences, sport_prompts
 from mlavl_cli.features.visual import load_visual
 from mlavl_cli.files import atomic_write
 from mlavl_cli.media.clips import FRAMES_PER_CLIP
+from mlavl_cli.simulate.style import TRAINING, VALIDATION
+from mlavl_cli.simulate.write import Recipe
 from mlavl_cli.training.metrics import auc, pearson
-from mlavl_cli.training.simulate.style import TRAINING, VALIDATION
-from mlavl_cli.training.simulate.write import Recipe
 
 SEED = 20261123
 APART, POINTED = 2500, 3000  # steps from which times are kept apart, and from which the keys are held to accents

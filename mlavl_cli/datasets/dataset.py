@@ -1,0 +1,157 @@
+"""What every dataset comes to: routines with features and scores, in splits; checked before anything is trained."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from mlavl_cli.datasets.public import PublicSet
+from mlavl_cli.errors import DataError
+from mlavl_cli.files import refuse_irregular
+
+
+@dataclass(frozen=True)
+class Routine:
+    """One routine: visual (T, D_v) and audio (T, D_a) float32 (None: not heard), and its scores in points."""
+
+    id: str
+    visual: np.ndarray
+    audio: np.ndarray | None
+    scores: dict[str, float]
+    statistics: dict[str, np.ndarray] = field(default_factory=dict)  # of pictures and sound, where they were taken
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Routines by split ("train", "test" and perhaps "val"), and what their scores mean.
+
+    Attributes:
+        name: as a user knows it.
+        sport: whose prompts guide the heads: skating, gymnastics or swimming.
+        backbones: the preset (or bundle) whose features these are.
+        splits: routines by split; "calibration" is for what a bundle knows of its own errors (calibrate.py).
+        ranges: (lowest, highest) possible score of each target, in points.
+        public: which public dataset it is, if it is one.
+        frame_rate: of its clips, in frames a second; None: each video's own, or not known.
+        combined: of `ranges`, a target made of all others, which is trained only where it is asked for.
+        notes: what a user should know before training on it.
+    """
+
+    name: str
+    sport: str
+    backbones: str
+    splits: dict[str, list[Routine]]
+    ranges: dict[str, tuple[float, float]]
+    public: PublicSet | None = None
+    combined: str | None = None
+    notes: tuple[str, ...] = ()
+    frame_rate: float | None = None
+
+    @property
+    def targets(self) -> list[str]:
+        """All but the combined one."""
+        return [target for target in self.ranges if target != self.combined]
+
+    @property
+    def window(self) -> int | None:
+        """Clips a routine in the official recipe; None: all of them."""
+        return self.public.window if self.public else None
+
+    @property
+    def published(self) -> dict[str, tuple[float, float]]:
+        """(SRCC, MSE) of the paper by target, where it has them."""
+        return self.public.published if self.public else {}
+
+    def of_target(self, target: str, split: str) -> list[Routine]:
+        """The split's routines that have this score.
+
+        Raises:
+            DataError: no such target, or too few routines to learn or to judge anything.
+        """
+        if target not in self.ranges:
+            raise DataError(f"{self.name} has no target {target!r}", hint=f"It has {', '.join(self.ranges)}.")
+        found = [routine for routine in self.splits.get(split, []) if target in routine.scores]
+        if len(found) < 2:
+            cause = f"{len(found)} routines with a {target} score in split {split!r}"
+            raise DataError(f"{self.name}: {cause}", hint="At least two are needed.")
+        if len({routine.scores[target] for routine in found}) == 1:
+            cause = f"all {len(found)} {target} scores in split {split!r} are the same"
+            raise DataError(f"{self.name}: {cause}", hint="Nothing can be learned from constant labels, or ranked.")
+        return found
+
+    @property
+    def judged_split(self) -> str:
+        """Where the best epoch is chosen: "val" if there is one, else "test", as the official code does."""
+        return "val" if self.splits.get("val") else "test"
+
+    @property
+    def calibration_split(self) -> str:
+        """By which intervals and the domain's limits are set: never the one that heads are tested on."""
+        return "calibration" if self.splits.get("calibration") else "val"
+
+
+def routine(id: str, visual: np.ndarray, audio: np.ndarray | None, scores: dict[str, float], path: Path) -> Routine:
+    """A routine, once its features and scores were found to be usable.
+
+    Raises:
+        DataError: shapes that disagree, no clips, NaN or infinity in features or scores.
+    """
+    for name, rows in (("visual", visual), ("audio", audio)):
+        if rows is None:
+            continue
+        if rows.ndim != 2 or 0 in rows.shape:
+            raise DataError(f"{name} features of {id} have shape {rows.shape}, not (clips, width)", path=path)
+        if not np.isfinite(rows).all():
+            raise DataError(f"{name} features of {id} hold NaN or infinity", path=path)
+    if audio is not None and len(audio) != len(visual):
+        raise DataError(f"{id} has {len(visual)} clips of visual and {len(audio)} of audio features", path=path)
+    for target, score in scores.items():
+        if not np.isfinite(score):
+            raise DataError(f"the {target} score of {id} is {score}", path=path)
+    return Routine(id, visual, audio, scores)
+
+
+def dataset_of(
+    public: PublicSet, splits: dict[str, list[Routine]], ranges: dict[str, tuple[float, float]], notes: list[str]
+) -> Dataset:
+    """A public dataset, with a note on each split of another size than the published one."""
+    differ = [
+        f"{public.name} has {len(found)} routines in its {split} split; the published split has {count}"
+        for split, count in public.sizes.items()
+        if len(found := splits[split]) != count
+    ]
+    combined = public.combined if public.combined in ranges else None
+    return Dataset(public.name, public.sport, public.backbones, splits, ranges, public, combined, tuple(notes + differ))
+
+
+def read_rows(path: Path, columns: int) -> list[list[str]]:
+    """A whitespace table with an optional header -> its rows of at least `columns` cells, the first an id.
+
+    Raises:
+        DataError: can't be read, or a row is too short or holds no number where one belongs.
+    """
+    try:
+        refuse_irregular(path)
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeError) as error:
+        hint = "See `mlavl train --help` for the layout."
+        raise DataError("can't be read as a table of labels", path=path, hint=hint) from error
+    rows = []
+    for number, line in enumerate(lines, 1):
+        cells = line.split()
+        if not cells:
+            continue
+        if len(cells) < columns:
+            raise DataError(f"line {number} has {len(cells)} columns, not {columns}", path=path)
+        try:
+            [float(cell) for cell in cells[1:columns]]
+        except ValueError as error:
+            if number == 1:
+                continue  # a header
+            raise DataError(
+                f"line {number} holds no number where a score belongs: {line.strip()!r}", path=path
+            ) from error
+        rows.append(cells)
+    if not rows:
+        raise DataError("has no labels", path=path)
+    return rows

@@ -1,0 +1,83 @@
+"""FS1000 on disk: one file of features a routine, seven scores a line.
+
+ROOT/
+    output_feature_fs1000_new/ID.npy   (T, K, 768), averaged over K
+    ast_feature_fs1000_new/ID.npy      (T, 768); cut, or filled with zeros, to the T of the pictures
+    train_fs1000_new.txt               ID TES PCS SS TR PE CO IN FACTOR, of which PCS is divided by FACTOR
+    val_fs1000_new.txt                 the same; the test split
+
+Where FACTOR is missing a routine has no PCS.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from mlavl_cli.datasets.dataset import Dataset, Routine, dataset_of, read_rows, routine
+from mlavl_cli.datasets.public import FS1000
+from mlavl_cli.datasets.unpickle import read_array
+from mlavl_cli.errors import DataError
+from mlavl_cli.untrusted import plain_name
+
+_MOST_SPARE = 1  # clips by which a routine's sound may differ without a word
+
+
+def load_fs1000(root: Path) -> Dataset:
+    """Reads FS1000.
+
+    Raises:
+        DataError: a file is missing or doesn't fit.
+    """
+    notes: list[str] = []
+    splits = {
+        split: _read_split(root, f"{name}_fs1000_new.txt", notes)
+        for split, name in (("train", "train"), ("test", "val"))
+    }
+    known = {target for routine in splits["train"] for target in routine.scores}
+    ranges = {target: points for target, points in FS1000.ranges.items() if target in known}
+    return dataset_of(FS1000, splits, ranges, notes)
+
+
+def _read_split(root: Path, name: str, notes: list[str]) -> list[Routine]:
+    routines, targets, uneven, bare = [], list(FS1000.ranges), [], []
+    for row in read_rows(root / name, columns=1 + len(targets)):
+        id = plain_name(row[0], "a routine")
+        scores = {target: float(cell) for target, cell in zip(targets, row[1:], strict=False)}
+        factor = _factor(row[1 + len(targets) :], id, root / name)
+        if factor is None:
+            del scores["PCS"]
+            bare.append(id)
+        else:
+            scores["PCS"] /= factor
+        path = root / "output_feature_fs1000_new" / f"{id}.npy"
+        visual = read_array(path)
+        visual = visual.mean(axis=1) if visual.ndim == 3 else visual
+        audio = read_array(root / "ast_feature_fs1000_new" / f"{id}.npy")
+        if visual.ndim == audio.ndim == 2 and len(audio):
+            if abs(len(audio) - len(visual)) > _MOST_SPARE:
+                uneven.append(f"{id} ({len(visual)} and {len(audio)})")
+            audio = _of_length(audio, len(visual))
+        routines.append(routine(id, visual, audio, scores, path))
+    if uneven:
+        listed = ", ".join(uneven[:5])
+        notes.append(f"{name}: {len(uneven)} routines have other numbers of clips in picture and sound: {listed}")
+    if bare:
+        notes.append(f"{name}: {len(bare)} routines have no FACTOR, and so no PCS")
+    return routines
+
+
+def _of_length(audio: np.ndarray, clips: int) -> np.ndarray:
+    """(T_a, D) cut, or filled with zeros, to (clips, D), as the official code does with either modality."""
+    return np.pad(audio[:clips], ((0, max(0, clips - len(audio))), (0, 0)))
+
+
+def _factor(cells: list[str], id: str, path: Path) -> float | None:
+    if not cells:
+        return None
+    try:
+        factor = float(cells[0])
+    except ValueError as error:
+        raise DataError(f"the factor of {id} is {cells[0]!r}, no number", path=path) from error
+    if not factor > 0:
+        raise DataError(f"{id} has factor {factor}", path=path)
+    return factor

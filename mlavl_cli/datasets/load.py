@@ -1,0 +1,58 @@
+"""The datasets by name."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from mlavl_cli.datasets.dataset import Dataset
+from mlavl_cli.datasets.fs1000 import load_fs1000
+from mlavl_cli.datasets.logo import load_logo
+from mlavl_cli.datasets.manifest import load_manifest
+from mlavl_cli.datasets.pickled import load_fisv, load_rg
+from mlavl_cli.device import Placement
+from mlavl_cli.errors import DataError
+from mlavl_cli.features.extractor import load_extractor
+
+LOADERS: dict[str, Callable[[Path], Dataset]] = {
+    "fs1000": load_fs1000,
+    "fisv": load_fisv,
+    "rg": load_rg,
+    "logo": load_logo,
+}
+
+# Twelve elements earn a simulated routine at most some 125 points, five components 50.
+SIMULATED_RANGES = {"TES": (0.0, 130.0), "PCS": (0.0, 50.0)}
+
+
+def load_dataset(
+    kind: str,
+    path: Path,
+    placement: Placement,
+    backbones: str = "mini",
+    sport: str = "skating",
+    ranges: dict[str, tuple[float, float]] | None = None,
+    features: Path | None = None,
+    precision: str = "auto",
+) -> Dataset:
+    """A public dataset's folder, or a manifest of the user's own.
+
+    Args:
+        kind: fs1000, fisv, rg, logo, manifest or simulated.
+        path: the folder, or the csv of a manifest.
+        placement: where videos of a manifest are extracted.
+        backbones, sport, ranges: of a manifest; the public datasets know theirs.
+        features: where a manifest's features are kept; None: `features` beside the csv.
+        precision: of a manifest's features.
+
+    Raises:
+        DataError: anything in it is missing or doesn't fit.
+    """
+    if not path.exists():
+        raise DataError("no such dataset", path=path, hint="Give the dataset's folder, or the csv of a manifest.")
+    if kind in LOADERS:
+        return LOADERS[kind](path)
+    ranges = ranges or {}
+    if kind == "simulated":
+        path, ranges = path / "manifest.csv", {**SIMULATED_RANGES, **ranges}
+    store = features or path.parent / "features"
+    extractor = load_extractor(backbones, precision=precision, store=store, placement=placement)
+    return load_manifest(path, sport, backbones, ranges, extractor.one)

@@ -1,0 +1,81 @@
+"""LOGO on disk: visual features only, whole routines, and pickled annotations.
+
+ROOT/
+    ANNOTATIONS/anno_dict.pkl                  {(event, id): score, or a sequence or array whose second entry is it,
+                                               or a dict that calls it "score"}
+    ANNOTATIONS/train*.pkl, test*.pkl          [(event, id), ...]
+    FEATURES/EVENT/ID.npy                      (T, D); also ID.npy and EVENT_ID.npy
+
+ANNOTATIONS and FEATURES are folders of any name, up to two levels below ROOT, or ROOT itself.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mlavl_cli.datasets.dataset import Dataset, Routine, dataset_of, routine
+from mlavl_cli.datasets.public import LOGO
+from mlavl_cli.datasets.unpickle import read_array, read_pickle
+from mlavl_cli.errors import DataError, refusing
+from mlavl_cli.untrusted import plain_name
+
+_ANNOTATIONS = "anno_dict.pkl"
+_SCORE_KEYS = ("score", "final_score", "total_score", "total")
+
+
+def load_logo(root: Path) -> Dataset:
+    """Reads LOGO, whose score is out of 100.
+
+    Raises:
+        DataError: a file is missing or doesn't fit.
+    """
+    folders = [root, *_below(root), *(deeper for folder in _below(root) for deeper in _below(folder))]
+    source = next((folder / _ANNOTATIONS for folder in folders if (folder / _ANNOTATIONS).is_file()), None)
+    if source is None:
+        hint = "See `mlavl train --help` for the layout."
+        raise DataError(f"holds no {_ANNOTATIONS}, and no folder in it does", path=root, hint=hint)
+    annotations = read_pickle(source)
+    if not isinstance(annotations, dict):
+        raise DataError("holds no dict of annotations", path=source)
+    splits = {split: _read_split(folders, split, source, annotations) for split in ("train", "test")}
+    return dataset_of(LOGO, splits, LOGO.ranges, [])
+
+
+def _below(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_dir())
+
+
+def _read_split(folders: list[Path], split: str, source: Path, annotations: dict[Any, Any]) -> list[Routine]:
+    found = sorted(source.parent.glob(f"{split}*.pkl")) or sorted(p for f in folders for p in f.glob(f"{split}*.pkl"))
+    if len(found) != 1:
+        raise DataError(f"holds {len(found)} files {split}*.pkl, where one split is needed", path=source.parent)
+    with refusing(DataError, "holds no list of (event, id)", found[0]):
+        return [_routine(key, folders, found[0], source, annotations) for key in read_pickle(found[0])]
+
+
+def _routine(key: Any, folders: list[Path], split: Path, source: Path, annotations: dict[Any, Any]) -> Routine:
+    if not (isinstance(key, Sequence | np.ndarray) and len(key) == 2):
+        raise DataError(f"holds {key!r}, which is no (event, id)", path=split)
+    key = tuple(key)
+    if key not in annotations:
+        raise DataError(f"names {key}, which has no annotation", path=split)
+    event, id = (plain_name(str(part), "an event or a routine") for part in key)
+    names = (Path(event, f"{id}.npy"), Path(f"{event}_{id}.npy"), Path(f"{id}.npy"))
+    paths = [folder / name for name in names for folder in folders]
+    path = next((path for path in paths if path.exists()), paths[0])
+    name = f"{event}/{id}"
+    score = _score(annotations[key], name, source)
+    return routine(name, read_array(path), None, {"LOGO": score}, path)
+
+
+def _score(annotation: Any, name: str, path: Path) -> float:
+    try:
+        if isinstance(annotation, dict):
+            return float(next(annotation[key] for key in _SCORE_KEYS if key in annotation))
+        if isinstance(annotation, Sequence) or (isinstance(annotation, np.ndarray) and annotation.ndim):
+            return float(annotation[1])
+        return float(annotation)
+    except (TypeError, ValueError, IndexError, StopIteration) as error:
+        raise DataError(f"no score in the annotation of {name}", path=path) from error

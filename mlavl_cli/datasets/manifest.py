@@ -1,0 +1,195 @@
+"""Users' own data: a csv of videos or feature files, their scores and their split.
+
+    path,split,TES,PCS
+    videos/anna.mp4,train,41.3,32.8
+    features/berta.mp4.safetensors,test,,30.1
+
+`path` is relative to the csv. `split` is train, val or test. Every other column but `id` is a target; an empty cell is
+no score. Videos are extracted through a feature store, feature files are taken as they are. Cells may be separated by
+commas, semicolons (numbers may then have decimal commas) or tabs; UTF-8 and UTF-16 are read.
+"""
+
+import codecs
+import csv
+import io
+import json
+import math
+import os
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from mlavl_cli.datasets.dataset import Dataset, Routine, routine
+from mlavl_cli.datasets.public import FS1000
+from mlavl_cli.errors import DataError, FeatureError, refusing
+from mlavl_cli.features.routine import RoutineFeatures
+from mlavl_cli.features.store import SUFFIX, read_features
+from mlavl_cli.files import refuse_irregular
+from mlavl_cli.inputs import Input
+from mlavl_cli.media.frame_rate import count_as_one
+from mlavl_cli.untrusted import plain_name
+
+SPLITS = ("train", "val", "calibration", "test")
+_WORDS = ("path", "split", "id")
+_MOST_COLUMNS = 1000
+_LISTED = 10  # of what is wrong, on one line
+
+
+def load_manifest(
+    path: Path,
+    sport: str,
+    backbones: str,
+    ranges: dict[str, tuple[float, float]],
+    extract: Callable[[Input], RoutineFeatures],
+) -> Dataset:
+    """Reads a manifest.
+
+    Args:
+        path: the csv.
+        sport: whose prompts are used.
+        backbones: the bundle whose backbones the features come from.
+        ranges: of targets, where they aren't the usual ones.
+        extract: how a video becomes features.
+
+    Raises:
+        DataError: the csv, a score or a feature file doesn't fit.
+        MediaError: a video can't be read.
+    """
+    rows = _read_csv(path)
+    targets = [name for name in rows[0] if name not in ("path", "split", "id")]
+    for target in targets:
+        plain_name(target, "a target")
+    if not targets:
+        raise DataError("has no column with scores", path=path, hint="Add one column a target, like TES.")
+    # Ranges of targets by their usual names; others end at their highest training score unless the user says.
+    known = {target: ranges.get(target) or FS1000.ranges.get(target) for target in targets}
+    _refuse_traps(rows, targets, known, path)
+    splits: dict[str, list[Routine]] = {split: [] for split in SPLITS}
+    made: set[str] = set()
+    rates: list[float] = []
+    for number, row in enumerate(rows, 2):
+        if row["split"] not in splits:
+            hint = f"Use {', '.join(SPLITS)}."
+            raise DataError(f"line {number}: no such split: {row['split']!r}", path=path, hint=hint)
+        source = path.parent / row["path"]
+        features = _features(source, Path(row["path"]), extract)
+        with refusing(DataError, "doesn't say how its features were made", source, "Extract them again."):
+            made.add(json.dumps(features.provenance.get("backbones"), sort_keys=True))
+            rate = (features.provenance.get("cutting") or {}).get("frame_rate") or features.video.fps
+            rates.append(0.0 + rate)
+        scores = {target: _number(row[target], f"line {number}, {target}", path) for target in targets if row[target]}
+        id = row.get("id") or row["path"]
+        one = routine(id, features.visual, features.audio, scores, source)
+        statistics = {name: rows for name, rows in features.tables().items() if name.endswith("_statistics")}
+        splits[row["split"]].append(replace(one, statistics=statistics))
+    if len(made) > 1:
+        cause = "its feature files were made with different backbones"
+        raise DataError(cause, path=path, hint="Extract them all with the same --backbones.")
+    if slow := [rate for rate in rates if not count_as_one(rate, rates[0])]:
+        cause = f"its clips were cut at different frame rates ({rates[0]:.4g} and {slow[0]:.4g} a second)"
+        raise DataError(cause, path=path, hint="Extract them all at one --frame-rate.")
+    _refuse_mixed_sound(splits, path)
+    points = {t: known[t] or _observed(splits["train"], t, path) for t in targets}
+    there = {name: found for name, found in splits.items() if found}
+    return Dataset(path.stem, sport, backbones, there, points, frame_rate=median(rates))
+
+
+def _features(source: Path, name: Path, extract: Callable[[Input], RoutineFeatures]) -> RoutineFeatures:
+    if source.suffix != SUFFIX:
+        inside = Path(*(part for part in name.parts if part != ".." and not part.startswith("/")))
+        return extract(Input(source, inside))
+    try:
+        return read_features(source)
+    except FileNotFoundError as error:
+        raise DataError("no such feature file", path=source) from error
+    except FeatureError as error:
+        raise DataError(error.message, path=source, hint=error.hint) from error
+
+
+def _read_csv(path: Path) -> list[dict[str, str]]:
+    try:
+        refuse_irregular(path)
+        data = path.read_bytes()
+        encoding = "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+        text = data.decode(encoding)
+        head = text.split("\n", 1)[0]
+        separator = max(",;\t", key=head.count)
+        reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=separator)
+        rows, columns = list(reader), [name or "" for name in reader.fieldnames or ()]
+    except (OSError, UnicodeError, csv.Error) as error:
+        raise DataError(f"can't be read as csv ({error})", path=path) from error
+    if doubled := sorted(name for name, count in Counter(columns).items() if count > 1):
+        raise DataError(f"has two columns {doubled[0]!r}", path=path, hint="Which of them counts?")
+    if len(columns) > _MOST_COLUMNS:
+        raise DataError(f"has {len(columns)} columns, more than there can be targets", path=path)
+    if separator == ";":
+        rows = [{name: _with_point(cell) if name not in _WORDS else cell for name, cell in row.items()} for row in rows]
+    if not rows or not {"path", "split"} <= set(rows[0]):
+        raise DataError("needs the columns path and split, and rows below", path=path)
+    for number, row in enumerate(rows, 2):
+        if None in row or None in row.values():
+            raise DataError(f"line {number} has not as many cells as the first line", path=path)
+        if any("\0" in cell for cell in row.values()):
+            raise DataError(f"line {number} holds a NUL character", path=path)
+    return rows
+
+
+def _with_point(cell: Any) -> Any:
+    """41,3 as 41.3, which is how a csv with semicolons writes it."""
+    return cell.replace(",", ".") if isinstance(cell, str) else cell
+
+
+def _refuse_traps(
+    rows: list[dict[str, str]], targets: list[str], ranges: dict[str, tuple[float, float] | None], path: Path
+) -> None:
+    """What trains without a word and makes every number wrong, found before anything is extracted.
+
+    Raises:
+        DataError: a routine in two splits, or twice with different scores; scores outside their range. All are listed.
+    """
+    seen: dict[str, tuple[int, dict[str, str]]] = {}
+    found = []
+    for number, row in enumerate(rows, 2):
+        for key in {os.path.realpath(path.parent / row["path"]), f"id {row['id']}" if row.get("id") else ""} - {""}:
+            before, other = seen.setdefault(key, (number, row))
+            if before == number:
+                continue
+            if other["split"] != row["split"]:
+                found.append(f"lines {before} and {number} are one routine, in {other['split']} and in {row['split']}")
+            elif any(other[target] != row[target] for target in targets):
+                found.append(f"lines {before} and {number} are one routine with different scores")
+            else:
+                found.append(f"lines {before} and {number} are one routine")
+        for target in targets:
+            score = _number(row[target], f"line {number}, {target}", path) if row[target] else None
+            low, high = ranges[target] or (-math.inf, math.inf)
+            if score is not None and not low <= score <= high:
+                found.append(f"line {number}: {target} {score:g} is not in {low:g} to {high:g}")
+    if found:
+        more = f"; and {len(found) - _LISTED} more" if len(found) > _LISTED else ""
+        hint = "Correct the csv; --range TARGET=LOW:HIGH says another range."
+        raise DataError("; ".join(dict.fromkeys(found[:_LISTED])) + more, path=path, hint=hint)
+
+
+def _number(text: str, where: str, path: Path) -> float:
+    try:
+        return float(text)
+    except ValueError as error:
+        raise DataError(f"{where}: {text!r} is no number", path=path) from error
+
+
+def _refuse_mixed_sound(splits: dict[str, list[Routine]], path: Path) -> None:
+    silent = [routine.id for found in splits.values() for routine in found if routine.audio is None]
+    if silent and len(silent) < sum(map(len, splits.values())):
+        hint = "Leave silent videos out, or train on the picture alone with --modalities V+L."
+        raise DataError(f"{len(silent)} routines have no sound, {silent[0]} first; others have", path=path, hint=hint)
+
+
+def _observed(routines: list[Routine], target: str, path: Path) -> tuple[float, float]:
+    scores = [routine.scores[target] for routine in routines if target in routine.scores]
+    if not scores:
+        raise DataError(f"no {target} score in split 'train'", path=path)
+    return min(0.0, min(scores)), max(scores)

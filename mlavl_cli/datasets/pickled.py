@@ -1,0 +1,85 @@
+"""Fis-V and RG on disk: one pickled dict {ID: (T, D)} a modality, and whitespace tables of scores.
+
+Fis-V   ROOT/
+            FISV_rgb_VST.npy, FISV_audio_AST.npy   {ID: (T, 1024)}, {ID: (T, 768)}
+            train.txt, test.txt                    ID TES PCS, with or without a line of headings
+RG      ROOT/
+            Ball_rgb_VST.npy, Ball_audio_AST.npy   the same; so for Clubs, Hoop, Ribbon
+            train.txt, test.txt                    ID (Apparatus_NNN) Difficulty_Score Execution_Score Total_Score
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from mlavl_cli.datasets.dataset import Dataset, Routine, dataset_of, read_rows, routine
+from mlavl_cli.datasets.public import FISV, RG
+from mlavl_cli.datasets.unpickle import read_pickle
+from mlavl_cli.errors import DataError
+
+
+def load_fisv(root: Path) -> Dataset:
+    """Reads Fis-V.
+
+    Raises:
+        DataError: a file is missing or doesn't fit.
+    """
+    features = _Features(root, "FISV")
+    splits = {
+        split: [
+            features.routine(row[0], {"TES": float(row[1]), "PCS": float(row[2])})
+            for row in read_rows(root / f"{split}.txt", columns=3)
+        ]
+        for split in ("train", "test")
+    }
+    return dataset_of(FISV, splits, FISV.ranges, [])
+
+
+def load_rg(root: Path) -> Dataset:
+    """Reads RG: each apparatus is a target of its own, with routines of its own; "all" is that of all of them.
+
+    Raises:
+        DataError: a file is missing or doesn't fit.
+    """
+    there = [name for name in RG.ranges if (root / f"{name}_rgb_VST.npy").exists()]
+    if not there:
+        raise DataError("holds no Ball_rgb_VST.npy, nor of another apparatus", path=root)
+    features = {name: _Features(root, name) for name in there}
+    splits: dict[str, list[Routine]] = {}
+    for split in ("train", "test"):
+        splits[split] = []
+        for row in read_rows(root / f"{split}.txt", columns=4):
+            apparatus = row[0].split("_")[0]
+            if apparatus not in RG.ranges:
+                raise DataError(f"{row[0]} is of no apparatus known", path=root / f"{split}.txt")
+            if apparatus in features:
+                total = float(row[3])
+                splits[split].append(features[apparatus].routine(row[0], {apparatus: total, RG.combined: total}))
+    ranges = {name: RG.ranges[name] for name in there} | {RG.combined: RG.ranges[there[0]]}
+    return dataset_of(RG, splits, ranges, [])
+
+
+class _Features:
+    """Both modalities' features by id."""
+
+    def __init__(self, root: Path, prefix: str):
+        self.paths = [root / f"{prefix}_{kind}.npy" for kind in ("rgb_VST", "audio_AST")]
+        self.visual, self.audio = (self._read(path) for path in self.paths)
+
+    @staticmethod
+    def _read(path: Path) -> dict[str, np.ndarray]:
+        found = read_pickle(path)
+        if not isinstance(found, dict) or not found:
+            raise DataError("holds no dict of features by id", path=path)
+        return found
+
+    def routine(self, id: str, scores: dict[str, float]) -> Routine:
+        arrays = []
+        for path, features in zip(self.paths, (self.visual, self.audio), strict=True):
+            if id not in features:
+                raise DataError(f"has no features of {id}", path=path, hint="Do labels and features belong together?")
+            try:
+                arrays.append(np.asarray(features[id], np.float32))
+            except (ValueError, TypeError) as error:
+                raise DataError(f"features of {id} are no array of numbers", path=path) from error
+        return routine(id, *arrays, scores, self.paths[0])

@@ -1,0 +1,148 @@
+"""A head as one safetensors file: tensors and text features, with dimensions, target, range and prompts as metadata."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import save
+
+from mlavl_cli.errors import WeightsError, one_line
+from mlavl_cli.files import atomic_write
+from mlavl_cli.heads.dims import HeadDims
+from mlavl_cli.heads.mlavl.model import MLAVL
+from mlavl_cli.untrusted import open_safetensors, wrong_numbers
+
+HEAD_VERSION = 1
+_METADATA = "mlavl"
+_MOST_POINTS = 1e6
+# What a damaged file makes the libraries raise.
+_WRONG = (
+    SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, OverflowError
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Head:
+    """A head and what its numbers mean.
+
+    Attributes:
+        score_range: in points, from a normalised 0 to 1.
+        grades: (N,) words, from the worst to the best.
+        prompts: (P,) texts, empty where they aren't known.
+        window: clips it was trained on, None for any.
+        full_stop: whether the text tower read a full stop behind each prompt, as in the public code; None: not known.
+    """
+
+    model: MLAVL
+    target: str
+    score_range: tuple[float, float]
+    grades: tuple[str, ...]
+    prompts: tuple[str, ...] = ()
+    window: int | None = None
+    full_stop: bool | None = None
+
+    @property
+    def audio_visual_grades(self) -> tuple[str, ...]:
+        """(2N,) names of the audio-visual grades, in the order of their rows."""
+        words = {False: "without", True: "with"}
+        return tuple(
+            f"{self.grades[grade]} {words[fits]} fitting music" for grade, fits in self.model.dims.audio_visual
+        )
+
+    def points(self, normalised: float) -> float:
+        low, high = self.score_range
+        return low + normalised * (high - low)
+
+
+def save_head(path: Path, head: Head, half: bool = False) -> None:
+    """Writes a head atomically; the same head gives the same bytes.
+
+    `half` rounds its matrices to 16 bits; what is only a vector (biases, statistics of batch norms) stays.
+    """
+    metadata = {
+        "version": HEAD_VERSION,
+        "dims": asdict(head.model.dims),
+        "target": head.target,
+        "score_range": head.score_range,
+        "grades": head.grades,
+        "prompts": head.prompts,
+        "window": head.window,
+        "full_stop": head.full_stop,
+    }
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in head.model.state_dict().items()}
+    if half:
+        tensors = {name: tensor.half() if tensor.ndim > 1 else tensor for name, tensor in tensors.items()}
+    with atomic_write(path) as file:
+        file.write(save(tensors, metadata={_METADATA: json.dumps(metadata, sort_keys=True)}))
+
+
+def load_head(path: Path) -> Head:
+    """Reads a head, on the CPU and in eval mode.
+
+    Raises:
+        WeightsError: missing, no head, or tensors that don't fit its own dimensions.
+    """
+    try:
+        with open_safetensors(path, "pt") as file:
+            metadata = json.loads((file.metadata() or {})[_METADATA])
+            if metadata["version"] != HEAD_VERSION:
+                hint = f"This mlavl reads version {HEAD_VERSION}."
+                raise WeightsError(f"head version {metadata['version']!r}", path=path, hint=hint)
+            dims = HeadDims.from_dict(metadata["dims"])
+            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+            model = _built(dims, shapes)
+            tensors = {name: file.get_tensor(name) for name in shapes}
+        for name, tensor in tensors.items():
+            if wrong := wrong_numbers(name, tensor):
+                raise WeightsError(f"{name} {wrong}", hint="Are the weights damaged?")
+        model.load_state_dict(tensors)
+        if len(metadata["grades"]) != dims.grades:
+            raise WeightsError(f"names {len(metadata['grades'])} grades, its dimensions say {dims.grades}")
+        return Head(
+            model.eval().requires_grad_(False),
+            one_line(str(metadata["target"])),
+            _range(metadata["score_range"]),
+            tuple(one_line(str(grade)) for grade in metadata["grades"]),
+            tuple(one_line(str(prompt)) for prompt in metadata["prompts"]),
+            _window(metadata["window"]),
+            _full_stop(metadata),
+        )
+    except FileNotFoundError as error:
+        raise WeightsError("no such head", path=path, hint="Is the bundle whole?") from error
+    except WeightsError as error:
+        raise WeightsError(error.message, path=path, hint=error.hint) from error
+    except _WRONG as error:
+        raise WeightsError("is no head of mlavl, or a damaged one", path=path) from error
+
+
+def _built(dims: HeadDims, shapes: dict[str, tuple[int, ...]]) -> MLAVL:
+    """An empty head of these dimensions, once the file's shapes were found to be the same (no memory before that)."""
+    with torch.device("meta"):
+        wanted = {name: tuple(tensor.shape) for name, tensor in MLAVL(dims).state_dict().items()}
+    for name in sorted(wanted.keys() | shapes.keys()):
+        if wanted.get(name) != shapes.get(name):
+            raise WeightsError(f"{name} has shape {shapes.get(name)}, its dimensions say {wanted.get(name)}")
+    return MLAVL(dims)
+
+
+def _full_stop(metadata: dict[str, Any]) -> bool | None:
+    value = metadata.get("full_stop", False if metadata["prompts"] else None)  # mlavl 0.1 had none
+    if value is not None and type(value) is not bool:
+        raise WeightsError("doesn't say whether its prompts end with full stops")
+    return value
+
+
+def _window(value: Any) -> int | None:
+    if value is not None and (type(value) is not int or not 0 < value <= 1 << 16):
+        raise WeightsError(f"a window of {value!r:.40} clips is none")
+    return value
+
+
+def _range(values: Any) -> tuple[float, float]:
+    low, high = map(float, values)
+    if not -_MOST_POINTS <= low < high <= _MOST_POINTS:
+        raise WeightsError(f"score range {low} to {high} is none")
+    return low, high

@@ -1,0 +1,87 @@
+"""What several boxes of the figure are made of: the token projection, the transformer recipes, and order."""
+
+from typing import TypeVar
+
+import torch
+from torch import nn
+
+from mlavl_cli.heads.dims import HeadDims
+
+TransformerT = TypeVar("TransformerT", nn.TransformerEncoder, nn.TransformerDecoder)
+
+
+class TokenProjection(nn.Module):
+    """Features of any width -> tokens of width d (spec: section 3): two pointwise convolutions, each normalised."""
+
+    def __init__(self, features: int, width: int):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv1d(features, features // 2, 1),
+            nn.BatchNorm1d(features // 2),
+            nn.ReLU(),
+            nn.Conv1d(features // 2, width, 1),
+            nn.BatchNorm1d(width),
+        )
+
+    def forward(self, features: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+        """(B, T, D) -> (B, T, d). Padding gets zeros and stays out of the batch statistics."""
+        return pointwise(self.layers, features, mask)
+
+
+def pointwise(layers: nn.Module, tokens: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    """Runs convolutions of width 1 and batch norms over the real tokens alone: (B, T, D) -> (B, T, D')."""
+    if mask is None:
+        return layers(tokens.transpose(1, 2)).transpose(1, 2)
+    real = layers(tokens[mask].T[None])[0].T  # (real tokens, D')
+    out = real.new_zeros(*mask.shape, real.shape[-1])
+    out[mask] = real
+    return out
+
+
+class InOrder(nn.Module):
+    """Clips with what they learn from those on either side: a residual of two convolutions of `dims.order` a side.
+
+    Nothing else in a head knows which clip comes before which: to attention and graphs a routine is a set of clips. How
+    evenly its elements are laid out, say, no set can tell. This project's own; the paper has nothing like it.
+    """
+
+    def __init__(self, dims: HeadDims):
+        super().__init__()
+        span = 2 * dims.order + 1
+        self.first = nn.Conv1d(dims.width, dims.width, span, padding=dims.order)
+        self.second = nn.Conv1d(dims.width, dims.width, span, padding=dims.order)
+        self.dropout = nn.Dropout(dims.dropout)
+
+    def forward(self, clips: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+        """(B, T, d) -> (B, T, d). Beyond a routine's ends there is nothing: padding counts as zeros."""
+        real = clips.new_ones(()) if mask is None else mask.unsqueeze(1).to(clips.dtype)
+        hidden = self.first(clips.transpose(1, 2) * real).relu()
+        return clips + self.second(self.dropout(hidden) * real).transpose(1, 2)
+
+
+def transformer_encoder(dims: HeadDims, layers: int) -> nn.TransformerEncoder:
+    """Post-norm, ReLU, feed-forward of 3d, a last LayerNorm."""
+    layer = nn.TransformerEncoderLayer(dims.width, dims.heads, dims.feed_forward, dims.dropout, batch_first=True)
+    return _drawn(nn.TransformerEncoder(layer, layers, nn.LayerNorm(dims.width), enable_nested_tensor=False))
+
+
+def transformer_decoder(dims: HeadDims, layers: int) -> nn.TransformerDecoder:
+    """The same recipe with cross-attention; shared by AVCF and DPG."""
+    layer = nn.TransformerDecoderLayer(dims.width, dims.heads, dims.feed_forward, dims.dropout, batch_first=True)
+    return _drawn(nn.TransformerDecoder(layer, layers, nn.LayerNorm(dims.width)))
+
+
+def _drawn(transformer: TransformerT) -> TransformerT:
+    """The same with every matrix initialised again, Xavier-uniform, as the official code does.
+
+    torch's own are smaller in part, and copies of one layer: all layers would begin alike.
+    """
+    for parameter in transformer.parameters():
+        if parameter.ndim > 1:
+            nn.init.xavier_uniform_(parameter)
+    return transformer
+
+
+def padding(mask: torch.Tensor | None) -> torch.Tensor | None:
+    """Our masks say what is real, torch's key padding masks what is not."""
+    return None if mask is None else ~mask

@@ -1,0 +1,1 @@
+"""MLAVL: one file for each box of the paper's figure 2, which model.py puts together."""

@@ -1,0 +1,211 @@
+"""A RoutineScore as table, json, jsonl or csv: one small writer a format, each result printed at once."""
+
+import csv
+import json
+from collections.abc import Iterable
+from itertools import pairwise
+from typing import TextIO
+
+from rich.console import Console, Group
+from rich.panel import Panel
+from rich.style import Style
+from rich.styled import Styled
+from rich.table import Table
+from rich.text import Text
+
+from mlavl_cli.errors import one_line
+from mlavl_cli.files import csv_text
+from mlavl_cli.scoring.result import UNFAMILIAR, RoutineScore, TargetScore, clock, is_of_consistency, level
+
+_STEPS = " ▁▂▃▄▅▆▇█"
+_BAR = 8  # cells of a score's bar
+
+
+class JsonWriter:
+    """One object for one video; an array where several were asked for."""
+
+    def __init__(self, stream: TextIO, targets: list[str], many: bool):
+        self.stream, self.many, self.count = stream, many, 0
+
+    def add(self, result: RoutineScore) -> None:
+        lead = ("[\n" if self.count == 0 else ",\n") if self.many else ""
+        self.stream.write(lead + json.dumps(result.to_dict(), indent=2, allow_nan=False))
+        self.stream.flush()
+        self.count += 1
+
+    def close(self) -> None:
+        if self.many:
+            self.stream.write("\n]\n" if self.count else "[]\n")
+        elif self.count:
+            self.stream.write("\n")
+
+
+class JsonLinesWriter:
+    """One object a line."""
+
+    def __init__(self, stream: TextIO, targets: list[str], many: bool):
+        self.stream = stream
+
+    def add(self, result: RoutineScore) -> None:
+        self.stream.write(json.dumps(result.to_dict(), allow_nan=False) + "\n")
+        self.stream.flush()
+
+    def close(self) -> None:
+        pass
+
+
+class CsvWriter:
+    """One row a video."""
+
+    def __init__(self, stream: TextIO, targets: list[str], many: bool):
+        self.stream, self.targets = stream, targets
+        self.rows = csv.writer(stream, lineterminator="\n")
+        columns = ["consistency_mean", "clips", "duration_s", "warnings", "in_domain"]
+        columns += [csv_text(f"{target}_{end}") for target in targets for end in ("low", "high")]
+        self.rows.writerow(["path", *map(csv_text, targets), *columns])
+
+    def add(self, result: RoutineScore) -> None:
+        weights = result.weights
+        self.rows.writerow(
+            [
+                csv_text(result.video["path"]),
+                *(f"{result.scores[target].score:.4f}" for target in self.targets),
+                f"{result.consistency['mean']:.4f}" if result.consistency else "",
+                len(result.clips),
+                f"{result.video['duration_s']:.3f}",
+                csv_text("; ".join([*result.warnings, f"weights {weights['name']}: {weights['trained_on']}"])),
+                {True: "yes", False: "no", None: ""}[result.in_domain],
+                *(
+                    f"{end:.4f}" if end is not None else ""
+                    for target in self.targets
+                    for end in result.scores[target].interval or (None, None)
+                ),
+            ]
+        )
+        self.stream.flush()
+
+    def close(self) -> None:
+        pass
+
+
+class ClipsCsvWriter:
+    """One row a clip."""
+
+    def __init__(self, stream: TextIO):
+        self.stream = stream
+        self.rows = csv.writer(stream, lineterminator="\n")
+        self.rows.writerow(["path", "clip", "start_s", "end_s", "consistency", "quality", "attention"])
+
+    def add(self, result: RoutineScore) -> None:
+        for clip in result.clips:
+            heard = "" if clip.consistency is None else f"{clip.consistency:.4f}"
+            shown = (f"{clip.start_s:.3f}", f"{clip.end_s:.3f}", heard, f"{clip.quality:.4f}", f"{clip.attention:.6f}")
+            self.rows.writerow([csv_text(result.video["path"]), clip.index, *shown])
+        self.stream.flush()
+
+
+class TableWriter:
+    """For people: a panel a video."""
+
+    def __init__(self, stream: TextIO, targets: list[str], many: bool):
+        self.console = Console(file=stream, highlight=False, soft_wrap=False)
+
+    def add(self, result: RoutineScore) -> None:
+        self.console.print(panel(result, self.console.width))
+
+    def close(self) -> None:
+        pass
+
+
+WRITERS = {"table": TableWriter, "json": JsonWriter, "jsonl": JsonLinesWriter, "csv": CsvWriter}
+
+
+def panel(result: RoutineScore, width: int) -> Panel:
+    """Scores with their range and grades, the timeline, the three weakest moments, and what the weights are."""
+    video = result.video
+    facts = f"{clock(video['duration_s'])}, {len(result.clips)} clips, {video['width_px']} x {video['height_px']}"
+    outside = result.in_domain is False
+    notes = [Text(UNFAMILIAR, style="bold red"), Text()] if outside else []
+    weakest = Text("weakest   ", style="bold")
+    for i, clip in enumerate(result.weakest()):
+        between = "\n          " if width < 72 else "   "
+        weakest.append(between if i else "", style="not bold")
+        weakest.append(f"{clock(clip.start_s)}-{clock(clip.end_s)}", style=_colour(clip.strength) + Style(bold=False))
+        weakest.append(f" {clip.strength:.2f}", style="not bold dim")
+    numbers = Group(_score_table(result.scores, width), Text(), *_timeline(result, max(width - 20, 16)), weakest)
+    body = Group(
+        *notes,
+        Styled(numbers, "dim") if outside else numbers,
+        Text(),
+        Text(f"{result.weights['name']}: {result.weights['trained_on']}", style="dim"),
+    )
+    return Panel(
+        body, title=Text(one_line(video["path"]), style="bold"), subtitle=Text(facts, style="dim"), title_align="left"
+    )
+
+
+def _score_table(scores: dict[str, TargetScore], width: int) -> Table:
+    """Narrow terminals get no grades, and very narrow ones no bars."""
+    table = Table.grid(padding=(0, 2 if width >= 90 else 1))
+    for justify in ("left", "right", "left", "left", "left", "left"):
+        table.add_column(justify=justify, no_wrap=True)
+    confidence = next((score.confidence for score in scores.values() if score.confidence), None)
+    titles = ["", "", f"{confidence:.0%} interval" if confidence else ""]
+    titles += [""] if width >= 50 else []
+    titles += ["visual branch", "audio-visual branch"] if width >= 72 else []
+    table.add_row(*(Text(title, style="dim") for title in titles))
+    for target, score in scores.items():
+        low, high = score.range
+        share = (score.score - low) / (high - low)
+        filled = round(_BAR * min(max(share, 0), 1))
+        bar = Text("█" * filled, style=_colour(share)).append("░" * (_BAR - filled), style="dim")
+        bar.append(f" {low:g}-{high:g}" if low else f" {high:g}", style="dim")
+        between = "{:.1f} to {:.1f}".format(*score.interval) if score.interval else "no interval"
+        cells = [Text(target, style="bold"), Text(f"{score.score:.2f}", style="bold"), Text(between, style="dim")]
+        cells += [bar] if width >= 50 else []
+        cells += [_grades(score, branch) for branch in ("visual", "audio_visual")] if width >= 72 else []
+        table.add_row(*cells)
+    return table
+
+
+def _grades(score: TargetScore, branch: str) -> Text:
+    """A distribution as blocks from the worst to the best grade, and the grade that its points come to.
+
+    Grades with fitting music stand behind all those without.
+    """
+    shares = score.grades[branch]
+    if not shares:
+        return Text("no sound", style="dim")
+    top = max(shares.values()) or 1.0
+    ordered = sorted(shares, key=lambda name: name.endswith(" with fitting music"))
+    blocks = "".join(_STEPS[max(1, round(8 * shares[name] / top))] for name in ordered)
+    return Text(blocks).append(f" {score.grade(branch)}", style="dim")
+
+
+def _timeline(result: RoutineScore, width: int) -> Iterable[Text]:
+    """Consistency and quality of the clips as coloured blocks, with the time below."""
+    rows = [("quality", [clip.quality for clip in result.clips])]
+    if result.consistency:
+        rows.insert(0, ("fit", [clip.consistency for clip in result.clips]))
+    cells = min(len(result.clips), width)
+    for name, values in rows:
+        row = Text(f"{name:<10}", style="bold")
+        for share in _squeeze(values, cells):
+            row.append(_STEPS[max(1, round(8 * share))], style=_colour(share) + Style(bold=False))
+        row.append(f"  {sum(values) / len(values):.2f}", style="not bold dim")
+        yield row
+    start, end = clock(result.clips[0].start_s), clock(result.clips[-1].end_s)
+    yield Text(" " * 10 + start + end.rjust(max(cells - len(start), len(end) + 1)), style="dim")
+    for text in result.warnings:
+        if is_of_consistency(text):
+            yield Text(f"          fit = action-music {one_line(text)}", style="dim")
+
+
+def _squeeze(values: list[float], cells: int) -> list[float]:
+    """`values` in `cells` equal parts, each by its mean."""
+    bounds = [round(i * len(values) / cells) for i in range(cells + 1)]
+    return [sum(values[a:b]) / (b - a) for a, b in pairwise(bounds)]
+
+
+def _colour(share: float) -> Style:
+    return Style(color={"low": "red", "mid": "yellow", "high": "green"}[level(share)])

@@ -1,0 +1,56 @@
+"""Safe pieces of HTML: escaped text, data that can't end its own element, a policy that runs nothing else."""
+
+import base64
+import hashlib
+import json
+import re
+from html import escape, unescape
+from importlib.resources import files
+from string import Template
+from typing import Any
+
+_VIDEO = re.compile('<meta name="mlavl-video" content="([^"]*)">')
+
+
+def document(title: str, body: str, data: Any, script: str, video: str = "") -> str:
+    """A whole page that needs nothing beside itself.
+
+    Its policy admits this style sheet and this script by their hashes, pictures from inside the page, and videos; what
+    a file name might smuggle in would not be run, and nothing is asked of any network.
+
+    Args:
+        title: as plain text.
+        body: HTML whose texts are escaped.
+        data: for the script, as JSON.
+        script: a file beside this one.
+        video: which video the page is about, as a relative URL; nothing else is to take its place.
+    """
+    style, code = _read("style.css"), _read(script)
+    policy = (
+        "default-src 'none'; img-src data:; media-src 'self' file: data:; base-uri 'none'; form-action 'none'; "
+        f"style-src '{_hash(style)}'; script-src '{_hash(code)}'"
+    )
+    # "<" never appears in the data, so neither can "</script>" or "<!--".
+    safe = json.dumps(data, allow_nan=False).replace("<", "\\u003c")
+    parts = {"policy": policy, "title": text(title), "style": style, "body": body, "data": safe, "script": code}
+    parts["video"] = text(video)
+    return Template(_read("template.html")).substitute(parts)
+
+
+def video_of(page: str) -> str | None:
+    """Which video a page is about, by its beginning; None where it doesn't say."""
+    found = _VIDEO.search(page)
+    return unescape(found[1]) or None if found else None
+
+
+def text(value: object) -> str:
+    """Plain text as HTML, in an attribute too. Bytes of a file name that are no text show as question marks."""
+    return escape(str(value).encode("utf-8", "replace").decode())
+
+
+def _read(name: str) -> str:
+    return files("mlavl_cli.output.report").joinpath(name).read_text("utf-8")
+
+
+def _hash(content: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()

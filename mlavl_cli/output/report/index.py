@@ -1,0 +1,133 @@
+"""The index of a folder of pages: one row a routine, to be sorted, kept from run to run."""
+
+import json
+import re
+from dataclasses import asdict, dataclass
+from itertools import count
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import quote, unquote
+
+from mlavl_cli.errors import MlavlError
+from mlavl_cli.files import refuse_irregular
+from mlavl_cli.output.report.html import document, text
+from mlavl_cli.scoring.result import RoutineScore, clock
+
+INDEX = "index.html"
+_DATA = re.compile(r'<script type="application/json" id="data">(.*?)</script>', re.DOTALL)
+_MOST_BYTES, _MOST_NUMBER = 32 << 20, 1e9  # of an index, and of a score or a duration in it
+_MOST_TARGETS = 64  # columns of scores; weights have fewer
+_DATA_BEGINS = b'<script type="application/json" id="data">'
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A routine's row: its page (relative URL) and what is told of it."""
+
+    page: str
+    name: str
+    weights: str
+    scores: dict[str, float]
+    consistency: float | None
+    duration_s: float
+    warnings: list[str]
+    trained_on: str = ""
+    in_domain: bool | None = None
+
+
+def entry(result: RoutineScore, page: str, name: str) -> Entry:
+    """The row of a routine."""
+    return Entry(
+        page=page,
+        name=name,
+        weights=result.weights["name"],
+        scores={target: score.score for target, score in result.scores.items()},
+        consistency=result.consistency["mean"] if result.consistency else None,
+        duration_s=result.video["duration_s"],
+        warnings=result.warnings,
+        trained_on=result.weights["trained_on"],
+        in_domain=result.in_domain,
+    )
+
+
+def read_index(folder: Path) -> list[Entry]:
+    """The rows of an index that is there, without pages that are gone; none if it isn't one of ours."""
+    try:
+        refuse_irregular(folder / INDEX)
+        if (folder / INDEX).stat().st_size > _MOST_BYTES:
+            return []
+        found = _DATA.search((folder / INDEX).read_text("utf-8"))
+        rows = [Entry(**row) for row in json.loads(found[1])["routines"]] if found else []
+        rows = [row for row in rows if _is_entry(row) and (folder / unquote(row.page)).is_file()]
+        return rows if len(_targets(rows)) <= _MOST_TARGETS else []
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return []
+
+
+def set_foreign_index_aside(folder: Path) -> None:
+    """Gives an index.html that isn't one of ours another name: it may be somebody's home page.
+
+    Raises:
+        MlavlError: it can't be renamed.
+    """
+    path = folder / INDEX
+    try:
+        if path.is_symlink() or not path.is_file():
+            return
+        if path.stat().st_size <= _MOST_BYTES and _DATA_BEGINS in path.read_bytes():
+            return
+        names = (path.with_name(f"index.{number}.html") for number in count(1))
+        path.rename(next(name for name in names if not name.exists()))
+    except OSError as error:
+        raise MlavlError(f"can't be renamed ({error.strerror})", path=path) from error
+
+
+def _is_entry(one: Entry) -> bool:
+    """Whether a row that was read holds what we write: words, numbers, and a page below this folder.
+
+    A page's link is a relative path, quoted: a name like a script's is no script.
+    """
+    path = PurePosixPath(unquote(one.page))
+    inside = not path.is_absolute() and ".." not in path.parts and quote(unquote(one.page)) == one.page
+    words = all(isinstance(text, str) for text in (one.page, one.name, one.weights, one.trained_on, *one.warnings))
+    words = words and one.in_domain in (True, False, None)
+    numbers = [*one.scores.values(), one.duration_s, *([] if one.consistency is None else [one.consistency])]
+    return inside and words and all(type(n) in (int, float) and abs(n) <= _MOST_NUMBER for n in numbers)
+
+
+def _targets(entries: list[Entry]) -> list[str]:
+    return list(dict.fromkeys(target for one in entries for target in one.scores))
+
+
+def index(entries: list[Entry]) -> str:
+    """The index as HTML."""
+    targets = _targets(entries)
+    columns = ["routine", *targets, "mean fit", "duration", "in domain", "weights", "warnings"]
+    made = dict.fromkeys(f"{one.weights}: {one.trained_on}" for one in entries if one.trained_on)
+    told = "".join(f'<p class="soft">{text(sentence)}</p>' for sentence in made)
+    head = "".join(f'<th scope="col"><button type="button">{text(name)}</button></th>' for name in columns)
+    rows = "".join(_row(one, targets) for one in entries)
+    body = f"""
+<header><h1>Scores of {len(entries)} routine{"" if len(entries) == 1 else "s"}</h1>
+{told}
+<p class="soft">Press a heading to sort by it.</p></header>
+<main><div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div></main>
+"""
+    return document("Scores", body, {"routines": [asdict(one) for one in entries]}, "index.js")
+
+
+def _row(one: Entry, targets: list[str]) -> str:
+    def number(value: float | None, digits: int = 2) -> str:
+        shown = "" if value is None else f"{value:.{digits}f}"
+        return f'<td data-value="{"" if value is None else value}">{shown}</td>'
+
+    cells: list[Any] = [f'<td data-value="{text(one.name)}"><a href="{text(one.page)}">{text(one.name)}</a></td>']
+    cells += [number(one.scores.get(target)) for target in targets]
+    cells.append(number(one.consistency))
+    cells.append(f'<td data-value="{one.duration_s}">{clock(one.duration_s)}</td>')
+    inside = {True: "yes", False: "no", None: ""}[one.in_domain]
+    cells.append(f'<td data-value="{inside}">{inside}</td>')
+    cells.append(f'<td data-value="{text(one.weights)}">{text(one.weights)}</td>')
+    cells.append(f'<td class="text" data-value="{len(one.warnings)}">{text("; ".join(one.warnings))}</td>')
+    shown = ' class="outside"' if one.in_domain is False else ""
+    return f"<tr{shown}>{''.join(cells)}</tr>"

@@ -1,0 +1,126 @@
+"""Reports: a folder of pages and their index, each file written whole."""
+
+import base64
+import mimetypes
+import os
+import time
+from contextlib import suppress
+from pathlib import Path
+from urllib.parse import quote
+
+from mlavl_cli.errors import MlavlError, UsageError
+from mlavl_cli.files import atomic_write, one_at_a_time, refuse_irregular, refuse_outside
+from mlavl_cli.inputs import Input
+from mlavl_cli.media.clips import PAPER_CUTTING, Cutting
+from mlavl_cli.output.report.glimpse import look
+from mlavl_cli.output.report.html import video_of
+from mlavl_cli.output.report.index import INDEX, Entry, entry, index, read_index, set_foreign_index_aside
+from mlavl_cli.output.report.page import page, shown_clips
+from mlavl_cli.scoring.result import RoutineScore
+
+LARGEST_EMBEDDED = 200 << 20  # bytes; browsers give up on far larger pages
+LOCK = ".index.lock"
+_HEAD = 1 << 14  # characters of a page, in which it says what it is about
+_INDEX_EVERY_S = 5.0  # a long batch is not to write its index ten thousand times
+
+
+class Report:
+    """Pages of routines under one folder, and an index that keeps those of earlier runs.
+
+    Args:
+        folder: made when it isn't there.
+        embed: put each video into its page, instead of a link to where it lies.
+        cutting: as the clips were cut.
+    """
+
+    def __init__(self, folder: Path, embed: bool = False, cutting: Cutting = PAPER_CUTTING):
+        self.folder, self.embed, self.cutting = folder, embed, cutting
+        self.entries: dict[str, Entry] = {}
+        self._indexed = 0.0
+
+    def check(self, sources: list[Input]) -> None:
+        """Before any work: is every video small enough to be embedded, if it is to be?
+
+        Raises:
+            UsageError: naming the first that isn't.
+        """
+        for source in sources if self.embed else ():
+            size = source.path.stat().st_size if source.path.is_file() else 0
+            if size > LARGEST_EMBEDDED:
+                cause = f"is too large to be put into a page ({size >> 20} MB)"
+                raise UsageError(cause, path=source.path, hint="Leave out --report-embed-video: the page links to it.")
+
+    def add(self, source: Input, result: RoutineScore) -> Path:
+        """Writes a routine's page, and from time to time the index; returns the page's path.
+
+        Raises:
+            MediaError: the video can't be read again.
+            MlavlError: the folder can't be written.
+        """
+        size_px = (result.video["width_px"], result.video["height_px"])
+        glimpse = look(source.path, shown_clips(result), size_px, self.cutting)
+        embedded = self._embedded(source.path) if self.embed else None
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with one_at_a_time(self.folder / LOCK):  # another process may be about to take the same name
+            path = self._page_path(source)
+            refuse_outside(path, self.folder)
+            up = os.path.relpath(self.folder, path.parent)
+            urls = (_video_url(source.path, path), f"{_url(up)}/{INDEX}", embedded)
+            with atomic_write(path, "w") as file:
+                file.write(page(result, str(source.name), glimpse, *urls))
+        relative = _url(path.relative_to(self.folder))
+        self.entries[relative] = entry(result, relative, str(source.name))
+        if time.monotonic() - self._indexed > _INDEX_EVERY_S:
+            with suppress(MlavlError):  # it is tried again, and said, at the end
+                self.write_index()
+        return path
+
+    def write_index(self) -> None:
+        """Writes the index of these pages and of those that are there already, if there are any.
+
+        Several processes may fill one folder: each reads what the others have written, one at a time.
+
+        Raises:
+            MlavlError: the folder can't be written.
+        """
+        if self.entries:
+            with one_at_a_time(self.folder / LOCK):
+                entries = {one.page: one for one in read_index(self.folder)} | self.entries
+                set_foreign_index_aside(self.folder)
+                with atomic_write(self.folder / INDEX, "w") as file:
+                    file.write(index(sorted(entries.values(), key=lambda one: one.page)))
+        self._indexed = time.monotonic()
+
+    def _page_path(self, source: Input) -> Path:
+        """Where its page goes: where it went before, and not where another video's is."""
+        for name in source.names():
+            path = self.folder / f"{name}.html"
+            if path.name == INDEX:
+                path = path.with_name("index.video.html")
+            if _video_on(path) in (None, _video_url(source.path, path)):
+                break
+        return path
+
+    @staticmethod
+    def _embedded(video: Path) -> str:
+        kind = mimetypes.guess_type(video.name)[0] or "video/mp4"
+        return f"data:{kind};base64,{base64.b64encode(video.read_bytes()).decode()}"
+
+
+def _video_on(page: Path) -> str | None:
+    """Which video a page that is there is about; None where there is none, or none that says so."""
+    try:
+        refuse_irregular(page)
+        with page.open(encoding="utf-8") as file:
+            return video_of(file.read(_HEAD))
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def _video_url(video: Path, page: Path) -> str:
+    return _url(os.path.relpath(video.resolve(), page.parent.resolve()))
+
+
+def _url(path: str | Path) -> str:
+    """A relative path as a URL: every byte that means something else there is quoted."""
+    return quote(os.fsencode(Path(path).as_posix()))

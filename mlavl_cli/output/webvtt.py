@@ -1,0 +1,36 @@
+"""A timeline as WebVTT: a cue a clip, which players show as subtitles and annotation tools read."""
+
+import re
+from pathlib import Path
+
+from mlavl_cli.files import atomic_write
+from mlavl_cli.scoring.result import RoutineScore
+
+
+def write_webvtt(path: Path, result: RoutineScore) -> None:
+    """Writes the timeline of a routine.
+
+    Raises:
+        MlavlError: it can't be written.
+    """
+    with atomic_write(path, "w") as file:
+        file.write(webvtt(result))
+
+
+def webvtt(result: RoutineScore) -> str:
+    """One cue a clip: "fit 0.62  quality 0.41", without fit where there is no sound."""
+    about = "; ".join([f"{result.weights['name']}: {result.weights['trained_on']}", *result.warnings])
+    note = re.sub("-+>", ">", about)
+    blocks = ["WEBVTT", f"NOTE {' '.join(note.split())}"]
+    for clip in result.clips:
+        fit = "" if clip.consistency is None else f"fit {clip.consistency:.2f}  "
+        times = f"{_timestamp(clip.start_s)} --> {_timestamp(clip.end_s)}"
+        blocks.append(f"{clip.index + 1}\n{times}\n{fit}quality {clip.quality:.2f}")
+    return "\n\n".join(blocks) + "\n"
+
+
+def _timestamp(seconds: float) -> str:
+    whole, thousandths = divmod(round(max(seconds, 0.0) * 1000), 1000)
+    minutes, s = divmod(whole, 60)
+    h, m = divmod(minutes, 60)
+    return f"{h:02d}:{m:02d}:{s:02d}.{thousandths:03d}"

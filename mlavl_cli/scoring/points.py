@@ -1,0 +1,84 @@
+"""What heads put out -> the points, intervals and clips of a RoutineScore, and what in them is no number."""
+
+import math
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import torch
+
+from mlavl_cli.features.routine import RoutineFeatures
+from mlavl_cli.heads.checkpoint import Head
+from mlavl_cli.heads.mlavl.consistency import ClipReading
+from mlavl_cli.heads.mlavl.model import HeadOutput
+from mlavl_cli.scoring.domain import TABLES, DomainReading
+from mlavl_cli.scoring.interval import Interval
+from mlavl_cli.scoring.result import ClipScore, TargetScore
+
+
+def out_of_range(target: str, score: TargetScore) -> str | None:
+    low, high = score.range
+    return None if low <= score.score <= high else f"the {target} of {score.score:.2f} is not in {low:g} to {high:g}"
+
+
+def no_numbers(value: Any, name: str = "") -> Iterator[str]:
+    """What in a result is NaN or infinite, such as "scores TES visual is nan"."""
+    if isinstance(value, dict | list | tuple):
+        for key, inside in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from no_numbers(inside, f"{name} {key}".strip())
+    elif isinstance(value, float) and not math.isfinite(value):
+        yield f"{name} is {value}"
+
+
+def domain_of(reading: DomainReading) -> dict[str, Any]:
+    return {
+        "distance": reading.distance,
+        "limit": reading.limit,
+        "inside": reading.inside,
+        "by": TABLES[reading.table],
+        "clips_inside": int(reading.clips_inside.sum()),
+    }
+
+
+def target_score(head: Head, output: HeadOutput, interval: Interval | None, clips: int) -> TargetScore:
+    def shares(names: Iterable[str], p: torch.Tensor | None) -> dict[str, float] | None:
+        return None if p is None else dict(zip(names, p[0].tolist(), strict=True))
+
+    heard = output.score_av is not None
+    score = head.points(output.score.item())
+    return TargetScore(
+        score=score,
+        range=head.score_range,
+        visual=head.points(output.score_v.item()),
+        audio_visual=head.points(output.score_av.item()) if heard else None,
+        visual_weight=1 - head.model.dpg.w.item() if heard else 1.0,
+        grades={
+            "visual": shares(head.grades, output.p_v),
+            "audio_visual": shares(head.audio_visual_grades, output.p_av),
+        },
+        interval=interval.around(score, clips, head.score_range) if interval and math.isfinite(score) else None,
+        confidence=interval.confidence if interval else None,
+    )
+
+
+def clip_scores(
+    features: RoutineFeatures, readings: list[ClipReading], domain: DomainReading | None
+) -> list[ClipScore]:
+    """Clips as all heads together see them: the mean of their readings."""
+
+    def mean(name: str) -> list[float] | None:
+        values = [value for reading in readings if (value := getattr(reading, name)) is not None]
+        return None if not values else torch.stack(values).mean(0)[0].tolist()
+
+    consistency, quality, attention = mean("consistency"), mean("quality"), mean("attention")
+    return [
+        ClipScore(
+            index=i,
+            start_s=round(float(features.start_s[i]), 6),
+            end_s=round(float(features.end_s[i]), 6),
+            consistency=consistency[i] if consistency else None,
+            quality=quality[i],
+            attention=attention[i],
+            in_domain=bool(domain.clips_inside[i]) if domain else None,
+        )
+        for i in range(features.clips)
+    ]

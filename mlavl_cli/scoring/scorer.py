@@ -1,0 +1,228 @@
+"""Scorer: a video, or features that are there already -> RoutineScore. The one place where features meet a head."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mlavl_cli.bundle import Bundle, find_bundle
+from mlavl_cli.errors import FeatureError, MlavlError, WeightsError
+from mlavl_cli.features.cluster import Cluster, ClusterExtractor, load_cluster_extractor
+from mlavl_cli.features.extract import DECODERS, Backbones, Progress
+from mlavl_cli.features.extractor import Extractor, load_extractor
+from mlavl_cli.features.lanes import on_one_thread
+from mlavl_cli.features.routine import RoutineFeatures
+from mlavl_cli.heads.checkpoint import Head, load_head
+from mlavl_cli.heads.mlavl.consistency import per_clip
+from mlavl_cli.heads.window import fit_window
+from mlavl_cli.inputs import Input
+from mlavl_cli.media.clips import Cutting
+from mlavl_cli.scoring.domain import OutOfDomainDetector, load_detector
+from mlavl_cli.scoring.interval import Interval, load_intervals
+from mlavl_cli.scoring.points import clip_scores, domain_of, no_numbers, out_of_range, target_score
+from mlavl_cli.scoring.result import LENGTH, TRUSTED_AUC, UNFAMILIAR, UNTRUSTED, UNVALIDATED, RoutineScore
+
+
+class Scorer:
+    """All heads of a bundle on one extraction.
+
+    >>> scorer = load_scorer("mini")                      # doctest: +SKIP
+    >>> scorer.score("routine.mp4").to_dict()["scores"]    # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        heads: dict[str, Head],
+        extractor: Extractor | ClusterExtractor,
+        detector: OutOfDomainDetector | None = None,
+        intervals: dict[str, Interval] | None = None,
+    ):
+        self.bundle, self.heads, self.extractor, self.detector = bundle, heads, extractor, detector
+        self.intervals = intervals or {}
+
+    def score(self, routine: str | Path | RoutineFeatures, on_clips: Progress | None = None) -> RoutineScore:
+        """A video file, or its features -> its score.
+
+        Raises:
+            MlavlError: one of its children, with the cause and the fix.
+        """
+        if isinstance(routine, RoutineFeatures):
+            return self._timed(routine, time.perf_counter())
+        ((_, result),) = self.score_many([Input(Path(routine), Path(Path(routine).name))], on_clips)
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    def score_many(
+        self,
+        sources: Iterable[Input],
+        on_clips: Progress | None = None,
+        on_unkept: Callable[[Exception, Path], None] | None = None,
+    ) -> Iterator[tuple[Input, RoutineScore | Exception]]:
+        """Many files in order, each with its score or what was wrong with it.
+
+        Args:
+            sources: the files.
+            on_clips: as `extract_many` takes it.
+            on_unkept: called with why a file's features couldn't be stored, and the file; its score comes all the same.
+
+        Raises:
+            WeightsError: the backbones can't be had, or don't fit the heads.
+        """
+        begin = time.perf_counter()
+        for outcome in self.extractor.run(sources, on_clips, self._check_backbones):
+            try:
+                result = outcome.error or self._timed(outcome.features, begin)
+                if outcome.unkept and on_unkept:
+                    on_unkept(outcome.unkept, outcome.source.path)
+            except Exception as error:  # of this routine alone
+                result = error
+            yield outcome.source, result
+            begin = time.perf_counter()
+
+    def _timed(self, features: RoutineFeatures, begin: float) -> RoutineScore:
+        extracted = time.perf_counter()
+        result = on_one_thread(partial(self._grade, features), self.extractor.placement)
+        graded = time.perf_counter()
+        timing = {
+            "features_s": extracted - begin,
+            "head_s": graded - extracted,
+            "total_s": graded - begin,
+            "real_time_factor": features.video.duration_s / max(graded - begin, 1e-9),
+        }
+        result.timing.update({name: round(value, 4) for name, value in timing.items()})
+        return result
+
+    @torch.inference_mode()
+    def _grade(self, features: RoutineFeatures) -> RoutineScore:
+        audio_width = None if features.audio is None else features.audio.shape[1]
+        self._check_widths(features.visual.shape[1], audio_width, FeatureError, features.video.path)
+        device = self.extractor.placement.device
+        visual = torch.from_numpy(features.visual)[None].to(device)
+        audio = None if features.audio is None else torch.from_numpy(features.audio)[None].to(device)
+        scores, readings = {}, []
+        for target, head in self.heads.items():
+            # The score from the window that the head was trained on, the timeline from all clips.
+            output = head.model(visual, audio)
+            windowed = [None if rows is None else fit_window(rows[0], head.window)[None] for rows in (visual, audio)]
+            judged = head.model(*windowed) if head.window else output
+            scores[target] = target_score(head, judged, self.intervals.get(target), features.clips)
+            readings.append(per_clip(head.model, output))
+        reading = self.detector.read(features.tables()) if self.detector else None
+        clips = clip_scores(features, readings, reading)
+        heard = [clip for clip in clips if clip.consistency is not None]
+        validated = self.bundle.consistency is not None
+        consistency = heard and {
+            "mean": sum(clip.consistency for clip in heard) / len(heard),
+            "min_clip": min(heard, key=lambda clip: clip.consistency).index,
+            "validated": validated,
+        }
+        warnings = [*features.warnings, *filter(None, map(out_of_range, scores, scores.values()))]
+        if heard and not validated:
+            warnings.append(UNVALIDATED)
+        elif heard and (measured := _swapped_auc(self.bundle.consistency)) < TRUSTED_AUC:
+            warnings.append(f"{UNTRUSTED} (AUC {measured:.2f}; 0.5 is chance)")
+        windows = sorted({head.window for head in self.heads.values() if _depends_on_length(head)})
+        if any(window != features.clips for window in windows):
+            trained = " and ".join(map(str, windows))
+            warnings.append(f"{LENGTH} ({features.clips} clips here, {trained} in training)")
+        if reading and not reading.inside:
+            warnings.append(UNFAMILIAR)
+        elif reading and not reading.clips_inside.all():
+            outside = int((~reading.clips_inside).sum())
+            warnings.append(f"{outside} of {features.clips} clips are out of domain: their values have no meaning")
+        made = features.provenance
+        result = RoutineScore(
+            video=asdict(features.video),
+            weights={"name": self.bundle.name, "trained_on": self.bundle.trained_on},
+            backbones=made.get("backbones", {}),
+            device=str(device),
+            precision=made.get("precision", "fp32"),
+            scores=scores,
+            consistency=consistency or None,
+            domain=domain_of(reading) if reading else None,
+            clips=clips,
+            warnings=warnings,
+            timing={},
+        )
+        if wrong := next(no_numbers(asdict(result)), None):
+            cause = f"{wrong}: these weights can't score it"
+            raise WeightsError(cause, path=features.video.path, hint="Are they damaged? Try: mlavl weights verify.")
+        return result
+
+    def _check_backbones(self, have: Backbones) -> None:
+        """Before an hour of extraction, not after: do these backbones give what the heads take?"""
+        self._check_widths(have.visual.dim, have.audio.dim, WeightsError, self.bundle.folder)
+
+    def _check_widths(self, visual: int, audio: int | None, error: type[MlavlError], path: str | Path) -> None:
+        for target, head in self.heads.items():
+            dims = head.model.dims
+            wrong = [("visual", visual, dims.visual_dim)] if visual != dims.visual_dim else []
+            if dims.hears and audio not in (None, dims.audio_dim):
+                wrong.append(("audio", audio, dims.audio_dim))
+            for name, has, takes in wrong:
+                cause = f"{name} features are {has} wide, but the {target} head of {self.bundle.name} takes {takes}"
+                raise error(cause, path=path, hint="Use the backbones that the head was trained on.")
+
+
+def load_scorer(
+    weights: str | Path = "mini",
+    device: str = "auto",
+    precision: str = "auto",
+    batch_size: int | None = None,
+    features: str | Path | None = None,
+    cutting: Cutting | None = None,
+    workers: int = DECODERS,
+    cluster: Cluster | None = None,
+    compiled: bool = False,
+) -> Scorer:
+    """A bundle's heads, ready to score. Backbones load with the first video that needs them.
+
+    Args:
+        weights: a bundled name or a bundle's folder.
+        device: auto, cpu, cuda, cuda:N or mps.
+        precision: of the backbones: auto, fp32, bf16 or fp16.
+        batch_size: clips a forward pass; None: by device.
+        features: a feature store to reuse and to fill.
+        cutting: how videos are cut into clips; None: at the bundle's frame rate, by the defaults otherwise.
+        workers: how many videos are decoded at once.
+        cluster: a Ray cluster to extract on; `device` is then that of its workers.
+        compiled: torch compiles the visual backbone first, which takes a minute and pays on many videos.
+
+    Raises:
+        WeightsError: no such bundle, no head in it, or a broken one.
+        DeviceError: no such device or precision.
+    """
+    bundle = find_bundle(weights)
+    if not bundle.heads:
+        hint = "It can extract features; train a head on them with `mlavl train`, or score with --weights mini."
+        raise WeightsError("these weights have backbones but no head to score with", path=bundle.folder, hint=hint)
+    load = partial(load_cluster_extractor, cluster) if cluster else load_extractor
+    store = Path(features) if features else None
+    extractor = load(
+        weights, device, precision,
+        store=store, cutting=cutting, batch_size=batch_size, workers=workers, compiled=compiled,
+    )  # fmt: skip
+    heads = {}
+    for target, path in bundle.heads.items():
+        heads[target] = head = load_head(path)
+        head.model.to(extractor.placement.device)
+    detector = load_detector(bundle.domain) if bundle.domain else None
+    return Scorer(bundle, heads, extractor, detector, load_intervals(bundle))
+
+
+def _swapped_auc(consistency: dict[str, Any]) -> float:
+    """Of single clips, own music against another routine's: as the exam measured it, or the worst of the heads."""
+    if "exam" in consistency:
+        return consistency["exam"]["auc"]["swapped"]
+    return min((of_head["swapped_clip"] for of_head in consistency.get("auc", {}).values()), default=1.0)
+
+
+def _depends_on_length(head: Head) -> bool:
+    """Whether what it says of a clip depends on how many clips there are, and it knows one number of them."""
+    return bool(head.window) and head.model.dims.mag2 and head.model.dims.graph == "sage"
