@@ -23,10 +23,10 @@ ORDER = {
         "routine rows statistics hub prompts visual audio text_features text lanes reading apart extract store "
         "extractor cluster measure"
     ).split(),
-    "heads": ["dims", "layers", "mlavl", "window", "checkpoint", "official", "baselines"],
-    "heads/mlavl": "s2ce length mag2 avcf dpg model consistency official".split(),
+    "heads": "dims layers base mlavl visual ms_lstm usdl core gdlt methods window checkpoint".split(),
+    "heads/mlavl": "output losses s2ce length mag2 avcf dpg consistency model official".split(),
     "simulate": "style elements body recording music programme motion scene truth write collection".split(),
-    "scoring": ["result", "domain", "interval", "points", "scorer", "compare"],
+    "scoring": ["measures", "result", "domain", "interval", "points", "scorer", "compare"],
     "datasets": "public dataset unpickle fs1000 logo manifest pickled load".split(),
     "output": ["render", "webvtt", "report"],
     "output/report": ["glimpse", "html", "page", "index", "write"],

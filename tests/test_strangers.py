@@ -1051,10 +1051,10 @@ def test_consistency_of_many_clips_takes_little_memory():
     from mlavl_cli.heads.mlavl.model import MLAVL
 
     head = MLAVL(HeadDims(24, 5, 20, 12, width=16, heads=2, reach=4), torch.randn(28, 12)).eval()
-    fused, text = torch.randn(1, 20_000, 16), {"av_grades": torch.randn(12, 16)}
+    fused, grades = torch.randn(1, 20_000, 16), torch.randn(12, 16)
     before = peak_memory_mb()
     with torch.inference_mode():
-        assert consistency(head, fused, text).shape == (1, 20_000)
+        assert consistency(head.dpg, head.dims, grades, fused).shape == (1, 20_000)
     assert peak_memory_mb() - before < 800  # T x T would be 1,600 a matrix
 
 

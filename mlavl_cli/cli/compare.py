@@ -66,7 +66,8 @@ def compare(
     scores, moments = compare_scores(*takes), compare_moments(*takes, offset)
     if not scores:
         raise UsageError("the takes have no score in common", hint="Score both with the same weights.")
-    if not any(moment.quality_b is not None for moment in moments):
+    timed = any(moment.quality_a is not None for moment in moments)
+    if timed and not any(moment.quality_b is not None for moment in moments):
         raise UsageError("the takes share no time", hint="Check --offset.")
     if form is TableFormat.json:
         sys.stdout.write(json.dumps(_whole(takes, scores, moments, offset), indent=2, allow_nan=False) + "\n")
@@ -78,7 +79,9 @@ def compare(
         typer.echo(one_line(f"{name} {take['video']['path']}"))
     print_rows([{"": name, "A": a, "B": b, "B - A": b - a} for name, (a, b) in scores.items()], form)
     differing = sorted((m for m in moments if m.change is not None), key=lambda m: -abs(m.change))[:most]
-    print_rows([_row(m) for m in sorted(differing, key=lambda m: m.start_s)], form, "Where they differ most (A's time)")
+    if differing:
+        rows = [_row(m) for m in sorted(differing, key=lambda m: m.start_s)]
+        print_rows(rows, form, "Where they differ most (A's time)")
     typer.echo(one_line(f"{takes[0]['weights']['name']}: {takes[0]['weights']['trained_on']}"))
 
 
@@ -99,8 +102,8 @@ def _written(path: str) -> dict[str, Any] | None:
             (found,) = found
         numbers = [score["score"] for score in found["scores"].values()]
         for clip in found["clips"]:
-            numbers += [clip[name] for name in ("start_s", "end_s", "quality")]
-            numbers.append(0.0 if clip["consistency"] is None else clip["consistency"])
+            numbers += [clip[name] for name in ("start_s", "end_s")]
+            numbers += [0.0 if clip[name] is None else clip[name] for name in ("consistency", "quality")]
         words = [
             found["weights"]["name"],
             found["weights"]["trained_on"],

@@ -31,20 +31,24 @@ class Sheet:
         self._figure = Figure
 
     def timeline(self, result: "RoutineScore") -> None:
-        """Consistency, quality and attention of every clip over time."""
-        clips = result.clips
-        lanes = {"fit": [clip.consistency for clip in clips]} if result.consistency else {}
-        lanes |= {"quality": [clip.quality for clip in clips], "attention": [clip.attention for clip in clips]}
+        """Every measure of the clips over time.
+
+        Raises:
+            UsageError: the weights say nothing of single clips.
+        """
+        clips, lanes = result.clips, result.measured
+        if not lanes:
+            raise UsageError("these weights have no timeline to draw", path=self.path)
         sheet = self._figure(figsize=(10, 1.6 * len(lanes) + 0.9), layout="constrained")
         points = "   ".join(f"{target} {score.score:.2f}" for target, score in result.scores.items())
         sheet.suptitle(_plain(f"{Path(result.video['path']).name}\n{points}"), fontsize=10)
         starts, widths = [clip.start_s for clip in clips], [clip.end_s - clip.start_s for clip in clips]
-        for axes, (name, values) in zip(
-            sheet.subplots(len(lanes), 1, sharex=True, squeeze=False)[:, 0], lanes.items(), strict=True
-        ):
+        rows = sheet.subplots(len(lanes), 1, sharex=True, squeeze=False)[:, 0]
+        for axes, one in zip(rows, lanes, strict=True):
+            values = [clip.measures[one.name] for clip in clips]
             axes.bar(starts, values, widths, align="edge", color="tab:blue", edgecolor="white", linewidth=0.5)
-            axes.set(ylabel=name, xlim=(starts[0], clips[-1].end_s))
-            if name != "attention":
+            axes.set(ylabel=one.label, xlim=(starts[0], clips[-1].end_s))
+            if one.judges:
                 axes.set_ylim(0, 1)
         notes = [f"{result.weights['name']}: {result.weights['trained_on']}", *result.warnings]
         axes.set_xlabel(_plain("\n".join(["seconds", *notes])), fontsize=7)

@@ -14,7 +14,6 @@ from mlavl_cli.cli.training_choices import (
     Box,
     Graph,
     Modalities,
-    Model,
     Optimizer,
     RecipeName,
     Regressor,
@@ -23,6 +22,7 @@ from mlavl_cli.cli.training_choices import (
 )
 from mlavl_cli.cli.training_progress import told
 from mlavl_cli.errors import UsageError
+from mlavl_cli.heads.methods import HEADS
 
 if TYPE_CHECKING:
     from mlavl_cli.training.runs import Guide
@@ -101,8 +101,14 @@ def train(
     without: Annotated[list[Box] | None, typer.Option(help="Leave out a box or a loss (again for more).")] = None,
     modalities: Annotated[Modalities, typer.Option(help="Vision, audio, language.")] = Modalities.val,
     ablation: Annotated[Ablation | None, typer.Option(help="Train every row of table 5 and print it.")] = None,
-    model: Annotated[list[Model] | None, typer.Option(help="A visual-only baseline instead (again for more).")] = None,
-    mag2: Annotated[bool, typer.Option("--mag2", help="Baselines: native against + MAG2 (table 4).")] = False,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Another method of the field, with MAG2 as NAME+mag2 (again for more, and for a table of them): "
+            f"{', '.join(HEADS)}.  [default: mlavl]"
+        ),
+    ] = None,
+    mag2: Annotated[bool, typer.Option("--mag2", help="Each --model as it is and with MAG2 (table 4).")] = False,
     sport: dataset.SportOption = dataset.Sport.skating,
     score_range: dataset.Ranges = None,
     features: dataset.Features = None,
@@ -143,9 +149,8 @@ def train(
             PATH/FEATURES/EVENT/ID.npy                   (T, D)
     """
     clips = options.window_of(window)
-    baselines = [m.value for m in model or [] if m is not Model.mlavl]
-    if (mag2 and not baselines) or (ablation and baselines):
-        raise UsageError("--mag2 goes with --model of a baseline, --ablation with the whole method")
+    if (mag2 and not model) or (ablation and model):
+        raise UsageError("--mag2 goes with --model, --ablation with the whole method")
     ranges = dataset.parse_ranges(score_range)
 
     from mlavl_cli.features import apart
@@ -156,23 +161,25 @@ def train(
     from mlavl_cli.datasets.load import load_dataset
     from mlavl_cli.datasets.public import PUBLIC_SETS
     from mlavl_cli.device import place
+    from mlavl_cli.heads.mlavl.losses import LossWeights
     from mlavl_cli.training import recipes
-    from mlavl_cli.training.losses import LossWeights
     from mlavl_cli.training.runs import (
         ABLATION,
         MODALITIES,
         Job,
-        Variant,
         native_and_mag2,
+        of_model,
         refuse_other_backbones,
         write_heads,
     )
     from mlavl_cli.training.train import TrainConfig
 
+    models = model or ["mlavl"]
+    variants = ABLATION if ablation else native_and_mag2(models) if mag2 else [of_model(name) for name in models]
     writer = _tensorboard() if tensorboard else None
     sheet = plots.Sheet(plot) if plot else None
     placement = place(device, precision.value)
-    if not baselines and not ablation:  # before hours of extraction
+    if len(variants) == 1:  # before hours of extraction
         public = PUBLIC_SETS.get(kind.value)
         refuse_other_backbones(output, find_bundle(public.backbones if public else backbones))
     data = load_dataset(kind.value, path, place(device), backbones, sport.value, ranges, features)
@@ -196,12 +203,6 @@ def train(
     dims |= {"width": width, "order": order, "reach": reach}
     dims |= dict.fromkeys(left_out - {"tl", "ce"}, False) | MODALITIES[modalities.value]
     clips = data.window if clips == "auto" else clips
-    whole = Variant("mlavl")
-    variants = [whole]
-    if ablation:
-        variants = ABLATION
-    elif baselines:
-        variants = native_and_mag2(baselines) if mag2 else [Variant(m, {"mag2": False}, model=m) for m in baselines]
     guide = _guide(data.sport, data.backbones, text_features, prompts, grade_order is prompt_options.Order.blocks)
     totals = set(total or [])
     if unknown := totals - set(targets):
@@ -220,7 +221,7 @@ def train(
             trained = job.run(placement, folder, on_epoch, on_align)
         rows.append(training_rows.of_job(job, trained.metrics, len(variants) > 1))
         histories[f"{job.target} {job.variant.name}"] = trained.history
-        if variants == [whole]:
+        if len(variants) == 1:
             heads[job.target] = head = job.head(trained)
             if calibrates and (interval := job.interval(head, place("cpu"))):
                 intervals[job.target] = interval

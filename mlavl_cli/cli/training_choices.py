@@ -3,14 +3,6 @@
 from enum import StrEnum
 
 
-class Model(StrEnum):
-    mlavl = "mlavl"
-    ms_lstm = "ms-lstm"
-    usdl = "usdl"
-    core = "core"
-    gdlt = "gdlt"
-
-
 class Ablation(StrEnum):
     all = "all"
 

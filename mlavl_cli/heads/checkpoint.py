@@ -9,10 +9,11 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import save
 
-from mlavl_cli.errors import WeightsError, one_line
+from mlavl_cli.errors import UsageError, WeightsError, one_line
 from mlavl_cli.files import atomic_write
+from mlavl_cli.heads.base import Head
 from mlavl_cli.heads.dims import HeadDims
-from mlavl_cli.heads.mlavl.model import MLAVL
+from mlavl_cli.heads.methods import head_class
 from mlavl_cli.untrusted import open_safetensors, wrong_numbers
 
 HEAD_VERSION = 1
@@ -25,8 +26,8 @@ _WRONG = (
 
 
 @dataclass(frozen=True)
-class Head:
-    """A head and what its numbers mean.
+class TargetHead:
+    """A head, the target that it scores, and what its numbers mean.
 
     Attributes:
         score_range: in points, from a normalised 0 to 1.
@@ -36,7 +37,7 @@ class Head:
         full_stop: whether the text tower read a full stop behind each prompt, as in the public code; None: not known.
     """
 
-    model: MLAVL
+    model: Head
     target: str
     score_range: tuple[float, float]
     grades: tuple[str, ...]
@@ -57,13 +58,14 @@ class Head:
         return low + normalised * (high - low)
 
 
-def save_head(path: Path, head: Head, half: bool = False) -> None:
+def save_head(path: Path, head: TargetHead, half: bool = False) -> None:
     """Writes a head atomically; the same head gives the same bytes.
 
     `half` rounds its matrices to 16 bits; what is only a vector (biases, statistics of batch norms) stays.
     """
     metadata = {
         "version": HEAD_VERSION,
+        "model": head.model.name,
         "dims": asdict(head.model.dims),
         "target": head.target,
         "score_range": head.score_range,
@@ -79,7 +81,7 @@ def save_head(path: Path, head: Head, half: bool = False) -> None:
         file.write(save(tensors, metadata={_METADATA: json.dumps(metadata, sort_keys=True)}))
 
 
-def load_head(path: Path) -> Head:
+def load_head(path: Path) -> TargetHead:
     """Reads a head, on the CPU and in eval mode.
 
     Raises:
@@ -93,7 +95,7 @@ def load_head(path: Path) -> Head:
                 raise WeightsError(f"head version {metadata['version']!r}", path=path, hint=hint)
             dims = HeadDims.from_dict(metadata["dims"])
             shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-            model = _built(dims, shapes)
+            model = _built(head_class(str(metadata.get("model", "mlavl"))), dims, shapes)  # mlavl 0.1 knew one model
             tensors = {name: file.get_tensor(name) for name in shapes}
         for name, tensor in tensors.items():
             if wrong := wrong_numbers(name, tensor):
@@ -101,7 +103,7 @@ def load_head(path: Path) -> Head:
         model.load_state_dict(tensors)
         if len(metadata["grades"]) != dims.grades:
             raise WeightsError(f"names {len(metadata['grades'])} grades, its dimensions say {dims.grades}")
-        return Head(
+        return TargetHead(
             model.eval().requires_grad_(False),
             one_line(str(metadata["target"])),
             _range(metadata["score_range"]),
@@ -112,20 +114,20 @@ def load_head(path: Path) -> Head:
         )
     except FileNotFoundError as error:
         raise WeightsError("no such head", path=path, hint="Is the bundle whole?") from error
-    except WeightsError as error:
+    except (WeightsError, UsageError) as error:
         raise WeightsError(error.message, path=path, hint=error.hint) from error
     except _WRONG as error:
         raise WeightsError("is no head of mlavl, or a damaged one", path=path) from error
 
 
-def _built(dims: HeadDims, shapes: dict[str, tuple[int, ...]]) -> MLAVL:
+def _built(kind: type[Head], dims: HeadDims, shapes: dict[str, tuple[int, ...]]) -> Head:
     """An empty head of these dimensions, once the file's shapes were found to be the same (no memory before that)."""
     with torch.device("meta"):
-        wanted = {name: tuple(tensor.shape) for name, tensor in MLAVL(dims).state_dict().items()}
+        wanted = {name: tuple(tensor.shape) for name, tensor in kind(dims).state_dict().items()}
     for name in sorted(wanted.keys() | shapes.keys()):
         if wanted.get(name) != shapes.get(name):
             raise WeightsError(f"{name} has shape {shapes.get(name)}, its dimensions say {wanted.get(name)}")
-    return MLAVL(dims)
+    return kind(dims)
 
 
 def _full_stop(metadata: dict[str, Any]) -> bool | None:

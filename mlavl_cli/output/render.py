@@ -15,6 +15,7 @@ from rich.text import Text
 
 from mlavl_cli.errors import one_line
 from mlavl_cli.files import csv_text
+from mlavl_cli.scoring.measures import MEASURES
 from mlavl_cli.scoring.result import UNFAMILIAR, RoutineScore, TargetScore, clock, is_of_consistency, level
 
 _STEPS = " ▁▂▃▄▅▆▇█"
@@ -94,13 +95,14 @@ class ClipsCsvWriter:
     def __init__(self, stream: TextIO):
         self.stream = stream
         self.rows = csv.writer(stream, lineterminator="\n")
-        self.rows.writerow(["path", "clip", "start_s", "end_s", "consistency", "quality", "attention"])
+        self.rows.writerow(["path", "clip", "start_s", "end_s", *(one.name for one in MEASURES)])
 
     def add(self, result: RoutineScore) -> None:
         for clip in result.clips:
-            heard = "" if clip.consistency is None else f"{clip.consistency:.4f}"
-            shown = (f"{clip.start_s:.3f}", f"{clip.end_s:.3f}", heard, f"{clip.quality:.4f}", f"{clip.attention:.6f}")
-            self.rows.writerow([csv_text(result.video["path"]), clip.index, *shown])
+            values = ((clip.measures[one.name], 4 if one.judges else 6) for one in MEASURES)
+            shown = ("" if value is None else f"{value:.{digits}f}" for value, digits in values)
+            path = csv_text(result.video["path"])
+            self.rows.writerow([path, clip.index, f"{clip.start_s:.3f}", f"{clip.end_s:.3f}", *shown])
         self.stream.flush()
 
 
@@ -126,7 +128,7 @@ def panel(result: RoutineScore, width: int) -> Panel:
     facts = f"{clock(video['duration_s'])}, {len(result.clips)} clips, {video['width_px']} x {video['height_px']}"
     outside = result.in_domain is False
     notes = [Text(UNFAMILIAR, style="bold red"), Text()] if outside else []
-    weakest = Text("weakest   ", style="bold")
+    weakest = Text("weakest   " if result.measured else "no timeline", style="bold" if result.measured else "dim")
     for i, clip in enumerate(result.weakest()):
         between = "\n          " if width < 72 else "   "
         weakest.append(between if i else "", style="not bold")
@@ -175,7 +177,7 @@ def _grades(score: TargetScore, branch: str) -> Text:
     """
     shares = score.grades[branch]
     if not shares:
-        return Text("no sound", style="dim")
+        return Text("no sound" if branch == "audio_visual" else "no grades", style="dim")
     top = max(shares.values()) or 1.0
     ordered = sorted(shares, key=lambda name: name.endswith(" with fitting music"))
     blocks = "".join(_STEPS[max(1, round(8 * shares[name] / top))] for name in ordered)
@@ -184,16 +186,18 @@ def _grades(score: TargetScore, branch: str) -> Text:
 
 def _timeline(result: RoutineScore, width: int) -> Iterable[Text]:
     """Consistency and quality of the clips as coloured blocks, with the time below."""
-    rows = [("quality", [clip.quality for clip in result.clips])]
-    if result.consistency:
-        rows.insert(0, ("fit", [clip.consistency for clip in result.clips]))
     cells = min(len(result.clips), width)
-    for name, values in rows:
-        row = Text(f"{name:<10}", style="bold")
+    for one in result.measured:
+        if not one.judges:
+            continue
+        values = [clip.measures[one.name] for clip in result.clips]
+        row = Text(f"{one.label:<10}", style="bold")
         for share in _squeeze(values, cells):
             row.append(_STEPS[max(1, round(8 * share))], style=_colour(share) + Style(bold=False))
         row.append(f"  {sum(values) / len(values):.2f}", style="not bold dim")
         yield row
+    if not result.measured:
+        return
     start, end = clock(result.clips[0].start_s), clock(result.clips[-1].end_s)
     yield Text(" " * 10 + start + end.rjust(max(cells - len(start), len(end) + 1)), style="dim")
     for text in result.warnings:

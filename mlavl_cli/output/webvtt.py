@@ -22,10 +22,11 @@ def webvtt(result: RoutineScore) -> str:
     about = "; ".join([f"{result.weights['name']}: {result.weights['trained_on']}", *result.warnings])
     note = re.sub("-+>", ">", about)
     blocks = ["WEBVTT", f"NOTE {' '.join(note.split())}"]
-    for clip in result.clips:
-        fit = "" if clip.consistency is None else f"fit {clip.consistency:.2f}  "
+    measured = [one for one in result.measured if one.judges]
+    for clip in result.clips if measured else []:
         times = f"{_timestamp(clip.start_s)} --> {_timestamp(clip.end_s)}"
-        blocks.append(f"{clip.index + 1}\n{times}\n{fit}quality {clip.quality:.2f}")
+        said = "  ".join(f"{one.label} {one.shown(clip.measures[one.name])}" for one in measured)
+        blocks.append(f"{clip.index + 1}\n{times}\n{said}")
     return "\n\n".join(blocks) + "\n"
 
 

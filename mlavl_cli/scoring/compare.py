@@ -9,14 +9,14 @@ from typing import Any
 class Moment:
     """A clip of take A, and take B over the same stretch of the programme; None where B has nothing there.
 
-    Times are A's, in seconds. Consistency is None without sound.
+    Times are A's, in seconds. Consistency is None without sound, quality without a timeline.
     """
 
     start_s: float
     end_s: float
     consistency_a: float | None
     consistency_b: float | None
-    quality_a: float
+    quality_a: float | None
     quality_b: float | None
 
     @property
@@ -24,7 +24,9 @@ class Moment:
         """B less A: of consistency where both have it, else of quality."""
         if self.consistency_a is not None and self.consistency_b is not None:
             return self.consistency_b - self.consistency_a
-        return None if self.quality_b is None else self.quality_b - self.quality_a
+        if self.quality_a is None or self.quality_b is None:
+            return None
+        return self.quality_b - self.quality_a
 
 
 def compare_scores(a: dict[str, Any], b: dict[str, Any]) -> dict[str, tuple[float, float]]:

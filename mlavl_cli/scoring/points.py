@@ -7,11 +7,11 @@ from typing import Any
 import torch
 
 from mlavl_cli.features.routine import RoutineFeatures
-from mlavl_cli.heads.checkpoint import Head
-from mlavl_cli.heads.mlavl.consistency import ClipReading
-from mlavl_cli.heads.mlavl.model import HeadOutput
+from mlavl_cli.heads.base import ClipReading, HeadOutput
+from mlavl_cli.heads.checkpoint import TargetHead
 from mlavl_cli.scoring.domain import TABLES, DomainReading
 from mlavl_cli.scoring.interval import Interval
+from mlavl_cli.scoring.measures import MEASURES
 from mlavl_cli.scoring.result import ClipScore, TargetScore
 
 
@@ -39,7 +39,7 @@ def domain_of(reading: DomainReading) -> dict[str, Any]:
     }
 
 
-def target_score(head: Head, output: HeadOutput, interval: Interval | None, clips: int) -> TargetScore:
+def target_score(head: TargetHead, output: HeadOutput, interval: Interval | None, clips: int) -> TargetScore:
     def shares(names: Iterable[str], p: torch.Tensor | None) -> dict[str, float] | None:
         return None if p is None else dict(zip(names, p[0].tolist(), strict=True))
 
@@ -48,9 +48,9 @@ def target_score(head: Head, output: HeadOutput, interval: Interval | None, clip
     return TargetScore(
         score=score,
         range=head.score_range,
-        visual=head.points(output.score_v.item()),
+        visual=score if output.score_v is None else head.points(output.score_v.item()),
         audio_visual=head.points(output.score_av.item()) if heard else None,
-        visual_weight=1 - head.model.dpg.w.item() if heard else 1.0,
+        visual_weight=head.model.visual_weight if heard else 1.0,
         grades={
             "visual": shares(head.grades, output.p_v),
             "audio_visual": shares(head.audio_visual_grades, output.p_av),
@@ -63,22 +63,15 @@ def target_score(head: Head, output: HeadOutput, interval: Interval | None, clip
 def clip_scores(
     features: RoutineFeatures, readings: list[ClipReading], domain: DomainReading | None
 ) -> list[ClipScore]:
-    """Clips as all heads together see them: the mean of their readings."""
-
-    def mean(name: str) -> list[float] | None:
-        values = [value for reading in readings if (value := getattr(reading, name)) is not None]
-        return None if not values else torch.stack(values).mean(0)[0].tolist()
-
-    consistency, quality, attention = mean("consistency"), mean("quality"), mean("attention")
+    """Clips as all heads together see them."""
+    found = {measure.name: measure.read(features, readings) for measure in MEASURES}
     return [
         ClipScore(
             index=i,
             start_s=round(float(features.start_s[i]), 6),
             end_s=round(float(features.end_s[i]), 6),
-            consistency=consistency[i] if consistency else None,
-            quality=quality[i],
-            attention=attention[i],
             in_domain=bool(domain.clips_inside[i]) if domain else None,
+            measures={name: values[i] if values else None for name, values in found.items()},
         )
         for i in range(features.clips)
     ]

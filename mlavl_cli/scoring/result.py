@@ -1,13 +1,16 @@
 """RoutineScore: what is said about one routine. `to_dict` is the JSON that users build on (schema.json, version 1)."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
+
+from mlavl_cli.scoring.measures import MEASURES, Measure
 
 SCHEMA_VERSION = 1
 UNVALIDATED = "consistency is not validated for these weights"
 UNTRUSTED = "with these weights consistency barely distinguishes matching from swapped music"
 TRUSTED_AUC = 0.7  # below it, a measured consistency is said to tell little
 UNFAMILIAR = "out of domain: unlike the training data of these weights, so its scores have no meaning"
+NO_TIMELINE = "these heads say nothing of single clips: there is a score and no timeline"
 LENGTH = "what is said of single clips depends on how many there are with these weights"
 
 
@@ -41,20 +44,33 @@ class TargetScore:
 
 @dataclass(frozen=True)
 class ClipScore:
-    """One clip: consistency and quality in [0, 1], attention as a share of the whole routine's."""
+    """One clip, and what is measured of it: by name (measures.py), None where there is nothing to measure."""
 
     index: int
     start_s: float
     end_s: float
-    consistency: float | None
-    quality: float
-    attention: float
     in_domain: bool | None = None  # None: the weights don't say what they were trained on
+    measures: dict[str, float | None] = field(default_factory=dict)
 
     @property
-    def strength(self) -> float:
-        """What moments are compared by: consistency, or quality without sound."""
+    def consistency(self) -> float | None:
+        """How well music and movement fit, 0 to 1."""
+        return self.measures.get("consistency")
+
+    @property
+    def quality(self) -> float | None:
+        """How good the clip looks by itself, 0 to 1."""
+        return self.measures.get("quality")
+
+    @property
+    def strength(self) -> float | None:
+        """What moments are compared by: consistency, or quality without sound; None without a timeline."""
         return self.quality if self.consistency is None else self.consistency
+
+    def to_dict(self) -> dict[str, Any]:
+        """Flat, as in the JSON."""
+        times = {"index": self.index, "start_s": self.start_s, "end_s": self.end_s}
+        return {**times, **self.measures, "in_domain": self.in_domain}
 
 
 @dataclass(frozen=True)
@@ -80,15 +96,23 @@ class RoutineScore:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
-        return {"schema": SCHEMA_VERSION, **asdict(self)}
+        return {"schema": SCHEMA_VERSION, **asdict(self), "clips": [clip.to_dict() for clip in self.clips]}
+
+    @property
+    def measured(self) -> list[Measure]:
+        """What is known of the clips, in the order in which it is shown; empty: these heads have no timeline."""
+        return [one for one in MEASURES if self.clips[0].measures.get(one.name) is not None]
 
     def weakest(self, count: int = 3) -> list[ClipScore]:
         """The clips of least consistency, or of least quality where there is no sound, in the order of time."""
-        return _in_time(sorted(self.clips, key=lambda clip: clip.strength)[:count])
+        return _in_time(sorted(self._judged(), key=lambda clip: clip.strength)[:count])
 
     def strongest(self, count: int = 3) -> list[ClipScore]:
         """The clips of most consistency, or of most quality where there is no sound, in the order of time."""
-        return _in_time(sorted(self.clips, key=lambda clip: -clip.strength)[:count])
+        return _in_time(sorted(self._judged(), key=lambda clip: -clip.strength)[:count])
+
+    def _judged(self) -> list[ClipScore]:
+        return [clip for clip in self.clips if clip.strength is not None]
 
 
 def _in_time(clips: list[ClipScore]) -> list[ClipScore]:

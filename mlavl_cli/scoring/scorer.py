@@ -16,15 +16,14 @@ from mlavl_cli.features.extract import DECODERS, Backbones, Progress
 from mlavl_cli.features.extractor import Extractor, load_extractor
 from mlavl_cli.features.lanes import on_one_thread
 from mlavl_cli.features.routine import RoutineFeatures
-from mlavl_cli.heads.checkpoint import Head, load_head
-from mlavl_cli.heads.mlavl.consistency import per_clip
+from mlavl_cli.heads.checkpoint import TargetHead, load_head
 from mlavl_cli.heads.window import fit_window
 from mlavl_cli.inputs import Input
 from mlavl_cli.media.clips import Cutting
 from mlavl_cli.scoring.domain import OutOfDomainDetector, load_detector
 from mlavl_cli.scoring.interval import Interval, load_intervals
 from mlavl_cli.scoring.points import clip_scores, domain_of, no_numbers, out_of_range, target_score
-from mlavl_cli.scoring.result import LENGTH, TRUSTED_AUC, UNFAMILIAR, UNTRUSTED, UNVALIDATED, RoutineScore
+from mlavl_cli.scoring.result import LENGTH, NO_TIMELINE, TRUSTED_AUC, UNFAMILIAR, UNTRUSTED, UNVALIDATED, RoutineScore
 
 
 class Scorer:
@@ -37,7 +36,7 @@ class Scorer:
     def __init__(
         self,
         bundle: Bundle,
-        heads: dict[str, Head],
+        heads: dict[str, TargetHead],
         extractor: Extractor | ClusterExtractor,
         detector: OutOfDomainDetector | None = None,
         intervals: dict[str, Interval] | None = None,
@@ -112,9 +111,10 @@ class Scorer:
             windowed = [None if rows is None else fit_window(rows[0], head.window)[None] for rows in (visual, audio)]
             judged = head.model(*windowed) if head.window else output
             scores[target] = target_score(head, judged, self.intervals.get(target), features.clips)
-            readings.append(per_clip(head.model, output))
-        reading = self.detector.read(features.tables()) if self.detector else None
-        clips = clip_scores(features, readings, reading)
+            if (reading := head.model.per_clip(output)) is not None:
+                readings.append(reading)
+        domain = self.detector.read(features.tables()) if self.detector else None
+        clips = clip_scores(features, readings, domain)
         heard = [clip for clip in clips if clip.consistency is not None]
         validated = self.bundle.consistency is not None
         consistency = heard and {
@@ -131,10 +131,12 @@ class Scorer:
         if any(window != features.clips for window in windows):
             trained = " and ".join(map(str, windows))
             warnings.append(f"{LENGTH} ({features.clips} clips here, {trained} in training)")
-        if reading and not reading.inside:
+        if not readings:
+            warnings.append(NO_TIMELINE)
+        if domain and not domain.inside:
             warnings.append(UNFAMILIAR)
-        elif reading and not reading.clips_inside.all():
-            outside = int((~reading.clips_inside).sum())
+        elif domain and not domain.clips_inside.all():
+            outside = int((~domain.clips_inside).sum())
             warnings.append(f"{outside} of {features.clips} clips are out of domain: their values have no meaning")
         made = features.provenance
         result = RoutineScore(
@@ -145,7 +147,7 @@ class Scorer:
             precision=made.get("precision", "fp32"),
             scores=scores,
             consistency=consistency or None,
-            domain=domain_of(reading) if reading else None,
+            domain=domain_of(domain) if domain else None,
             clips=clips,
             warnings=warnings,
             timing={},
@@ -223,6 +225,6 @@ def _swapped_auc(consistency: dict[str, Any]) -> float:
     return min((of_head["swapped_clip"] for of_head in consistency.get("auc", {}).values()), default=1.0)
 
 
-def _depends_on_length(head: Head) -> bool:
+def _depends_on_length(head: TargetHead) -> bool:
     """Whether what it says of a clip depends on how many clips there are, and it knows one number of them."""
     return bool(head.window) and head.model.dims.mag2 and head.model.dims.graph == "sage"

@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterator
 import torch
 
 from mlavl_cli.errors import DataError
+from mlavl_cli.heads.base import Batch
+from mlavl_cli.heads.mlavl.losses import LossWeights
 from mlavl_cli.heads.mlavl.model import MLAVL
-from mlavl_cli.training.batches import Batch, Batches
-from mlavl_cli.training.losses import LossWeights, contrast, loss_terms
+from mlavl_cli.training.batches import Batches
 
 FIT_ALONE = LossWeights(mse=0, triplet=0, cross_entropy=0, consistency=1)
 
@@ -36,17 +37,13 @@ def align(
     """
     generator = torch.Generator().manual_seed(seed)
 
-    def projections(batch: Batch) -> torch.Tensor:
-        mask = batch.mask
-        return contrast(head.proj_visual(batch.visual, mask), head.proj_audio(batch.audio, mask), mask)
-
     def whole(batch: Batch) -> torch.Tensor:
         output = head(batch.visual, batch.audio, batch.mask)
-        return sum(loss_terms(head, output, batch, FIT_ALONE, generator).values())
+        return sum(head.loss(output, batch, FIT_ALONE, generator).values())
 
     head.train()
     done = 0
-    for objective, passes in ((projections, 3 * epochs), (whole, epochs)):
+    for objective, passes in ((head.alignment, 3 * epochs), (whole, epochs)):
         for _ in _learn(head, train, objective, passes, lr, generator):
             done += 1
             if on_epoch:

@@ -1,33 +1,15 @@
 """Routines -> batches of tensors: a window of clips each, or all of them behind a mask (spec: section 9)."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from mlavl_cli.datasets.dataset import Routine
+from mlavl_cli.heads.base import Batch
 from mlavl_cli.heads.window import fit_window
 
 _SORTED = 16
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Visual (B, T, D_v), audio (B, T, D_a) or None, mask (B, T) or None (all real), label (B,) in [0, 1]."""
-
-    visual: torch.Tensor
-    audio: torch.Tensor | None
-    mask: torch.Tensor | None
-    label: torch.Tensor
-
-    def real_clips(self) -> torch.Tensor:
-        """(B, T) bool."""
-        return self.visual.new_ones(self.visual.shape[:2], dtype=torch.bool) if self.mask is None else self.mask
-
-    def to(self, device: torch.device) -> "Batch":
-        moved = (None if t is None else t.to(device, non_blocking=True) for t in vars(self).values())
-        return Batch(*moved)
 
 
 class Batches:

@@ -2,20 +2,18 @@
 
 import numpy as np
 import torch
-from torch import nn
 
 from mlavl_cli.datasets.dataset import Routine
 from mlavl_cli.device import Placement
 from mlavl_cli.errors import FeatureError
-from mlavl_cli.heads.checkpoint import Head
-from mlavl_cli.heads.mlavl.consistency import consistency
-from mlavl_cli.heads.mlavl.model import MLAVL
+from mlavl_cli.heads.base import Head
+from mlavl_cli.heads.checkpoint import TargetHead
+from mlavl_cli.heads.mlavl.losses import false_music
 from mlavl_cli.training.batches import Batches
-from mlavl_cli.training.losses import false_music
 from mlavl_cli.training.metrics import auc
 
 
-def check_widths(head: Head, routines: list[Routine]) -> None:
+def check_widths(head: TargetHead, routines: list[Routine]) -> None:
     """Raises:
     FeatureError: the routines' features are not as wide as the head's.
     """
@@ -33,7 +31,7 @@ def check_widths(head: Head, routines: list[Routine]) -> None:
 
 
 @torch.no_grad()
-def predict(model: nn.Module, batches: Batches, placement: Placement) -> np.ndarray:
+def predict(model: Head, batches: Batches, placement: Placement) -> np.ndarray:
     """Normalised scores (n,) of the routines in their order."""
     model.eval()
     scores = []
@@ -43,34 +41,37 @@ def predict(model: nn.Module, batches: Batches, placement: Placement) -> np.ndar
     return torch.cat(scores).float().cpu().numpy()
 
 
-def scored(head: Head, routines: list[Routine], batch_size: int, placement: Placement) -> np.ndarray:
+def scored(head: TargetHead, routines: list[Routine], batch_size: int, placement: Placement) -> np.ndarray:
     """The head's scores (n,) of the routines, in points."""
     batches = Batches(routines, head.target, head.score_range, batch_size, head.window)
     return np.array([head.points(score) for score in predict(head.model, batches, placement).tolist()])
 
 
 @torch.no_grad()
-def consistency_aucs(head: MLAVL, batches: Batches, placement: Placement, shift: int = 2) -> dict[str, float] | None:
-    """How well consistency tells the true music from false, per clip and per routine (its mean); None without sound.
+def consistency_aucs(head: Head, batches: Batches, placement: Placement, shift: int = 2) -> dict[str, float] | None:
+    """How well consistency tells the true music from false, per clip and per routine (its mean).
+
+    None where the head or the routines have no sound.
 
     Args:
-        head: with DPG.
+        head: on its device.
         batches: of the split; music is swapped within each of their batches.
         placement: the device.
         shift: by how many clips the routine's own music is moved in a circle.
     """
+    if not head.judges_consistency:
+        return None
     head.eval()
     found: dict[str, list[np.ndarray]] = {}
     for batch in batches.in_order():
         batch = batch.to(placement.device)
-        output = head(batch.visual, batch.audio, batch.mask)
-        if output.p_av is None:
+        if batch.audio is None:
             return None
-        _collect(found, "true", consistency(head, output.fused, output.text, batch.mask), batch.real_clips())
-        for kind, by in (("swapped", 1), ("shifted", shift)):
-            audio, judged = false_music(batch, kind, by=by)
-            fused = head.fuse(output.visual, head.encode_audio(audio, output.text, batch.mask), batch.mask)
-            _collect(found, kind, consistency(head, fused, output.text, judged), judged)
+        output = head(batch.visual, batch.audio, batch.mask)
+        music = [("true", (batch.audio, batch.real_clips()))]
+        music += [(kind, false_music(batch, kind, by=by)) for kind, by in (("swapped", 1), ("shifted", shift))]
+        for kind, (audio, judged) in music:
+            _collect(found, kind, head.consistency(output, audio, batch.mask, judged), judged)
     joined = {name: np.concatenate(values) for name, values in found.items() if values}
     empty = np.zeros(0)
     return {

@@ -8,7 +8,7 @@ from mlavl_cli.bundle import Bundle, find_bundle
 from mlavl_cli.datasets.public import PUBLIC_SETS, PublicSet, set_of_range
 from mlavl_cli.features.prompts import GRADES, Prompts
 from mlavl_cli.features.text_features import TextFeatures, refuse_other_texts
-from mlavl_cli.heads.checkpoint import Head
+from mlavl_cli.heads.checkpoint import TargetHead
 from mlavl_cli.heads.dims import HeadDims
 from mlavl_cli.heads.mlavl.official import import_official
 from mlavl_cli.training.runs import refuse_other_backbones, write_heads
@@ -38,7 +38,7 @@ class ImportedHead:
     """The bundle that holds the head now, the head, and what a user should know of it."""
 
     bundle: Bundle
-    head: Head
+    head: TargetHead
     warnings: tuple[str, ...]
 
 
@@ -68,7 +68,7 @@ def import_head(
     window = (known.window if known else None) if meaning.window == "auto" else meaning.window
     grades = GRADES if dims.grades == len(GRADES) else tuple(f"grade {i + 1}" for i in range(dims.grades))
     texts = prompts.texts if prompts else text.texts
-    head = Head(found.model, meaning.target, meaning.score_range, grades, texts, window, text.full_stop)
+    head = TargetHead(found.model, meaning.target, meaning.score_range, grades, texts, window, text.full_stop)
     bundle = write_heads(output, base, {meaning.target: head}, {}, trained_on, licence)
     warnings = [*found.warnings, *_misfits(dims, base, len(text.rows), known)]
     if unsure:

@@ -1,4 +1,4 @@
-"""What to train: targets, rows of table 5, baselines with and without MAG2 (table 4); and the bundle that comes out."""
+"""What to train: targets, rows of table 5, methods with and without MAG2 (table 4); and the bundle that comes out."""
 
 import shutil
 from collections.abc import Callable
@@ -14,13 +14,12 @@ from mlavl_cli.bundle import MANIFEST, BackboneSpec, Bundle, find_bundle, write_
 from mlavl_cli.datasets.dataset import Dataset, Routine
 from mlavl_cli.datasets.public import TABLE_4
 from mlavl_cli.device import Placement
-from mlavl_cli.errors import DataError, WeightsError
+from mlavl_cli.errors import DataError, UsageError, WeightsError
 from mlavl_cli.features.prompts import GRADES, Prompts
 from mlavl_cli.features.text_features import TextFeatures
-from mlavl_cli.heads.baselines import BASELINES
-from mlavl_cli.heads.checkpoint import Head, save_head
+from mlavl_cli.heads.checkpoint import TargetHead, save_head
 from mlavl_cli.heads.dims import HeadDims
-from mlavl_cli.heads.mlavl.model import MLAVL
+from mlavl_cli.heads.methods import head_class
 from mlavl_cli.scoring.domain import fit_detector, save_detector
 from mlavl_cli.scoring.interval import Interval
 from mlavl_cli.training.batches import Batches
@@ -66,15 +65,28 @@ ABLATION = [
 ]
 
 
+def of_model(name: str) -> Variant:
+    """A method of the field by its name; "gdlt+mag2" puts MAG2 into a visual one (table 4).
+
+    Raises:
+        UsageError: no such method, or MAG2 is a part of it already.
+    """
+    model, plus, box = name.partition("+")
+    kind = head_class(model)
+    if plus and (box != "mag2" or not kind.visual_only):
+        raise UsageError(f"no such model: {name!r:.40}", hint="+mag2 goes with the visual methods, as in gdlt+mag2.")
+    if not kind.visual_only:
+        return Variant(model, model=model)
+    published = {known.lower(): pair for known, pair in TABLE_4.items()}.get(model, (None, None))
+    return Variant(name, {"mag2": bool(plus)}, model=model, published=published[bool(plus)])
+
+
 def native_and_mag2(models: list[str]) -> list[Variant]:
-    """Table 4: each visual-only baseline as it is, and with MAG2."""
-    published = {name.lower(): pair for name, pair in TABLE_4.items()}
+    """Table 4: each of these visual methods as it is, and with MAG2."""
     return [
-        Variant(
-            f"{model} {'+ MAG2' if mag2 else 'native'}", {"mag2": mag2}, model=model, published=published[model][mag2]
-        )
+        replace(of_model(f"{model}{plus}"), name=f"{model} {label}")
         for model in models
-        for mag2 in (False, True)
+        for plus, label in (("", "native"), ("+mag2", "+ MAG2"))
     ]
 
 
@@ -146,9 +158,7 @@ class Job:
             "length": self.total,
         }
         changes = {**self.dims, **self.variant.dims}
-        if self.variant.model != "mlavl":
-            changes["audio_dim"] = 0
-        if sample.audio is None:
+        if sample.audio is None or head_class(self.variant.model).visual_only:
             changes["audio_dim"] = 0
         return HeadDims(**{**own, **changes})
 
@@ -173,19 +183,18 @@ class Job:
             Batches(routines, self.target, score_range, config.batch_size, self.window) for routines in (train, judged)
         ]
         text = self.guide.rows(dims) if dims.language else None
-        kind = MLAVL if self.variant.model == "mlavl" else BASELINES[self.variant.model]
         true = np.array([routine.scores[self.target] for routine in judged])
-        build = partial(kind, dims, text)
+        build = partial(head_class(self.variant.model), dims, text)
         return train_head(build, *batches, true, score_range, config, placement, folder, on_epoch, on_align)
 
-    def head(self, trained: Trained) -> Head:
+    def head(self, trained: Trained) -> TargetHead:
         """The trained model as a head of a bundle."""
         model = trained.model.cpu()
         texts = self.guide.texts(model.dims) if model.dims.language else ()
         full_stop = self.guide.encoded.full_stop if model.dims.language else None
-        return Head(model, self.target, self.dataset.ranges[self.target], GRADES, texts, self.window, full_stop)
+        return TargetHead(model, self.target, self.dataset.ranges[self.target], GRADES, texts, self.window, full_stop)
 
-    def interval(self, head: Head, placement: Placement) -> Interval | None:
+    def interval(self, head: TargetHead, placement: Placement) -> Interval | None:
         """How far off the head's scores are, on the split for it, or on the one that chose the best epoch.
 
         None where neither is apart from what is trained on and tested on, or holds too few routines.
@@ -231,7 +240,7 @@ def _content(spec: BackboneSpec) -> dict[str, Any]:
 def write_heads(
     folder: Path,
     base: Bundle,
-    heads: dict[str, Head],
+    heads: dict[str, TargetHead],
     metrics: dict[str, Any],
     trained_on: str,
     licence: str,

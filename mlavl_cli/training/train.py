@@ -16,17 +16,14 @@ from torch import nn
 from mlavl_cli.device import Placement
 from mlavl_cli.errors import DataError
 from mlavl_cli.files import atomic_write
-from mlavl_cli.heads.baselines import Baseline
-from mlavl_cli.heads.mlavl.model import MLAVL
+from mlavl_cli.heads.base import Batch, Head
+from mlavl_cli.heads.mlavl.losses import LossWeights
 from mlavl_cli.training.align import align
-from mlavl_cli.training.batches import Batch, Batches
+from mlavl_cli.training.batches import Batches
 from mlavl_cli.training.evaluate import consistency_aucs, predict
 from mlavl_cli.training.history import Epoch, log_csv
-from mlavl_cli.training.losses import LossWeights, loss_terms
 from mlavl_cli.training.metrics import Metrics, measure
 from mlavl_cli.training.recipes import OPTIMIZERS, OptimizerName, Schedule, rate
-
-EXEMPLARS = 10  # training routines that a contrastive baseline compares with
 
 
 @dataclass(frozen=True)
@@ -53,13 +50,13 @@ class TrainConfig:
 class Trained:
     """The model of the best epoch, its metrics, and all epochs."""
 
-    model: nn.Module
+    model: Head
     metrics: Metrics
     history: list[Epoch]
 
 
 def train_head(
-    build: Callable[[], nn.Module],
+    build: Callable[[], Head],
     train: Batches,
     judged: Batches,
     true_scores: np.ndarray,
@@ -108,7 +105,7 @@ class _Run:
 
     def __init__(
         self,
-        model: nn.Module,
+        model: Head,
         train: Batches,
         config: TrainConfig,
         placement: Placement,
@@ -126,8 +123,8 @@ class _Run:
         self.scaler = torch.amp.GradScaler(enabled=placement.dtype == torch.float16)
         self.history: list[Epoch] = []
         self.best = {"rank": -math.inf, "mse": math.inf}
-        consistent = config.loss.consistency > 0 and isinstance(model, MLAVL) and model.dims.hears and model.dims.dpg
-        self.consistent = consistent and all(sound is not None for sound in train.audio)
+        heard = all(sound is not None for sound in train.audio)
+        self.consistent = config.loss.consistency > 0 and heard and model.judges_consistency
         self.aligned = not self.consistent
 
     def align(self, kept: Path, on_align: Callable[[int], None] | None) -> None:
@@ -183,7 +180,7 @@ class _Run:
         if not math.isfinite(loss):
             raise DataError(f"the loss is {loss} after epoch {number + 1}", hint="Lower --lr, or set --clip-grad 1.")
         self.schedule.step()
-        self._remember()
+        self.model.remember(next(self.train.in_order()).to(self.placement.device))
         metrics = measure(_points(predict(self.model, judged, self.placement), self.score_range), true_scores)
         aucs = consistency_aucs(self.model, judged, self.placement) if self.consistent else None
         found = [value for name, value in (aucs or {}).items() if name.endswith("_clip") and not math.isnan(value)]
@@ -198,10 +195,7 @@ class _Run:
         mixed = self.placement.dtype != torch.float32
         with torch.autocast(self.placement.device.type, self.placement.dtype) if mixed else nullcontext():
             output = self.model(batch.visual, batch.audio, batch.mask)
-            if isinstance(self.model, Baseline):
-                terms = {"loss": self.model.loss(output, batch.label)}
-            else:
-                terms = loss_terms(self.model, output, batch, self.config.loss, generator)
+            terms = self.model.loss(output, batch, self.config.loss, generator)
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(sum(terms.values())).backward()
         if self.config.clip_grad:
@@ -210,12 +204,6 @@ class _Run:
         self.scaler.step(self.optimizer)
         self.scaler.update()
         return terms
-
-    def _remember(self) -> None:
-        if hasattr(self.model, "remember"):
-            exemplars = next(self.train.in_order()).to(self.placement.device)
-            mask = None if exemplars.mask is None else exemplars.mask[:EXEMPLARS]
-            self.model.remember(exemplars.visual[:EXEMPLARS], mask, exemplars.label[:EXEMPLARS])
 
     def _keep_best(self) -> None:
         last = self.history[-1]

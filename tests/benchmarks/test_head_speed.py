@@ -12,11 +12,11 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from mlavl_cli.heads.base import Batch
 from mlavl_cli.heads.dims import HeadDims
+from mlavl_cli.heads.mlavl.losses import LossWeights
 from mlavl_cli.heads.mlavl.mag2 import MAG2
 from mlavl_cli.heads.mlavl.model import MLAVL
-from mlavl_cli.training.batches import Batch
-from mlavl_cli.training.losses import LossWeights, loss_terms
 
 pytestmark = pytest.mark.slow
 B, T, M = 64, 95, 42
@@ -89,7 +89,7 @@ def test_closed_form_is_at_least_three_times_as_fast(capsys):
         optimizer = torch.optim.Adam(model.parameters())
 
         def run():
-            sum(loss_terms(model, model(batch.visual, batch.audio), batch, LossWeights()).values()).backward()
+            sum(model.loss(model(batch.visual, batch.audio), batch, LossWeights()).values()).backward()
             optimizer.step()
             optimizer.zero_grad()
 

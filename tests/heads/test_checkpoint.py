@@ -9,14 +9,15 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from mlavl_cli.errors import WeightsError
-from mlavl_cli.heads.checkpoint import Head, load_head, save_head
+from mlavl_cli.heads.checkpoint import TargetHead, load_head, save_head
 
 
 @pytest.fixture
 def saved(tmp_path):
     path = tmp_path / "TES.safetensors"
     save_head(
-        path, Head(head(), "TES", (0.0, 130.0), ("bad", "poor", "fair", "good", "excellent", "perfect"), ("a", "b"))
+        path,
+        TargetHead(head(), "TES", (0.0, 130.0), ("bad", "poor", "fair", "good", "excellent", "perfect"), ("a", "b")),
     )
     return path
 
@@ -75,13 +76,13 @@ def test_a_head_that_does_not_fit_itself_is_named(saved, metadata, tensors, caus
 @given(at=st.floats(0, 1, exclude_max=True), flip=st.integers(1, 255), cut=st.booleans())
 def test_damage_is_an_error_of_ours_or_no_harm(tmp_path_factory, at, flip, cut):
     path = tmp_path_factory.mktemp("h") / "h.safetensors"
-    save_head(path, Head(head(), "TES", (0.0, 1.0), ("bad",) * 6))
+    save_head(path, TargetHead(head(), "TES", (0.0, 1.0), ("bad",) * 6))
     data = bytearray(path.read_bytes())
     where = int(at * at * len(data))  # more often in the header
     data = data[:where] if cut else data[:where] + bytes([data[where] ^ flip]) + data[where + 1 :]
     path.write_bytes(data)
     with contextlib.suppress(WeightsError):
-        assert isinstance(load_head(path), Head)
+        assert isinstance(load_head(path), TargetHead)
 
 
 def test_missing(tmp_path):

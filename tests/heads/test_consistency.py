@@ -5,15 +5,13 @@ import pytest
 import torch
 from heads.test_mlavl import head
 
-from mlavl_cli.heads.mlavl.consistency import per_clip
-
 
 @torch.no_grad()
 def test_all_clips_at_once_equal_single_runs_with_a_masked_memory():
     """The definition, word for word: the PGT with its memory masked to clip t alone (spec: section 14)."""
     model, clips = head(), 6
     output = model(torch.randn(2, clips, 24), torch.randn(2, clips, 20))
-    reading = per_clip(model, output)
+    reading = model.per_clip(output)
     for t in range(clips):
         only = (torch.arange(clips) == t).expand(2, -1)
         p_av, _ = model.dpg.regressor_av(model.dpg.patterns(output.text["av_grades"], output.fused, only))
@@ -28,10 +26,10 @@ def test_attention_is_a_share_and_padding_gets_none(sound):
     model = head()
     mask = torch.arange(5) < torch.tensor([5, 3])[:, None]
     output = model(torch.randn(2, 5, 24), torch.randn(2, 5, 20) if sound else None, mask)
-    attention = per_clip(model, output, mask).attention
+    attention = model.per_clip(output, mask).attention
     torch.testing.assert_close(attention.sum(1), torch.ones(2))
     assert (attention[~mask] == 0).all()
-    assert (per_clip(model, output, mask).consistency is None) != sound
+    assert (model.per_clip(output, mask).consistency is None) != sound
 
 
 @torch.no_grad()
@@ -60,9 +58,9 @@ def test_attention_is_what_the_last_layer_really_used():
 def test_consistency_of_a_batch_is_that_of_each_routine():
     model = head()
     visual, audio = torch.randn(3, 4, 24), torch.randn(3, 4, 20)
-    together = per_clip(model, model(visual, audio)).consistency
+    together = model.per_clip(model(visual, audio)).consistency
     for i in range(3):
-        alone = per_clip(model, model(visual[i : i + 1], audio[i : i + 1])).consistency
+        alone = model.per_clip(model(visual[i : i + 1], audio[i : i + 1])).consistency
         torch.testing.assert_close(together[i : i + 1], alone, atol=1e-5, rtol=1e-5)
 
 
@@ -72,9 +70,9 @@ def test_with_a_reach_clips_lean_on_their_surroundings():
     model, lengths = head(), (7, 4)
     mask = torch.arange(7) < torch.tensor(lengths)[:, None]
     output = model(torch.randn(2, 7, 24), torch.randn(2, 7, 20), mask)
-    alone = per_clip(model, output, mask).consistency
+    alone = model.per_clip(output, mask).consistency
     model.dims = replace(model.dims, reach=2)
-    leaning = per_clip(model, output, mask).consistency
+    leaning = model.per_clip(output, mask).consistency
     for row, length in enumerate(lengths):
         own = [math.log(c / (1 - c)) for c in alone[row, :length].tolist()]
         for t in range(length):
@@ -88,6 +86,6 @@ def test_with_a_reach_clips_lean_on_their_surroundings():
 def test_a_lone_clip_has_nothing_to_lean_on():
     model = head()
     output = model(torch.randn(1, 1, 24), torch.randn(1, 1, 20))
-    alone = per_clip(model, output).consistency
+    alone = model.per_clip(output).consistency
     model.dims = replace(model.dims, reach=4)
-    torch.testing.assert_close(per_clip(model, output).consistency, alone)
+    torch.testing.assert_close(model.per_clip(output).consistency, alone)

@@ -7,7 +7,6 @@ import torch
 from heads.test_mlavl import DIMS, head
 
 from mlavl_cli.heads.dims import HeadDims
-from mlavl_cli.heads.mlavl.consistency import per_clip
 from mlavl_cli.heads.mlavl.length import USUAL, Length
 
 
@@ -44,7 +43,7 @@ def test_padding_is_no_length(hears):
     together = model(visual, audio, mask)
     alone = model(visual[1:, :5], audio[1:, :5] if hears else None)
     torch.testing.assert_close(together.score[1:], alone.score, atol=1e-5, rtol=1e-5)
-    readings = per_clip(model, together, mask), per_clip(model, alone)
+    readings = model.per_clip(together, mask), model.per_clip(alone)
     torch.testing.assert_close(readings[0].attention[1:, :5], readings[1].attention, atol=1e-5, rtol=1e-5)
 
 

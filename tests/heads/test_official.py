@@ -9,7 +9,6 @@ from heads import graphs
 from torch import nn
 
 from mlavl_cli.heads.checkpoint import load_head
-from mlavl_cli.heads.mlavl.consistency import per_clip
 from mlavl_cli.heads.window import fit_window
 
 
@@ -156,7 +155,7 @@ def test_every_configuration_agrees_with_an_independent_evaluation(
         expected = reference(state, text, *padded, actions)
         ours = head.model(*(fit_window(x, head.window)[None] for x in rows)).score
         torch.testing.assert_close(ours, expected, atol=1e-5, rtol=1e-5)
-        reading = per_clip(head.model, head.model(*(x[None] for x in rows)))
+        reading = head.model.per_clip(head.model(*(x[None] for x in rows)))
         assert reading.consistency.shape == (1, clips)
 
 

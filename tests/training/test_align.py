@@ -12,12 +12,12 @@ from mlavl_cli.datasets.dataset import Routine
 from mlavl_cli.device import place
 from mlavl_cli.heads.checkpoint import load_head
 from mlavl_cli.heads.dims import HeadDims
+from mlavl_cli.heads.mlavl.losses import CONTRAST_TEMPERATURE, contrast
 from mlavl_cli.heads.mlavl.model import MLAVL
 from mlavl_cli.training.align import align
 from mlavl_cli.training.batches import Batches
 from mlavl_cli.training.evaluate import consistency_aucs
 from mlavl_cli.training.history import Epoch
-from mlavl_cli.training.losses import CONTRAST_TEMPERATURE, contrast
 
 
 def test_contrast_is_the_cross_entropy_of_finding_ones_partner():

@@ -5,16 +5,15 @@ import pytest
 import torch
 from heads.test_mlavl import head
 
-from mlavl_cli.heads.mlavl.model import MLAVL
-from mlavl_cli.training.batches import Batch
-from mlavl_cli.training.losses import (
+from mlavl_cli.heads.base import Batch
+from mlavl_cli.heads.mlavl.losses import (
     LossWeights,
     false_music,
     grade_cross_entropy,
     hardest_triplet,
-    loss_terms,
     triplet_loss,
 )
+from mlavl_cli.heads.mlavl.model import MLAVL
 
 
 def numpy_triplet(rows, labels, margin):
@@ -81,7 +80,7 @@ def test_grade_cross_entropy(temperature):
 def test_total_has_the_official_weights():
     model, one = head(), batch()
     output = model(one.visual, one.audio)
-    terms = loss_terms(model, output, one, LossWeights())
+    terms = model.loss(output, one, LossWeights())
     assert set(terms) == {"mse", "triplet", "cross_entropy"}
     mse = ((output.score - one.label) ** 2).mean()
     assert float(terms["mse"]) == pytest.approx(10 * float(mse), rel=1e-5)
@@ -95,7 +94,7 @@ def test_gradients():
     assert torch.autograd.gradcheck(lambda r: hardest_triplet(r, torch.arange(4).repeat(2), 1.0), (rows,))
     model, one = head(dropout=0.0).train(), batch()
     output = model(one.visual, one.audio)
-    terms = loss_terms(model, output, one, LossWeights(consistency=1.0), torch.Generator().manual_seed(0))
+    terms = model.loss(output, one, LossWeights(consistency=1.0), torch.Generator().manual_seed(0))
     sum(terms.values()).backward()
     without = [name for name, p in model.named_parameters() if p.grad is None]
     assert without == []
@@ -154,7 +153,7 @@ def test_the_consistency_objective_learns_to_tell_true_music():
         model.train()
         for one in train.shuffled(generator):
             weights = LossWeights(mse=0.1, triplet=0.0, cross_entropy=0.0, consistency=1.0)
-            loss = sum(loss_terms(model, model(one.visual, one.audio), one, weights, generator).values())
+            loss = sum(model.loss(model(one.visual, one.audio), one, weights, generator).values())
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

@@ -1,45 +1,23 @@
 """MLAVL: the paper's figure 2, from left to right."""
 
-from dataclasses import dataclass
-
 import torch
 from torch import nn
 
-from mlavl_cli.errors import WeightsError
+from mlavl_cli.heads.base import Batch, ClipReading, Head, text_buffer
 from mlavl_cli.heads.dims import HeadDims
 from mlavl_cli.heads.layers import InOrder, TokenProjection
+from mlavl_cli.heads.mlavl import losses
 from mlavl_cli.heads.mlavl.avcf import AVCF
+from mlavl_cli.heads.mlavl.consistency import alone, clip_consistency, consistency
 from mlavl_cli.heads.mlavl.dpg import DPG, MeanGrading
 from mlavl_cli.heads.mlavl.length import Length
+from mlavl_cli.heads.mlavl.losses import LossWeights
 from mlavl_cli.heads.mlavl.mag2 import MAG2
+from mlavl_cli.heads.mlavl.output import MLAVLOutput
 from mlavl_cli.heads.mlavl.s2ce import S2CE
 
 
-@dataclass(frozen=True)
-class HeadOutput:
-    """What a head says about B routines. Audio-visual parts are None without sound, grades without DPG.
-
-    Attributes:
-        score, score_v, score_av: (B,) normalised; both branches and what they come to.
-        p_v, p_av: (B, N) and (B, 2N) grades, each row summing to 1.
-        patterns_v, patterns_av: (B, N, d) and (B, 2N, d), for the losses.
-        visual, fused: (B, T, d) what the branches looked at.
-        text: the prompts as tokens by group, (rows, d).
-    """
-
-    score: torch.Tensor
-    score_v: torch.Tensor
-    score_av: torch.Tensor | None
-    p_v: torch.Tensor | None
-    p_av: torch.Tensor | None
-    patterns_v: torch.Tensor | None
-    patterns_av: torch.Tensor | None
-    visual: torch.Tensor
-    fused: torch.Tensor | None
-    text: dict[str, torch.Tensor]
-
-
-class MLAVL(nn.Module):
+class MLAVL(Head):
     """The head of one target (TES, PCS, ...).
 
     Args:
@@ -50,9 +28,11 @@ class MLAVL(nn.Module):
         WeightsError: text features of another shape.
     """
 
+    name = "mlavl"
+    visual_only = False
+
     def __init__(self, dims: HeadDims, text_features: torch.Tensor | None = None):
-        super().__init__()
-        self.dims = dims
+        super().__init__(dims)
         self.proj_visual = TokenProjection(dims.visual_dim, dims.width)
         if dims.order:
             self.in_order = InOrder(dims)
@@ -60,7 +40,7 @@ class MLAVL(nn.Module):
             self.proj_audio = TokenProjection(dims.audio_dim, dims.width)
         if dims.language:
             self.proj_text = TokenProjection(dims.text_dim, dims.width)
-            self.register_buffer("text_features", _checked(text_features, (dims.prompts, dims.text_dim)))
+            self.register_buffer("text_features", text_buffer(text_features, dims.prompts, dims.text_dim))
         else:
             rows = {name: rows.stop - rows.start for name, rows in dims.prompt_rows.items() if "grades" in name}
             self.learned = nn.ParameterDict({name: torch.randn(n, dims.width) for name, n in rows.items()})
@@ -78,8 +58,8 @@ class MLAVL(nn.Module):
 
     def forward(
         self, visual: torch.Tensor, audio: torch.Tensor | None = None, mask: torch.Tensor | None = None
-    ) -> HeadOutput:
-        """Visual (B, T, D_v) and audio (B, T, D_a) features -> HeadOutput; without audio by the visual branch."""
+    ) -> MLAVLOutput:
+        """Visual (B, T, D_v) and audio (B, T, D_a) features -> MLAVLOutput; without audio by the visual branch."""
         text = self.prompts()
         visual = self.encode_visual(visual, text, mask)
         fused = None
@@ -124,7 +104,7 @@ class MLAVL(nn.Module):
         fused: torch.Tensor | None,
         text: dict[str, torch.Tensor],
         mask: torch.Tensor | None = None,
-    ) -> HeadOutput:
+    ) -> MLAVLOutput:
         """Clips of both branches -> their grades and the score."""
         patterns_v, p_v, score_v = self.dpg.branch("v", self.asked(text["v_grades"], visual, mask), visual, mask)
         patterns_av = p_av = score_av = None
@@ -132,7 +112,10 @@ class MLAVL(nn.Module):
             asked = self.asked(text["av_grades"], fused, mask)
             patterns_av, p_av, score_av = self.dpg.branch("av", asked, fused, mask)
         score = self.dpg.combine(score_av, score_v)
-        return HeadOutput(score, score_v, score_av, p_v, p_av, patterns_v, patterns_av, visual, fused, text)
+        return MLAVLOutput(
+            score=score, score_v=score_v, score_av=score_av, p_v=p_v, p_av=p_av,
+            patterns_v=patterns_v, patterns_av=patterns_av, visual=visual, fused=fused, text=text,
+        )  # fmt: skip
 
     def asked(self, grades: torch.Tensor, clips: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
         """Grade prompts (grades, d) as these clips (B, T, d) are asked about them: the same, or (B, grades, d) by T."""
@@ -141,10 +124,102 @@ class MLAVL(nn.Module):
         counts = clips.new_full((len(clips),), clips.shape[1]) if mask is None else mask.sum(1)
         return self.length(grades, counts)
 
+    def loss(
+        self,
+        output: MLAVLOutput,
+        batch: Batch,
+        weights: LossWeights | None = None,
+        generator: torch.Generator | None = None,
+    ) -> dict[str, torch.Tensor]:
+        """The weighted terms of the total loss (eq. 18), by name; terms with weight 0 are left out.
 
-def _checked(text_features: torch.Tensor | None, shape: tuple[int, int]) -> torch.Tensor:
-    if text_features is None:
-        return torch.zeros(shape)
-    if tuple(text_features.shape) != shape:
-        raise WeightsError(f"text features have shape {tuple(text_features.shape)}; this head needs {shape}")
-    return text_features.float()
+        Args:
+            output: of `batch`.
+            batch: with labels in [0, 1].
+            weights: of the terms; None: the official code's.
+            generator: draws the false music of the consistency objective.
+        """
+        weights = weights or LossWeights()
+        terms = {"mse": weights.mse * nn.functional.mse_loss(output.score, batch.label)}
+        if output.p_v is not None and self.dims.language:
+            if weights.triplet:
+                terms["triplet"] = weights.triplet * losses.triplet_loss(output, weights.margin, weights.triplets)
+            if weights.cross_entropy:
+                ce = losses.grade_cross_entropy(output, weights.temperature, weights.smoothing)
+                terms["cross_entropy"] = weights.cross_entropy * ce
+        if weights.consistency and output.p_av is not None:
+            fit = self._consistency_terms(output, batch, generator)
+            terms |= {name: weights.consistency * value for name, value in fit.items()}
+        return terms
+
+    def _consistency_terms(
+        self, output: MLAVLOutput, batch: Batch, generator: torch.Generator | None
+    ) -> dict[str, torch.Tensor]:
+        """What teaches a head whether music fits: the objective, "consistency", and the "alignment" it rests on.
+
+        consistency: binary cross-entropy of the clips' own; the true music against another routine's and its own,
+            shifted.
+        alignment: of pictures and music as they are projected, and as they go into the fusion; half their sum.
+
+        At most `JUDGED_CLIPS` places of the sequence, drawn at random, are judged: each clip is graded as a routine of
+        its own, and all of them would cost several times what the rest of a step does.
+        Batch norms use their running statistics here, as they will when scoring: by the statistics of a batch of true
+        or of false music alone a head could tell which it is, and learn nothing else.
+        """
+        mask = batch.mask
+        music = [(batch.audio, batch.real_clips())]
+        music += [losses.false_music(batch, kind, generator) for kind in ("swapped", "shifted")]
+        with losses.settled_batch_norms(self):
+            tokens = [self.encode_audio(audio, output.text, mask) for audio, _ in music]
+            thrice = None if mask is None else mask.repeat(3, 1)
+            fused = self.fuse(output.visual.repeat(3, 1, 1), torch.cat(tokens), thrice)
+            places = torch.randperm(fused.shape[1], generator=generator)[: losses.JUDGED_CLIPS].to(fused.device)
+            fits = clip_consistency(self.dpg, self.dims, output.text["av_grades"], fused[:, places])
+            true, swapped, shifted = fits.chunk(3)
+        judged = [clips[:, places] for _, clips in music]
+        false = losses.judged_bce(1 - swapped, judged[1]) + losses.judged_bce(1 - shifted, judged[2])
+        fused_side = losses.contrast(output.visual, tokens[0], mask)
+        return {
+            "consistency": losses.judged_bce(true, judged[0]) + false / 2,
+            "alignment": (self.alignment(batch) + fused_side) / 2,
+        }
+
+    def alignment(self, batch: Batch) -> torch.Tensor:
+        """`contrast` of pictures and music as they are projected, which the consistency rests on."""
+        projected = self.proj_visual(batch.visual, batch.mask), self.proj_audio(batch.audio, batch.mask)
+        return losses.contrast(*projected, batch.mask)
+
+    @property
+    def judges_consistency(self) -> bool:
+        return self.dims.hears and self.dims.dpg
+
+    def consistency(
+        self,
+        output: MLAVLOutput,
+        music: torch.Tensor,
+        mask: torch.Tensor | None = None,
+        judged: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """How well the clips of an output fit any music (B, T, D_a), in [0, 1]: (B, T). `judged` masks the music."""
+        fused = self.fuse(output.visual, self.encode_audio(music, output.text, mask), mask)
+        return consistency(self.dpg, self.dims, output.text["av_grades"], fused, mask if judged is None else judged)
+
+    def per_clip(self, output: MLAVLOutput, mask: torch.Tensor | None = None) -> ClipReading:
+        """Reads an output clip by clip; values of padded clips mean nothing (attention: 0)."""
+        text, visual = output.text, output.visual
+        quality = alone(self.dpg, "v", text["v_grades"], visual).score.view(visual.shape[:2])
+        if output.p_v is None:
+            real = torch.ones_like(quality) if mask is None else mask.to(quality.dtype)
+            return ClipReading(None, quality, real / real.sum(1, keepdim=True))
+        attention = self.dpg.attention(self.asked(text["v_grades"], visual, mask), visual, output.p_v, mask)
+        if output.fused is None:
+            return ClipReading(None, quality, attention)
+        asked = self.asked(text["av_grades"], output.fused, mask)
+        heard = self.dpg.attention(asked, output.fused, output.p_av, mask)
+        fits = consistency(self.dpg, self.dims, text["av_grades"], output.fused, mask)
+        w = self.dpg.w.clamp(0, 1)
+        return ClipReading(fits, quality, w * heard + (1 - w) * attention)
+
+    @property
+    def visual_weight(self) -> float:
+        return 1 - self.dpg.w.item() if self.dims.hears else 1.0

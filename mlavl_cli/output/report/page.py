@@ -5,6 +5,7 @@ from typing import Any
 
 from mlavl_cli.output.report.glimpse import Glimpse
 from mlavl_cli.output.report.html import document, text
+from mlavl_cli.scoring.measures import MEASURES, Measure
 from mlavl_cli.scoring.result import ClipScore, RoutineScore, TargetScore, clock, is_of_consistency, level
 
 MOMENTS = 3  # the weakest and the strongest shown
@@ -50,17 +51,18 @@ aria-label="{text(name)}"></video>
 Fit is how well action and music belong together, quality how good a clip looks by itself (both 0 to 1, higher is
 better), attention how much the score rests on a clip.{_fit_note(result)}</p>
 <h2>Weakest moments</h2>
-{_moments(weakest, glimpse)}
+{_moments(weakest, result.measured, glimpse)}
 <h2>Strongest moments</h2>
-{_moments(strongest, glimpse)}
+{_moments(strongest, result.measured, glimpse)}
 <h2>Scores</h2>
 <div class="cards">{"".join(_card(target, score) for target, score in result.scores.items())}</div>
-<details><summary>All clips as a table</summary>{_table(result.clips)}</details>
+<details><summary>All clips as a table</summary>{_table(result)}</details>
 <details><summary>How this was made</summary>{_provenance(result)}</details>
 </main>
 """
-    clips = [vars(clip) for clip in result.clips]
-    return document(f"{name}: scores", body, {"clips": clips}, "timeline.js", video_url)
+    measures = [{"name": one.name, "label": one.label, "judges": one.judges} for one in result.measured]
+    clips = [clip.to_dict() for clip in result.clips]
+    return document(f"{name}: scores", body, {"clips": clips, "measures": measures}, "timeline.js", video_url)
 
 
 def shown_clips(result: RoutineScore, strip: int = 12) -> set[int]:
@@ -136,11 +138,10 @@ def _lanes(result: RoutineScore, glimpse: Glimpse) -> str:
     clips = result.clips
     begin, end = clips[0].start_s, clips[-1].end_s
     lanes = []
-    if result.consistency:
-        lanes.append(_lane("fit", clips, [clip.consistency for clip in clips], coloured=True))
-    lanes.append(_lane("quality", clips, [clip.quality for clip in clips], coloured=True))
-    most = max(clip.attention for clip in clips) or 1.0
-    lanes.append(_lane("attention", clips, [clip.attention / most for clip in clips], coloured=False))
+    for one in result.measured:
+        values = [clip.measures[one.name] for clip in clips]
+        most = 1.0 if one.judges else max(values) or 1.0
+        lanes.append(_lane(one.label, clips, [value / most for value in values], coloured=one.judges))
     lanes.append(_sound_lane(glimpse, begin, end))
     return f"""
 <div class="lanes" role="slider" tabindex="0" aria-label="Timeline, by clips" aria-valuemin="1"
@@ -180,28 +181,33 @@ def _sound_lane(glimpse: Glimpse, begin: float, end: float) -> str:
     )
 
 
-def _moments(clips: list[ClipScore], glimpse: Glimpse) -> str:
+def _moments(clips: list[ClipScore], measured: list[Measure], glimpse: Glimpse) -> str:
+    if not clips:
+        return '<p class="soft">These weights say nothing of single clips.</p>'
     items = []
     for clip in clips:
         picture = glimpse.thumbnails.get(clip.index)
         image = f'<img alt="" src="{picture}">' if picture else ""
-        fit = "" if clip.consistency is None else f"fit {clip.consistency:.2f}, "
+        said = ", ".join(f"{one.label} {one.shown(clip.measures[one.name])}" for one in measured if one.judges)
         items.append(
             f'<li><button type="button" data-start="{clip.start_s:.6f}">{image}<span>{clock(clip.start_s)} to '
-            f"{clock(clip.end_s)}<br>{fit}quality {clip.quality:.2f}</span></button></li>"
+            f"{clock(clip.end_s)}<br>{said}</span></button></li>"
         )
     return f'<ul class="moments">{"".join(items)}</ul>'
 
 
-def _table(clips: list[ClipScore]) -> str:
-    rows = "".join(
-        f'<tr><td><button type="button" data-start="{clip.start_s:.6f}">{clock(clip.start_s)} to {clock(clip.end_s)}'
-        f"</button></td><td>{'' if clip.consistency is None else f'{clip.consistency:.3f}'}</td>"
-        f"<td>{clip.quality:.3f}</td><td>{100 * clip.attention:.1f} %</td></tr>"
-        for clip in clips
-    )
-    heads = "".join(f'<th scope="col">{name}</th>' for name in ("time", "fit", "quality", "attention"))
-    return f'<div class="scroll"><table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>'
+def _table(result: RoutineScore) -> str:
+    """All clips; a column for every measure, empty where there is nothing to measure."""
+    rows = []
+    for clip in result.clips:
+        values = ((one, clip.measures[one.name]) for one in MEASURES)
+        cells = ("" if value is None else f"{value:.3f}" if one.judges else one.shown(value) for one, value in values)
+        rows.append(
+            f'<tr><td><button type="button" data-start="{clip.start_s:.6f}">{clock(clip.start_s)} to '
+            f"{clock(clip.end_s)}</button></td>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
+        )
+    heads = "".join(f'<th scope="col">{name}</th>' for name in ("time", *(one.label for one in MEASURES)))
+    return f'<div class="scroll"><table><thead><tr>{heads}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
 
 
 def _provenance(result: RoutineScore) -> str:

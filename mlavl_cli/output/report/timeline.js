@@ -14,10 +14,11 @@ function clock(seconds) {
 }
 
 function tell(clip) {
-  const fit = clip.consistency === null ? "" : `, fit ${clip.consistency.toFixed(2)}`;
-  const attention = (100 * clip.attention).toFixed(1);
-  return `clip ${clip.index + 1}, ${clock(clip.start_s)} to ${clock(clip.end_s)}${fit}, ` +
-    `quality ${clip.quality.toFixed(2)}, attention ${attention} %`;
+  const measured = data.measures.map((one) => {
+    const value = clip[one.name];
+    return `, ${one.label} ` + (one.judges ? value.toFixed(2) : (100 * value).toFixed(1) + " %");
+  });
+  return `clip ${clip.index + 1}, ${clock(clip.start_s)} to ${clock(clip.end_s)}` + measured.join("");
 }
 
 function clipAt(seconds) {

@@ -9,9 +9,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from mlavl_cli.heads.mlavl.consistency import clip_consistency
-from mlavl_cli.heads.mlavl.model import MLAVL, HeadOutput
-from mlavl_cli.training.batches import Batch
+from mlavl_cli.heads.base import Batch
+from mlavl_cli.heads.mlavl.output import MLAVLOutput
 
 JUDGED_CLIPS = 4
 CONTRAST_TEMPERATURE = 0.2  # of the alignment; 0.05 to 0.2 made no difference
@@ -36,32 +35,7 @@ class LossWeights:
     triplets: Literal["all", "patterns"] = "all"
 
 
-def loss_terms(
-    head: MLAVL, output: HeadOutput, batch: Batch, weights: LossWeights, generator: torch.Generator | None = None
-) -> dict[str, torch.Tensor]:
-    """The weighted terms of the total loss (eq. 18), by name; terms with weight 0 are left out.
-
-    Args:
-        head: the model that gave `output`.
-        output: of `batch`.
-        batch: with labels in [0, 1].
-        weights: of the terms.
-        generator: draws the false music of the consistency objective.
-    """
-    terms = {"mse": weights.mse * nn.functional.mse_loss(output.score, batch.label)}
-    if output.p_v is not None and head.dims.language:
-        if weights.triplet:
-            terms["triplet"] = weights.triplet * triplet_loss(output, weights.margin, weights.triplets)
-        if weights.cross_entropy:
-            ce = grade_cross_entropy(output, weights.temperature, weights.smoothing)
-            terms["cross_entropy"] = weights.cross_entropy * ce
-    if weights.consistency and output.p_av is not None:
-        fit = consistency_terms(head, output, batch, generator)
-        terms |= {name: weights.consistency * value for name, value in fit.items()}
-    return terms
-
-
-def triplet_loss(output: HeadOutput, margin: float = 1.0, over: Literal["all", "patterns"] = "all") -> torch.Tensor:
+def triplet_loss(output: MLAVLOutput, margin: float = 1.0, over: Literal["all", "patterns"] = "all") -> torch.Tensor:
     """Hardest triplets (eq. 16), summed over the sets: patterns of both branches, and each group of prompts."""
     sets = []
     for patterns in (output.patterns_av, output.patterns_v):
@@ -86,7 +60,7 @@ def hardest_triplet(rows: torch.Tensor, labels: torch.Tensor, margin: float) -> 
     return (positive - negative + margin).clamp(min=0).mean()
 
 
-def grade_cross_entropy(output: HeadOutput, temperature: float = 1.0, smoothing: float = 0.1) -> torch.Tensor:
+def grade_cross_entropy(output: MLAVLOutput, temperature: float = 1.0, smoothing: float = 0.1) -> torch.Tensor:
     """Each pattern must be most like the prompt of its own grade (eq. 17), summed over the branches."""
     branches = [(output.patterns_v, output.text["v_grades"])]
     if output.patterns_av is not None:
@@ -98,38 +72,6 @@ def grade_cross_entropy(output: HeadOutput, temperature: float = 1.0, smoothing:
         labels = torch.arange(len(prompts), device=logits.device).repeat(len(patterns))
         total = total + nn.functional.cross_entropy(logits.flatten(0, 1), labels, label_smoothing=smoothing)
     return total
-
-
-def consistency_terms(
-    head: MLAVL, output: HeadOutput, batch: Batch, generator: torch.Generator | None = None
-) -> dict[str, torch.Tensor]:
-    """What teaches a head whether music fits: the objective, "consistency", and the "alignment" it rests on.
-
-    consistency: binary cross-entropy of the clips' own; the true music against another routine's and its own, shifted.
-    alignment: `contrast` of pictures and music as they are projected, and as they go into the fusion; half their sum.
-
-    At most `JUDGED_CLIPS` places of the sequence, drawn at random, are judged: each clip is graded as a routine of
-    its own, and all of them would cost several times what the rest of a step does.
-    Batch norms use their running statistics here, as they will when scoring: by the statistics of a batch of true or of
-    false music alone a head could tell which it is, and learn nothing else.
-    """
-    real = batch.real_clips()
-    music = [(batch.audio, real), *(false_music(batch, kind, generator) for kind in ("swapped", "shifted"))]
-    with _settled_batch_norms(head):
-        tokens = [head.encode_audio(audio, output.text, batch.mask) for audio, _ in music]
-        fused = head.fuse(
-            output.visual.repeat(3, 1, 1), torch.cat(tokens), None if batch.mask is None else batch.mask.repeat(3, 1)
-        )
-        places = torch.randperm(fused.shape[1], generator=generator)[:JUDGED_CLIPS].to(fused.device)
-        true, swapped, shifted = clip_consistency(head, fused[:, places], output.text).chunk(3)
-    judged = [mask[:, places] for _, mask in music]
-    false = _bce(1 - swapped, judged[1]) + _bce(1 - shifted, judged[2])
-    projected = head.proj_visual(batch.visual, batch.mask), head.proj_audio(batch.audio, batch.mask)
-    pairs = (projected, (output.visual, tokens[0]))
-    return {
-        "consistency": _bce(true, judged[0]) + false / 2,
-        "alignment": sum(contrast(*pair, batch.mask) for pair in pairs) / 2,
-    }
 
 
 def contrast(visual: torch.Tensor, audio: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
@@ -152,7 +94,7 @@ def contrast(visual: torch.Tensor, audio: torch.Tensor, mask: torch.Tensor | Non
 
 
 @contextmanager
-def _settled_batch_norms(head: MLAVL) -> Iterator[None]:
+def settled_batch_norms(head: nn.Module) -> Iterator[None]:
     norms = [module for module in head.modules() if isinstance(module, nn.BatchNorm1d) and module.training]
     for norm in norms:
         norm.eval()
@@ -189,6 +131,6 @@ def false_music(
     return batch.audio.gather(1, moved.unsqueeze(-1).expand_as(batch.audio)), mask
 
 
-def _bce(right: torch.Tensor, judged: torch.Tensor) -> torch.Tensor:
+def judged_bce(right: torch.Tensor, judged: torch.Tensor) -> torch.Tensor:
     """Probabilities of the right answer (B, T) -> the cross-entropy's mean over the judged clips."""
     return -(right.clamp(min=1e-6).log() * judged).sum() / judged.sum().clamp(min=1)
