@@ -67,17 +67,3 @@ def parse_ranges(texts: list[str] | None) -> dict[str, tuple[float, float]]:
             raise UsageError(f"--range {text} is no range", hint="From a number to a larger one, like TES=0:130.")
         ranges[plain_name(target, "a target", UsageError)] = (low, high)
     return ranges
-
-
-def chosen_targets(wanted: list[str] | None, there: list[str], combined: str | None = None) -> list[str]:
-    """The targets asked for; all of them by default, but for the one that combines them.
-
-    Raises:
-        UsageError: one isn't there.
-    """
-    if not wanted or ("all" in wanted and combined != "all"):
-        return there
-    unknown = [target for target in wanted if target not in (*there, combined)]
-    if unknown:
-        raise UsageError(f"no such target: {', '.join(unknown)}", hint=f"There are {', '.join(there)}.")
-    return list(dict.fromkeys(wanted))

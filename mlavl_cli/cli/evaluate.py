@@ -1,13 +1,15 @@
 """mlavl evaluate: how good a bundle's heads are on a dataset."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mlavl_cli.cli import console, dataset, exam, options, plots
 from mlavl_cli.cli.tables import Row, TableFormat, print_rows
-from mlavl_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from mlavl_cli.training.evaluate import Evaluation
 
 
 def evaluate(
@@ -53,93 +55,60 @@ def evaluate(
 
     apart.start()  # before torch is loaded
 
-    from dataclasses import replace
-
-    import numpy as np
-
-    from mlavl_cli.bundle import find_bundle, write_bundle
+    from mlavl_cli.bundle import find_bundle
     from mlavl_cli.datasets.load import load_dataset
     from mlavl_cli.device import place
-    from mlavl_cli.heads.checkpoint import load_head
-    from mlavl_cli.scoring.interval import load_intervals
-    from mlavl_cli.training.batches import Batches
-    from mlavl_cli.training.evaluate import check_widths, consistency_aucs, scored
-    from mlavl_cli.training.metrics import fisher_mean, measure
+    from mlavl_cli.training.evaluate import evaluate_bundle, save_evaluation
 
     bundle = find_bundle(weights)
     simulated = kind is dataset.Kind.simulated
-    placement = place(device, "fp32")
     data = load_dataset(kind.value, path, place(device), weights, sport.value, ranges, features)
-    there = [name for name in data.ranges if name in bundle.heads]
-    if not there:
-        heads, labels = (", ".join(names) or "none" for names in (bundle.heads, data.targets))
-        raise UsageError(f"{bundle.name} has heads for {heads}; {data.name} has scores of {labels}")
-
-    intervals = load_intervals(bundle)
-    rows: list[Row] = []
-    aucs: dict[str, dict[str, float]] = {}
-    pairs: dict[str, tuple[Any, Any, list[str]]] = {}
-    metrics: dict[str, Any] = dict(bundle.metrics)
-    for name in dataset.chosen_targets(target, there, data.combined):
-        head = load_head(bundle.heads[name])
-        head.model.to(placement.device)
-        routines = data.of_target(name, split)
-        check_widths(head, routines)
-        batches = Batches(routines, name, head.score_range, batch_size, head.window)
-        true = np.array([routine.scores[name] for routine in routines])
-        predicted = scored(head, routines, batch_size, placement)
-        found = measure(predicted, true, bootstrap)
-        pairs[name] = (true, predicted, [routine.id for routine in routines])
-        published = data.published.get(name, (None, None))
-        row: Row = {"target": name, "n": found.n, "SRCC": found.srcc, "MSE": found.mse}
-        row |= {"R-l2 x100": found.relative_l2, "Pearson": found.pearson}
-        if bootstrap:
-            row |= {f"{m} 95 %": "{:.3f} to {:.3f}".format(*found.intervals[m.lower()]) for m in ("SRCC", "MSE")}
-        if interval := intervals.get(name):
-            half = interval.half_width(np.array([len(routine.visual) for routine in routines]))
-            inside = float((np.abs(true - predicted) <= half).mean())
-            row |= {f"in {interval.confidence:.0%} interval": inside, "its width": float(2 * half.mean())}
-        row |= {"paper's SRCC": published[0], "paper's MSE": published[1]}
-        # The exam of a simulated set measures its consistency, from the sound itself.
-        if not simulated and (measured := consistency_aucs(head.model, batches, placement, shift)):
-            aucs[name] = measured
-            row |= {f"AUC {kind.replace('_', ', ')}": value for kind, value in measured.items()}
-        rows.append(row)
-        metrics[name] = {
-            "dataset": data.name, "split": split, "n": found.n, "srcc": found.srcc, "mse": found.mse,
-            "relative_l2_x100": found.relative_l2,
-        }  # fmt: skip
+    found = evaluate_bundle(
+        bundle, data, target or (), split, placement=place(device, "fp32"), batch_size=batch_size,
+        bootstraps=bootstrap, shift=None if simulated else shift,
+    )  # fmt: skip
+    rows, sat = [_row(one, data.published.get(one.target, (None, None))) for one in found], None
     if len(rows) > 1:
-        rows.append(_average(rows, data.published.get("average", (None, None)), fisher_mean))
-    sat = None
-    if simulated:
-        # Routines are named by their paths, videos/ID.mp4.
-        ids = [Path(routine.id).stem for routine in data.splits[split]]
+        rows.append(_average(rows, data.published.get("average", (None, None))))
+    if simulated:  # its exam measures the consistency, from the sound itself
+        ids = [Path(routine.id).stem for routine in data.splits[split]]  # they are named by their paths, videos/ID.mp4
         sat = exam.sit(weights, path, ids, features, device)
         rows = exam.as_rows(rows, sat)
     print_rows(rows, form, f"{bundle.name} on {data.name}, split {split}; average SRCC by Fisher's z")
     if predictions:
-        _write_predictions(predictions, pairs)
+        _write_predictions(predictions, found)
     if save:
-        measured = bundle.consistency
-        if aucs or sat:
-            how = {"shift_clips": shift, "auc": aucs} if sat is None else {"exam": sat["all"], "groups": sat}
-            measured = {"dataset": data.name, "split": split, **how}
-        write_bundle(replace(bundle, metrics=metrics, consistency=measured))
+        aucs = {one.target: one.aucs for one in found if one.aucs}
+        measured = {"exam": sat["all"], "groups": sat} if sat else {"shift_clips": shift, "auc": aucs} if aucs else None
+        save_evaluation(bundle, data, split, found, measured)
         console.note(f"written into {bundle.folder}")
     if sheet:
-        title = f"{bundle.name} on {data.name}, {split}"
-        sheet.judgement(title, {name: (true, predicted) for name, (true, predicted, _) in pairs.items()})
+        pairs = {one.target: (one.true, one.predicted) for one in found}
+        sheet.judgement(f"{bundle.name} on {data.name}, {split}", pairs)
 
 
-def _average(rows: list[Row], published: tuple[float | None, float | None], fisher_mean: Any) -> Row:
+def _row(one: "Evaluation", published: tuple[float | None, float | None]) -> Row:
+    metrics = one.metrics
+    row: Row = {"target": one.target, "n": metrics.n, "SRCC": metrics.srcc, "MSE": metrics.mse}
+    row |= {"R-l2 x100": metrics.relative_l2, "Pearson": metrics.pearson}
+    row |= {f"{name.upper()} 95 %": "{:.3f} to {:.3f}".format(*ends) for name, ends in metrics.intervals.items()}
+    if one.interval:
+        interval, inside, width = one.interval
+        row |= {f"in {interval.confidence:.0%} interval": inside, "its width": width}
+    row |= {"paper's SRCC": published[0], "paper's MSE": published[1]}
+    return row | {f"AUC {kind.replace('_', ', ')}": value for kind, value in (one.aucs or {}).items()}
+
+
+def _average(rows: list[Row], published: tuple[float | None, float | None]) -> Row:
+    from mlavl_cli.training.metrics import fisher_mean
+
     numbers = {k: sum(r[k] for r in rows) / len(rows) for k, v in rows[0].items() if isinstance(v, float)}
     row = {key: numbers.get(key) for key in rows[0]}
     row |= {"target": "average", "n": None, "SRCC": fisher_mean(r["SRCC"] for r in rows)}
     return row | {"paper's SRCC": published[0], "paper's MSE": published[1]}
 
 
-def _write_predictions(path: Path, pairs: dict[str, tuple[Any, Any, list[str]]]) -> None:
+def _write_predictions(path: Path, found: "list[Evaluation]") -> None:
     import csv
 
     from mlavl_cli.files import atomic_write, csv_text
@@ -147,7 +116,6 @@ def _write_predictions(path: Path, pairs: dict[str, tuple[Any, Any, list[str]]])
     with atomic_write(path, "w", named=True) as file:
         out = csv.writer(file, lineterminator="\n")
         out.writerow(["id", "target", "true", "predicted"])
-        for name, (true, predicted, ids) in pairs.items():
-            out.writerows(
-                [csv_text(id), name, f"{t:.4f}", f"{p:.4f}"] for id, t, p in zip(ids, true, predicted, strict=True)
-            )
+        for one in found:
+            scores = zip(one.ids, one.true, one.predicted, strict=True)
+            out.writerows([csv_text(id), one.target, f"{true:.4f}", f"{said:.4f}"] for id, true, said in scores)

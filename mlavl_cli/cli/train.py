@@ -1,8 +1,7 @@
 """mlavl train: features and labels -> heads in a bundle that `mlavl score` takes."""
 
-from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -23,9 +22,6 @@ from mlavl_cli.cli.training_choices import (
 from mlavl_cli.cli.training_progress import told
 from mlavl_cli.errors import UsageError
 from mlavl_cli.heads.methods import HEADS
-
-if TYPE_CHECKING:
-    from mlavl_cli.training.runs import Guide
 
 
 def train(
@@ -86,6 +82,12 @@ def train(
     align_epochs: Annotated[
         int, typer.Option(min=0, help="With --lambda-c: epochs at first in which only consistency is learned.")
     ] = 10,
+    consistency_every: Annotated[
+        int, typer.Option(min=1, help="With --lambda-c: one step in so many learns it; the others cost a third.")
+    ] = 1,
+    start_from: Annotated[
+        str | None, typer.Option(help="Begin with the heads of this bundle, of the same sizes, instead of anew.")
+    ] = None,
     order: Annotated[
         int, typer.Option(min=0, help="Clips a side that two convolutions over visual clips span; 0: the paper, none.")
     ] = 0,
@@ -157,121 +159,66 @@ def train(
 
     apart.start()  # before torch is loaded
 
-    from mlavl_cli.bundle import find_bundle
     from mlavl_cli.datasets.load import load_dataset
     from mlavl_cli.datasets.public import PUBLIC_SETS
     from mlavl_cli.device import place
     from mlavl_cli.heads.mlavl.losses import LossWeights
-    from mlavl_cli.training import recipes
-    from mlavl_cli.training.runs import (
-        ABLATION,
-        MODALITIES,
-        Job,
-        native_and_mag2,
-        of_model,
-        refuse_other_backbones,
-        write_heads,
-    )
+    from mlavl_cli.training import recipes, variants
+    from mlavl_cli.training.bundle import TrainingOptions, train_bundle
+    from mlavl_cli.training.guide import guide_of
     from mlavl_cli.training.train import TrainConfig
+    from mlavl_cli.training.write import refuse_other_backbones
 
     models = model or ["mlavl"]
-    variants = ABLATION if ablation else native_and_mag2(models) if mag2 else [of_model(name) for name in models]
+    rows_of_table = variants.native_and_mag2(models) if mag2 else [variants.of_model(name) for name in models]
+    compared = tuple(variants.ABLATION if ablation else rows_of_table)
     writer = _tensorboard() if tensorboard else None
     sheet = plots.Sheet(plot) if plot else None
     placement = place(device, precision.value)
-    if len(variants) == 1:  # before hours of extraction
+    if len(compared) == 1:  # before hours of extraction
         public = PUBLIC_SETS.get(kind.value)
-        refuse_other_backbones(output, find_bundle(public.backbones if public else backbones))
+        refuse_other_backbones(output, public.backbones if public else backbones)
     data = load_dataset(kind.value, path, place(device), backbones, sport.value, ranges, features)
     for text in data.notes:
         console.warning(text)
-    targets = dataset.chosen_targets(target, data.targets, data.combined)
     chosen = recipes.recipe(recipe.value, data.public)
-    epochs, lr = epochs or chosen.epochs, chosen.lr if lr is None else lr
-    dropout = chosen.dropout if dropout is None else dropout
     left_out = {box.value for box in without or []}
     config = TrainConfig(
-        epochs, batch_size, lr, weight_decay, optimizer.value, schedule.value, warmup, tuple(milestone or ()),
-        seed, clip_grad, patience,
+        epochs or chosen.epochs, batch_size, chosen.lr if lr is None else lr, weight_decay, optimizer.value,
+        schedule.value, warmup, tuple(milestone or ()), seed, clip_grad, patience,
         loss=LossWeights(
             mse=mse, triplet=triplet * ("tl" not in left_out), cross_entropy=cross_entropy * ("ce" not in left_out),
             consistency=lambda_c, temperature=temperature, triplets=triplets.value,
         ),
-        align_epochs=align_epochs,
+        align_epochs=align_epochs, consistency_every=consistency_every,
     )  # fmt: skip
-    dims: dict[str, Any] = {"graph": graph.value, "regressor": regressor.value, "dropout": dropout}
-    dims |= {"width": width, "order": order, "reach": reach}
-    dims |= dict.fromkeys(left_out - {"tl", "ce"}, False) | MODALITIES[modalities.value]
-    clips = data.window if clips == "auto" else clips
-    guide = _guide(data.sport, data.backbones, text_features, prompts, grade_order is prompt_options.Order.blocks)
-    totals = set(total or [])
-    if unknown := totals - set(targets):
-        raise UsageError(f"--total {unknown.pop()}: no such target is trained here")
-    jobs = [
-        Job(data, guide, name, variant, config, clips, dims, name in totals) for name in targets for variant in variants
-    ]
+    dims: dict[str, Any] = {"graph": graph.value, "regressor": regressor.value, "width": width, "order": order}
+    dims |= {"reach": reach, "dropout": chosen.dropout if dropout is None else dropout}
+    dims |= dict.fromkeys(left_out - {"tl", "ce"}, False) | variants.MODALITIES[modalities.value]
+    encoded = text_features and prompt_options.read_features(text_features, grade_order is prompt_options.Order.blocks)
+    asked = TrainingOptions(
+        targets=tuple(target or ()), variants=compared, config=config, dims=dims, window=clips,
+        totals=tuple(total or ()), start_from=start_from, trained_on=trained_on, licence=licence, half=half,
+    )  # fmt: skip
     if data.judged_split == "test":
         console.note("The best epoch is chosen on the test split, as the official code does; a val split is fairer.")
-
-    calibrates = find_spec("crepes") is not None
-    rows, heads, metrics, histories, intervals = [], {}, {}, {}, {}
-    for job in jobs:
-        folder = output / "runs" / job.target / _file_name(job.variant.name)
-        with told(job, writer and writer(str(folder))) as (on_epoch, on_align):
-            trained = job.run(placement, folder, on_epoch, on_align)
-        rows.append(training_rows.of_job(job, trained.metrics, len(variants) > 1))
-        histories[f"{job.target} {job.variant.name}"] = trained.history
-        if len(variants) == 1:
-            heads[job.target] = head = job.head(trained)
-            if calibrates and (interval := job.interval(head, place("cpu"))):
-                intervals[job.target] = interval
-            metrics[job.target] = {"split": data.judged_split, **training_rows.plain(trained.metrics)}
-    rows += (
-        training_rows.average(rows, data.published.get("average")) if len(targets) > 1 and len(variants) == 1 else []
+    guide = guide_of(data.sport, data.backbones, encoded, prompts)
+    done = train_bundle(
+        data, guide, output, asked, placement, lambda job, folder: told(job, writer and writer(str(folder)))
     )
-    if heads:
-        counts = ", ".join(f"{len(found)} {name}" for name, found in data.splits.items())
-        sentence = trained_on or f"{data.name} ({counts}); features: {data.backbones}"
-        base = find_bundle(data.backbones)
-        bundle = write_heads(output, base, heads, metrics, sentence, licence, data, half, intervals)
-        if missing := [name for name in heads if name not in intervals]:
+    if done.bundle:
+        if done.uncalibrated:
             needs = "crepes (pip install 'mlavl[train]') and 20 routines in a split val or calibration"
-            console.note(f"{', '.join(missing)}: no interval; it takes {needs}")
-        console.note(f"Score with: mlavl score VIDEO --weights {_as_folder(bundle.folder)}")
-    print_rows(rows, form, f"{data.name}, split {data.judged_split}")
+            console.note(f"{', '.join(done.uncalibrated)}: no interval; it takes {needs}")
+        console.note(f"Score with: mlavl score VIDEO --weights {_as_folder(done.bundle.folder)}")
+    print_rows(training_rows.of_all(done.runs, len(compared)), form, f"{data.name}, split {data.judged_split}")
     if sheet:
-        sheet.curves(histories)
+        sheet.curves({f"{job.target} {job.variant.name}": trained.history for job, trained in done.runs})
 
 
 def _as_folder(path: Path) -> str:
     """A path that nobody takes for the name of bundled weights."""
     return str(path) if len(path.parts) > 1 else f"./{path}"
-
-
-def _guide(sport: str, backbones: str, encoded: Path | None, csv: Path | None, blocks: bool) -> "Guide":
-    """The prompts' features: from a file, or by the text tower that belongs to the backbones."""
-    from mlavl_cli.bundle import find_bundle
-    from mlavl_cli.features.prompts import read_prompts, sport_prompts
-    from mlavl_cli.features.text import encode_prompts
-    from mlavl_cli.features.text_features import refuse_other_texts
-    from mlavl_cli.training.runs import Guide
-
-    if encoded:
-        features = prompt_options.read_features(encoded, blocks)
-        # Without a list of our own these may be the official prompts, whose texts we don't have.
-        prompts = read_prompts(csv) if csv else None
-        if prompts and features.texts:  # else a head that only sees may leave out what is about music
-            refuse_other_texts(features, prompts)
-        return Guide(features, prompts)
-    prompts = read_prompts(csv) if csv else sport_prompts(sport)
-    tower = find_bundle(backbones).text
-    if tower is None:
-        raise UsageError(f"{backbones} has no text tower", hint="Give --text-features.")
-    return Guide(encode_prompts(prompts.texts, tower), prompts)
-
-
-def _file_name(name: str) -> str:
-    return "".join(c if c.isalnum() else "-" for c in name).strip("-").lower()
 
 
 def _tensorboard() -> Any:

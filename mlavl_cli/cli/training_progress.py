@@ -10,12 +10,15 @@ import typer
 from mlavl_cli.cli import console
 
 if TYPE_CHECKING:
-    from mlavl_cli.training.runs import Job
+    from mlavl_cli.training.jobs import Job
+    from mlavl_cli.training.train import Watch
 
 
 @contextmanager
-def told(job: "Job", writer: Any) -> Iterator[Any]:
+def told(job: "Job", writer: Any) -> Iterator["Watch"]:
     """Tells of each epoch: a bar on a terminal, ten lines elsewhere; and TensorBoard."""
+    from mlavl_cli.training.train import Watch
+
     label, total = f"{job.target} {job.variant.name}", job.config.epochs
     with ExitStack() as stack:
         bar = None
@@ -54,4 +57,4 @@ def told(job: "Job", writer: Any) -> Iterator[Any]:
             elif not console.quiet and done % max(all_of_it // 5, 1) == 0:
                 typer.echo(f"{label}  {aligning}", err=True)
 
-        yield on_epoch, on_align
+        yield Watch(on_epoch, on_align)

@@ -5,10 +5,19 @@ from typing import TYPE_CHECKING, Any
 from mlavl_cli.cli.tables import Row
 
 if TYPE_CHECKING:
-    from mlavl_cli.training.runs import Job
+    from mlavl_cli.training.jobs import Job
+    from mlavl_cli.training.train import Trained
 
 
-def of_job(job: "Job", metrics: Any, tell_variant: bool) -> Row:
+def of_all(runs: "list[tuple[Job, Trained]]", variants: int) -> list[Row]:
+    """A row a job; behind several targets of one method their average."""
+    rows = [_of_job(job, trained.metrics, variants > 1) for job, trained in runs]
+    if len(rows) > 1 and variants == 1:
+        rows += _average(rows, runs[0][0].dataset.published.get("average"))
+    return rows
+
+
+def _of_job(job: "Job", metrics: Any, tell_variant: bool) -> Row:
     srcc, mse = job.dataset.published.get(job.target, (None, None))
     row: Row = {"target": job.target}
     if tell_variant:
@@ -18,7 +27,7 @@ def of_job(job: "Job", metrics: Any, tell_variant: bool) -> Row:
     return row if tell_variant else {**row, "paper's MSE": mse}
 
 
-def average(rows: list[Row], published: tuple[float, float] | None) -> list[Row]:
+def _average(rows: list[Row], published: tuple[float, float] | None) -> list[Row]:
     """SRCC by Fisher's z, the others by their mean."""
     from mlavl_cli.training.metrics import fisher_mean
 
@@ -32,7 +41,3 @@ def average(rows: list[Row], published: tuple[float, float] | None) -> list[Row]
             "MSE": mean("MSE"), "R-l2 x100": mean("R-l2 x100"), "paper's SRCC": srcc, "paper's MSE": mse,
         }
     ]  # fmt: skip
-
-
-def plain(metrics: Any) -> dict[str, Any]:
-    return {"n": metrics.n, "srcc": metrics.srcc, "mse": metrics.mse, "relative_l2_x100": metrics.relative_l2}

@@ -1,12 +1,13 @@
 """What every dataset comes to: routines with features and scores, in splits; checked before anything is trained."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from mlavl_cli.datasets.public import PublicSet
-from mlavl_cli.errors import DataError
+from mlavl_cli.errors import DataError, UsageError
 from mlavl_cli.files import refuse_irregular
 
 
@@ -88,6 +89,20 @@ class Dataset:
     def calibration_split(self) -> str:
         """By which intervals and the domain's limits are set: never the one that heads are tested on."""
         return "calibration" if self.splits.get("calibration") else "val"
+
+
+def chosen_targets(wanted: Sequence[str] | None, there: list[str], combined: str | None = None) -> list[str]:
+    """The targets asked for; all of them by default, but for the one that combines them.
+
+    Raises:
+        UsageError: one isn't there.
+    """
+    if not wanted or ("all" in wanted and combined != "all"):
+        return there
+    unknown = [target for target in wanted if target not in (*there, combined)]
+    if unknown:
+        raise UsageError(f"no such target: {', '.join(unknown)}", hint=f"There are {', '.join(there)}.")
+    return list(dict.fromkeys(wanted))
 
 
 def routine(id: str, visual: np.ndarray, audio: np.ndarray | None, scores: dict[str, float], path: Path) -> Routine:

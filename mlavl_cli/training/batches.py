@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+import numpy as np
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
@@ -33,9 +34,19 @@ class Batches:
     ):
         low, high = score_range
         self.routines, self.batch_size, self.window = routines, batch_size, window
+        self.target, self.score_range = target, score_range
         self.visual = [torch.from_numpy(routine.visual) for routine in routines]
         self.audio = [None if routine.audio is None else torch.from_numpy(routine.audio) for routine in routines]
         self.labels = torch.tensor([(routine.scores[target] - low) / (high - low) for routine in routines])
+
+    def true(self) -> np.ndarray:
+        """The scores (n,), in points."""
+        return np.array([routine.scores[self.target] for routine in self.routines])
+
+    def points(self, normalised: np.ndarray) -> np.ndarray:
+        """Normalised scores (n,) in points."""
+        low, high = self.score_range
+        return low + normalised.astype(np.float64) * (high - low)
 
     def shuffled(self, generator: torch.Generator) -> Iterator[Batch]:
         """Training: random order, and a random window of longer routines.

@@ -1,16 +1,22 @@
-"""A head on a split: predictions, metrics, and the AUCs of its consistency. Also the validation step of training."""
+"""Heads on a split: predictions, metrics, and the AUCs of their consistency. Also the validation step of training."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
 
-from mlavl_cli.datasets.dataset import Routine
+from mlavl_cli.bundle import Bundle, write_bundle
+from mlavl_cli.datasets.dataset import Dataset, Routine, chosen_targets
 from mlavl_cli.device import Placement
-from mlavl_cli.errors import FeatureError
+from mlavl_cli.errors import FeatureError, UsageError
 from mlavl_cli.heads.base import Head
-from mlavl_cli.heads.checkpoint import TargetHead
+from mlavl_cli.heads.checkpoint import TargetHead, load_head
 from mlavl_cli.heads.mlavl.losses import false_music
+from mlavl_cli.scoring.interval import Interval, load_intervals
 from mlavl_cli.training.batches import Batches
-from mlavl_cli.training.metrics import auc
+from mlavl_cli.training.metrics import Metrics, auc, measure
 
 
 def check_widths(head: TargetHead, routines: list[Routine]) -> None:
@@ -86,3 +92,86 @@ def _collect(found: dict[str, list[np.ndarray]], name: str, consistency: torch.T
         if keep.any():
             found.setdefault(f"{name}_clip", []).append(values[keep])
             found.setdefault(f"{name}_routine", []).append(values[keep].mean(keepdims=True))
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A bundle's head on a split.
+
+    Attributes:
+        target: TES, PCS, ...
+        metrics: of all the routines that have this score.
+        true, predicted: (n,) in points, in the order of the ids.
+        ids: (n,).
+        interval: of the bundle, and what of it was found here: the share of true scores inside, and the mean width in
+            points; None where it has none.
+        aucs: of its consistency; None where it wasn't asked for, or there is no sound.
+    """
+
+    target: str
+    metrics: Metrics
+    true: np.ndarray
+    predicted: np.ndarray
+    ids: tuple[str, ...]
+    interval: tuple[Interval, float, float] | None
+    aucs: dict[str, float] | None
+
+
+def evaluate_bundle(
+    bundle: Bundle,
+    data: Dataset,
+    targets: Sequence[str] = (),
+    split: str = "test",
+    *,
+    placement: Placement,
+    batch_size: int = 64,
+    bootstraps: int = 0,
+    shift: int | None = 2,
+) -> list[Evaluation]:
+    """How good a bundle's heads are on a dataset.
+
+    Args:
+        bundle: with heads.
+        data: routines with their scores.
+        targets: of both; empty: all that both have.
+        split: of the dataset.
+        placement: where the heads run.
+        batch_size: routines.
+        bootstraps: resamples for the intervals of the metrics.
+        shift: clips by which music is moved to measure consistency; None leaves its AUCs out.
+
+    Raises:
+        UsageError: no target that both have.
+        FeatureError: features of other backbones.
+        DataError: too few routines.
+    """
+    there = [name for name in data.ranges if name in bundle.heads]
+    if not there:
+        heads, labels = (", ".join(names) or "none" for names in (bundle.heads, data.targets))
+        raise UsageError(f"{bundle.name} has heads for {heads}; {data.name} has scores of {labels}")
+    intervals, found = load_intervals(bundle), []
+    for target in chosen_targets(targets, there, data.combined):
+        head = load_head(bundle.heads[target])
+        head.model.to(placement.device)
+        routines = data.of_target(target, split)
+        check_widths(head, routines)
+        batches = Batches(routines, target, head.score_range, batch_size, head.window)
+        true, predicted = batches.true(), scored(head, routines, batch_size, placement)
+        inside = None
+        if interval := intervals.get(target):
+            half = interval.half_width(np.array([len(routine.visual) for routine in routines]))
+            inside = interval, float((np.abs(true - predicted) <= half).mean()), float(2 * half.mean())
+        aucs = consistency_aucs(head.model, batches, placement, shift) if shift else None
+        ids = tuple(routine.id for routine in routines)
+        found.append(Evaluation(target, measure(predicted, true, bootstraps), true, predicted, ids, inside, aucs))
+    return found
+
+
+def save_evaluation(
+    bundle: Bundle, data: Dataset, split: str, found: list[Evaluation], consistency: dict[str, Any] | None
+) -> None:
+    """Writes metrics, and what was measured of the consistency, into the bundle; None keeps what it says of that."""
+    about = {"dataset": data.name, "split": split}
+    metrics = {**bundle.metrics, **{one.target: {**about, **one.metrics.to_dict()} for one in found}}
+    measured = {**about, **consistency} if consistency else bundle.consistency
+    write_bundle(replace(bundle, metrics=metrics, consistency=measured))

@@ -11,7 +11,7 @@ from mlavl_cli.features.text_features import TextFeatures, refuse_other_texts
 from mlavl_cli.heads.checkpoint import TargetHead
 from mlavl_cli.heads.dims import HeadDims
 from mlavl_cli.heads.mlavl.official import import_official
-from mlavl_cli.training.runs import refuse_other_backbones, write_heads
+from mlavl_cli.training.write import refuse_other_backbones, write_heads
 
 
 @dataclass(frozen=True)

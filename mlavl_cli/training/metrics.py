@@ -6,8 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-BOOTSTRAPS = 1000
-
 
 @dataclass(frozen=True)
 class Metrics:
@@ -19,6 +17,10 @@ class Metrics:
     mse: float
     relative_l2: float  # R-l2 x 100
     intervals: dict[str, tuple[float, float]]
+
+    def to_dict(self) -> dict[str, float]:
+        """As a bundle keeps them."""
+        return {"n": self.n, "srcc": self.srcc, "mse": self.mse, "relative_l2_x100": self.relative_l2}
 
 
 def measure(predicted: np.ndarray, true: np.ndarray, bootstraps: int = 0, seed: int = 0) -> Metrics:

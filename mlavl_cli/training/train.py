@@ -4,12 +4,11 @@ import hashlib
 import math
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -43,7 +42,19 @@ class TrainConfig:
     patience: int | None = None  # epochs without a better one (history.py) before it stops; None: never
     save_every: int = 10  # epochs between states to resume from
     align_epochs: int = 10  # before the first epoch, where there is a consistency objective (align.py)
+    consistency_every: int = 1  # steps of which one has the consistency objective, which costs twice the rest
     loss: LossWeights = field(default_factory=LossWeights)
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Who is told of each epoch with all so far, and of how many passes of the alignment are done."""
+
+    on_epoch: Callable[[Epoch, list[Epoch]], None] | None = None
+    on_align: Callable[[int], None] | None = None
+
+
+NOBODY = Watch()
 
 
 @dataclass(frozen=True)
@@ -59,45 +70,39 @@ def train_head(
     build: Callable[[], Head],
     train: Batches,
     judged: Batches,
-    true_scores: np.ndarray,
-    score_range: tuple[float, float],
     config: TrainConfig,
     placement: Placement,
     folder: Path,
-    on_epoch: Callable[[Epoch, list[Epoch]], None] | None = None,
-    on_align: Callable[[int], None] | None = None,
+    watch: Watch = NOBODY,
 ) -> Trained:
     """Trains one model, or goes on where a killed run stopped, with the same losses as if it had not stopped.
 
     Args:
         build: makes the model, after the seed was set.
         train, judged: the training split, and the one on which the best epoch is chosen.
-        true_scores: (n,) of the judged split, in points.
-        score_range: of the target, in points.
         config: the recipe.
         placement: device, and the number format of the forward pass.
         folder: RUNS/TARGET/VARIANT, gets `last.pt`, `best_srcc.pt`, `best_mse.pt` and `log.csv`; RUNS gets what the
             targets share.
-        on_epoch: told of each epoch, with all so far.
-        on_align: told how many passes of the alignment are done.
+        watch: who is told of the progress.
 
     Raises:
         DataError: the folder holds a run with other settings; or the loss is no number any more.
     """
     torch.manual_seed(config.seed)
     model = build().to(placement.device)
-    run = _Run(model, train, config, placement, score_range, folder)
+    run = _Run(model, train, config, placement, folder)
     run.resume()
     kind = f"{folder.name}-length" if model.dims.length else folder.name  # heads of one kind begin with the same
-    run.align(folder.parents[1] / f"aligned-{kind}.pt", on_align)
+    run.align(folder.parents[1] / f"aligned-{kind}.pt", watch.on_align)
     while not run.finished:
-        history = run.epoch(judged, true_scores)
-        if on_epoch:
-            on_epoch(history[-1], history)
+        history = run.epoch(judged)
+        if watch.on_epoch:
+            watch.on_epoch(history[-1], history)
     run.save()
     model.load_state_dict(_load(folder / "best_srcc.pt", placement.device))
-    predicted = _points(predict(model, judged, placement), score_range)
-    return Trained(model, measure(predicted, true_scores), run.history)
+    predicted = judged.points(predict(model, judged, placement))
+    return Trained(model, measure(predicted, judged.true()), run.history)
 
 
 class _Run:
@@ -109,11 +114,9 @@ class _Run:
         train: Batches,
         config: TrainConfig,
         placement: Placement,
-        score_range: tuple[float, float],
         folder: Path,
     ):
-        self.model, self.train, self.config, self.placement = model, train, config, placement
-        self.score_range, self.folder = score_range, folder
+        self.model, self.train, self.config, self.placement, self.folder = model, train, config, placement, folder
         make = OPTIMIZERS[config.optimizer]
         self.optimizer = make(model.parameters(), lr=config.lr, weight_decay=config.weight_decay)
         course = partial(
@@ -163,15 +166,18 @@ class _Run:
                 return True
         return done >= self.config.epochs
 
-    def epoch(self, judged: Batches, true_scores: np.ndarray) -> list[Epoch]:
+    def epoch(self, judged: Batches) -> list[Epoch]:
         """One pass over the training split and one look at the judged one."""
         number = len(self.history)
         generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + number)
         self.model.train()
         sums: dict[str, torch.Tensor] = {}
         seen = 0
-        for batch in self.train.shuffled(generator):
-            terms = self._step(batch.to(self.placement.device), generator)
+        for step, batch in enumerate(self.train.shuffled(generator)):
+            weights = self.config.loss
+            if step % self.config.consistency_every:
+                weights = replace(weights, consistency=0.0)
+            terms = self._step(batch.to(self.placement.device), weights, generator)
             for name, value in terms.items():  # summed on the device: no synchronisation inside the epoch
                 sums[name] = sums.get(name, 0) + value.detach() * len(batch.label)
             seen += len(batch.label)
@@ -181,7 +187,7 @@ class _Run:
             raise DataError(f"the loss is {loss} after epoch {number + 1}", hint="Lower --lr, or set --clip-grad 1.")
         self.schedule.step()
         self.model.remember(next(self.train.in_order()).to(self.placement.device))
-        metrics = measure(_points(predict(self.model, judged, self.placement), self.score_range), true_scores)
+        metrics = measure(judged.points(predict(self.model, judged, self.placement)), judged.true())
         aucs = consistency_aucs(self.model, judged, self.placement) if self.consistent else None
         found = [value for name, value in (aucs or {}).items() if name.endswith("_clip") and not math.isnan(value)]
         auc = sum(found) / len(found) if found else None
@@ -191,11 +197,11 @@ class _Run:
             self.save()
         return self.history
 
-    def _step(self, batch: Batch, generator: torch.Generator) -> dict[str, torch.Tensor]:
+    def _step(self, batch: Batch, weights: LossWeights, generator: torch.Generator) -> dict[str, torch.Tensor]:
         mixed = self.placement.dtype != torch.float32
         with torch.autocast(self.placement.device.type, self.placement.dtype) if mixed else nullcontext():
             output = self.model(batch.visual, batch.audio, batch.mask)
-            terms = self.model.loss(output, batch, self.config.loss, generator)
+            terms = self.model.loss(output, batch, weights, generator)
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(sum(terms.values())).backward()
         if self.config.clip_grad:
@@ -216,10 +222,13 @@ class _Run:
 
     def _settings(self) -> dict[str, Any]:
         """What must be the same for a run to go on; how often it is saved need not."""
+        left_out = ["save_every", "patience"]
+        if self.config.consistency_every == 1:
+            left_out.append("consistency_every")  # which runs of 0.1 don't name
         return {
             "model": type(self.model).__name__,
             "dims": asdict(self.model.dims),
-            "config": {k: v for k, v in asdict(self.config).items() if k not in ("save_every", "patience")},
+            "config": {k: v for k, v in asdict(self.config).items() if k not in left_out},
             "routines": len(self.train.routines),
             "window": self.train.window,
         }
@@ -264,11 +273,6 @@ class _Run:
             torch.cuda.set_rng_state_all([one.cpu() for one in state["random_cuda"]])
         self.history = [Epoch(**epoch) for epoch in state["history"]]
         self.best, self.aligned = state["best"], state["aligned"]
-
-
-def _points(normalised: np.ndarray, score_range: tuple[float, float]) -> np.ndarray:
-    low, high = score_range
-    return low + normalised.astype(np.float64) * (high - low)
 
 
 def _save(path: Path, state: dict[str, Any]) -> None:

@@ -1,0 +1,133 @@
+"""A dataset -> heads in a bundle: what `mlavl train` does, as one function."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal
+
+from mlavl_cli.bundle import Bundle, find_bundle
+from mlavl_cli.datasets.dataset import Dataset, chosen_targets
+from mlavl_cli.device import Placement, place
+from mlavl_cli.errors import UsageError
+from mlavl_cli.heads.checkpoint import TargetHead, load_head
+from mlavl_cli.training.guide import Guide
+from mlavl_cli.training.jobs import Job
+from mlavl_cli.training.train import NOBODY, TrainConfig, Trained, Watch
+from mlavl_cli.training.variants import Variant
+from mlavl_cli.training.write import refuse_other_backbones, write_heads
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingOptions:
+    """What is trained, and what is said of it.
+
+    Attributes:
+        targets: TES, PCS, ...; empty: each of the dataset's.
+        variants: methods or rows of a table; of a single one the heads are saved.
+        config: the recipe of the loop.
+        dims: sizes and switches of all heads (heads/dims.py).
+        window: clips of a routine; None: all, masked; auto: the dataset's own.
+        totals: targets that grow with the programme, whose heads are told T.
+        start_from: a bundle whose heads the training begins with; None: anew.
+        trained_on: the sentence shown with every score; None: made from the dataset.
+        licence: of the weights.
+        half: whether the heads' matrices are written in 16 bits.
+    """
+
+    targets: tuple[str, ...] = ()
+    variants: tuple[Variant, ...] = (Variant("mlavl"),)
+    config: TrainConfig = field(default_factory=TrainConfig)
+    dims: dict[str, Any] = field(default_factory=dict)
+    window: int | Literal["auto"] | None = "auto"
+    totals: tuple[str, ...] = ()
+    start_from: str | Path | None = None
+    trained_on: str | None = None
+    licence: str = "not stated"
+    half: bool = False
+
+
+@dataclass(frozen=True)
+class TrainedBundle:
+    """All that was trained, and the bundle that holds it.
+
+    Attributes:
+        runs: every job with what came of it.
+        bundle: None where several variants were compared, of which none is saved.
+        uncalibrated: targets without an interval.
+    """
+
+    runs: list[tuple[Job, Trained]]
+    bundle: Bundle | None = None
+    uncalibrated: tuple[str, ...] = ()
+
+
+def train_bundle(
+    data: Dataset,
+    guide: Guide,
+    output: str | Path,
+    options: TrainingOptions,
+    placement: Placement | None = None,
+    watch: Callable[[Job, Path], AbstractContextManager[Watch]] | None = None,
+) -> TrainedBundle:
+    """Trains a head for each target and variant; a killed run goes on where it stopped when it is called again.
+
+    Args:
+        data: routines with their scores.
+        guide: the prompts' features.
+        output: the bundle's folder; states and logs are kept in its runs/.
+        options: what to train.
+        placement: where; None: the fastest device there is, in fp32.
+        watch: called with each job and its folder: a context that is told of its epochs.
+
+    Raises:
+        UsageError: no such target.
+        DataError: the dataset, or a run of other settings in the folder, doesn't fit.
+        WeightsError: the folder holds heads on other backbones, or the heads to start from don't fit.
+    """
+    output, placement = Path(output), placement or place(precision="fp32")
+    targets = chosen_targets(options.targets, data.targets, data.combined)
+    if unknown := set(options.totals) - set(targets):
+        raise UsageError(f"--total {unknown.pop()}: no such target is trained here")
+    saved = len(options.variants) == 1
+    base = find_bundle(data.backbones)
+    if saved:
+        refuse_other_backbones(output, base)
+    begun = _heads_of(options.start_from, targets) if options.start_from else {}
+    window = data.window if options.window == "auto" else options.window
+    calibrates = saved and find_spec("crepes") is not None
+    runs, heads, metrics, intervals = [], {}, {}, {}
+    for target in targets:
+        for variant in options.variants:
+            job = Job(
+                data, guide, target, variant, options.config, window, options.dims,
+                target in options.totals, begun.get(target),
+            )  # fmt: skip
+            folder = output / "runs" / target / _file_name(variant.name)
+            with watch(job, folder) if watch else nullcontext(NOBODY) as told:
+                trained = job.run(placement, folder, told)
+            runs.append((job, trained))
+            if saved:
+                heads[target] = head = job.head(trained)
+                metrics[target] = {"split": data.judged_split, **trained.metrics.to_dict()}
+                if calibrates and (interval := job.interval(head, place("cpu"))):
+                    intervals[target] = interval
+    if not saved:
+        return TrainedBundle(runs)
+    counts = ", ".join(f"{len(found)} {name}" for name, found in data.splits.items())
+    sentence = options.trained_on or f"{data.name} ({counts}); features: {data.backbones}"
+    bundle = write_heads(output, base, heads, metrics, sentence, options.licence, data, options.half, intervals)
+    return TrainedBundle(runs, bundle, tuple(name for name in heads if name not in intervals))
+
+
+def _heads_of(weights: str | Path, targets: list[str]) -> dict[str, TargetHead]:
+    """The heads of a bundle that the training is to begin with."""
+    bundle = find_bundle(weights)
+    if missing := [name for name in targets if name not in bundle.heads]:
+        raise UsageError(f"{weights} has no head for {', '.join(missing)} to start from", hint="Give --target.")
+    return {name: load_head(bundle.heads[name]) for name in targets}
+
+
+def _file_name(name: str) -> str:
+    return "".join(c if c.isalnum() else "-" for c in name).strip("-").lower()

@@ -1,0 +1,84 @@
+"""The prompts that guide a head, as their text tower encodes them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from mlavl_cli.bundle import find_bundle
+from mlavl_cli.errors import DataError, UsageError
+from mlavl_cli.features.prompts import GRADES, Prompts, read_prompts, sport_prompts
+from mlavl_cli.features.text import encode_prompts
+from mlavl_cli.features.text_features import TextFeatures, refuse_other_texts
+from mlavl_cli.heads.dims import HeadDims
+
+
+@dataclass(frozen=True)
+class Guide:
+    """The prompts' features and, where they are known, the prompts."""
+
+    encoded: TextFeatures
+    prompts: Prompts | None = None
+
+    @property
+    def features(self) -> torch.Tensor:
+        """(P, D_t)."""
+        return self.encoded.rows
+
+    def rows(self, dims: HeadDims) -> torch.Tensor:
+        """The rows that these dims use: a head that only sees leaves out what is about music.
+
+        Raises:
+            DataError: another number of rows.
+        """
+        actions, grades = dims.actions, dims.grades
+        if not dims.hears and len(self.features) == 2 * actions + 3 * grades:
+            return torch.cat([self.features[:actions], self.features[2 * actions + 2 * grades :]])
+        if len(self.features) != dims.prompts:
+            cause = f"{len(self.features)} text features, where {dims.prompts} prompts are needed"
+            raise DataError(cause, hint="Make them with `mlavl prompts encode`.")
+        return self.features
+
+    def texts(self, dims: HeadDims) -> tuple[str, ...]:
+        """Those of `rows`; none where they aren't known."""
+        texts = self.prompts.texts if self.prompts else self.encoded.texts
+        if dims.hears or len(texts) == dims.prompts:
+            return texts
+        return texts[: dims.actions] + texts[2 * dims.actions + 2 * dims.grades :]
+
+    def actions(self, hears: bool) -> int:
+        """M, from the prompts or from the number of rows."""
+        if self.prompts is not None:
+            return len(self.prompts.actions)
+        spare = len(self.features) - 3 * len(GRADES)
+        if spare > 1 and spare % 2 == 0:
+            return spare // 2
+        if not hears and len(self.features) > len(GRADES):
+            return len(self.features) - len(GRADES)
+        raise DataError(f"{len(self.features)} text features are no 2 M + 3 N", hint="Give the prompts' csv too.")
+
+
+def guide_of(sport: str, backbones: str, encoded: TextFeatures | None = None, prompts: Path | None = None) -> Guide:
+    """Prompts as they were encoded elsewhere, or by the text tower that belongs to the backbones.
+
+    Args:
+        sport: whose prompts they are, where no list of one's own is given.
+        backbones: a bundled name or a bundle's folder.
+        encoded: what another tool, or `mlavl prompts encode`, made of them.
+        prompts: a csv of one's own.
+
+    Raises:
+        UsageError: the backbones have no text tower.
+        DataError: the list and the encoded prompts don't belong together.
+    """
+    own = read_prompts(prompts) if prompts else None
+    if encoded:
+        # Without a list of our own these may be the official prompts, whose texts we don't have.
+        if own and encoded.texts:  # else a head that only sees may leave out what is about music
+            refuse_other_texts(encoded, own)
+        return Guide(encoded, own)
+    own = own or sport_prompts(sport)
+    tower = find_bundle(backbones).text
+    if tower is None:
+        raise UsageError(f"{backbones} has no text tower", hint="Give --text-features.")
+    return Guide(encode_prompts(own.texts, tower), own)

@@ -1,0 +1,121 @@
+"""One head to be trained: a variant on a target of a dataset."""
+
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from mlavl_cli.datasets.dataset import Dataset
+from mlavl_cli.device import Placement
+from mlavl_cli.errors import DataError, WeightsError
+from mlavl_cli.features.prompts import GRADES
+from mlavl_cli.heads.base import Head
+from mlavl_cli.heads.checkpoint import TargetHead
+from mlavl_cli.heads.dims import HeadDims
+from mlavl_cli.heads.methods import head_class
+from mlavl_cli.scoring.interval import Interval
+from mlavl_cli.training.batches import Batches
+from mlavl_cli.training.calibrate import fit_interval
+from mlavl_cli.training.evaluate import scored
+from mlavl_cli.training.guide import Guide
+from mlavl_cli.training.train import NOBODY, TrainConfig, Trained, Watch, train_head
+from mlavl_cli.training.variants import Variant
+
+
+@dataclass(frozen=True)
+class Job:
+    """One head to be trained: a variant on a target."""
+
+    dataset: Dataset
+    guide: Guide
+    target: str
+    variant: Variant
+    config: TrainConfig
+    window: int | None
+    dims: dict[str, Any] = field(default_factory=dict)  # for all variants: graph, regressor, width, ...
+    total: bool = False  # whether the target is a total, so that its head is told how long a routine is
+    start: TargetHead | None = None  # a trained head to begin with, which needs no alignment
+
+    def head_dims(self) -> HeadDims:
+        sample = self.dataset.of_target(self.target, "train")[0]
+        own = {
+            "visual_dim": sample.visual.shape[1],
+            "audio_dim": 0 if sample.audio is None else sample.audio.shape[1],
+            "text_dim": self.guide.features.shape[1],
+            "actions": self.guide.actions(sample.audio is not None),
+            "length": self.total,
+        }
+        changes = {**self.dims, **self.variant.dims}
+        if sample.audio is None or head_class(self.variant.model).visual_only:
+            changes["audio_dim"] = 0
+        return HeadDims(**{**own, **changes})
+
+    def run(self, placement: Placement, folder: Path, watch: Watch = NOBODY) -> Trained:
+        """Trains it in `folder`, or goes on there.
+
+        Raises:
+            DataError: the dataset, or a run of other settings in that folder, doesn't fit.
+        """
+        dims, config = self.head_dims(), self.config
+        config = replace(config, loss=replace(config.loss, **self.variant.loss))
+        if self.start:
+            config = replace(config, align_epochs=0)
+        score_range = self.dataset.ranges[self.target]
+        train, judged = (self.dataset.of_target(self.target, split) for split in ("train", self.dataset.judged_split))
+        _same_widths(train + judged, self.dataset.name)
+        batches = [
+            Batches(routines, self.target, score_range, config.batch_size, self.window) for routines in (train, judged)
+        ]
+        text = self.guide.rows(dims) if dims.language else None
+        build = partial(_begun, head_class(self.variant.model), dims, text, self.start)
+        return train_head(build, *batches, config, placement, folder, watch)
+
+    def head(self, trained: Trained) -> TargetHead:
+        """The trained model as a head of a bundle."""
+        model = trained.model.cpu()
+        texts = self.guide.texts(model.dims) if model.dims.language else ()
+        full_stop = self.guide.encoded.full_stop if model.dims.language else None
+        return TargetHead(model, self.target, self.dataset.ranges[self.target], GRADES, texts, self.window, full_stop)
+
+    def interval(self, head: TargetHead, placement: Placement) -> Interval | None:
+        """How far off the head's scores are, on the split for it, or on the one that chose the best epoch.
+
+        None where neither is apart from what is trained on and tested on, or holds too few routines.
+        """
+        split = self.dataset.calibration_split
+        routines = [r for r in self.dataset.splits.get(split, []) if self.target in r.scores]
+        if not routines:
+            return None
+        predicted = scored(head, routines, self.config.batch_size, placement)
+        true = np.array([routine.scores[self.target] for routine in routines])
+        return fit_interval(predicted, true, np.array([len(routine.visual) for routine in routines]))
+
+
+def _begun(kind: type[Head], dims: HeadDims, text: torch.Tensor | None, start: TargetHead | None) -> Head:
+    """A new model, or a copy of a trained one of the same sizes.
+
+    Raises:
+        WeightsError: the trained one is of another method or of other sizes, or was trained with other prompts.
+    """
+    model = kind(dims, text)
+    if start is None:
+        return model
+    was = start.model
+    if type(was) is not kind or replace(was.dims, dropout=dims.dropout) != dims:
+        cause = f"the {start.target} head to start from is of another method or of other sizes"
+        raise WeightsError(cause, hint="Repeat the settings that it was trained with.")
+    tensors = was.state_dict()
+    if text is not None and not torch.allclose(tensors.get("text_features", text), text, atol=1e-2):
+        raise WeightsError(f"the {start.target} head to start from was trained with other prompts")
+    model.load_state_dict(tensors)
+    return model
+
+
+def _same_widths(routines: list[Any], name: str) -> None:
+    for kind in ("visual", "audio"):
+        widths = {None if (rows := getattr(r, kind)) is None else rows.shape[1] for r in routines}
+        if len(widths) > 1:
+            raise DataError(f"{name}: {kind} features have different widths: {sorted(map(str, widths))}")

@@ -1,0 +1,99 @@
+"""Trained or imported heads -> a bundle that `mlavl score --weights` takes."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mlavl_cli.bundle import MANIFEST, BackboneSpec, Bundle, find_bundle, write_bundle
+from mlavl_cli.datasets.dataset import Dataset, Routine
+from mlavl_cli.errors import WeightsError
+from mlavl_cli.heads.checkpoint import TargetHead, save_head
+from mlavl_cli.scoring.domain import fit_detector, save_detector
+from mlavl_cli.scoring.interval import Interval
+
+
+def refuse_other_backbones(folder: Path, backbones: str | Path | Bundle) -> None:
+    """A bundle's heads all read the features of the same backbones: others can't join them.
+
+    Raises:
+        WeightsError: the bundle in this folder has others than the bundle, or the name of one, that is given.
+    """
+    if not (folder / MANIFEST).exists():
+        return
+    base = backbones if isinstance(backbones, Bundle) else find_bundle(backbones)
+    there = find_bundle(folder)
+    for role in ("visual", "audio"):
+        was, new = getattr(there, role), getattr(base, role)
+        if there.heads and _content(was) != _content(new):
+            cause = f"holds heads on the {role} backbone {Path(was.source).name}, not on {Path(new.source).name}"
+            raise WeightsError(cause, path=folder, hint="Choose another --output.")
+
+
+def _content(spec: BackboneSpec) -> dict[str, Any]:
+    """What a backbone is, wherever its files lie."""
+    identity = spec.identity()
+    return {name: value for name, value in identity.items() if name != "id" or "sha256" not in identity}
+
+
+def write_heads(
+    folder: Path,
+    base: Bundle,
+    heads: dict[str, TargetHead],
+    metrics: dict[str, Any],
+    trained_on: str,
+    licence: str,
+    dataset: Dataset | None = None,
+    half: bool = False,
+    intervals: dict[str, Interval] | None = None,
+) -> Bundle:
+    """The heads and the backbones of `base` as a bundle that `mlavl score --weights` takes.
+
+    Local backbones are copied into it; those of the hub are named. Heads that are there already are kept. What the
+    dataset looks like goes beside, so that scoring can tell when a video is of another kind.
+    """
+    specs = {role: _inside(getattr(base, role), folder, role) for role in ("visual", "audio", "text")}
+    before = find_bundle(folder) if (folder / MANIFEST).exists() else None
+    paths = dict(before.heads) if before else {}
+    for target, head in heads.items():
+        paths[target] = folder / "heads" / f"{target}.safetensors"
+        save_head(paths[target], head, half)
+    kept = {target: found for target, found in (before.intervals if before else {}).items() if target not in heads}
+    domain = None
+    if dataset:
+        domain = folder / "domain.safetensors"
+        known = [_tables(routine) for split in ("val", "calibration") for routine in dataset.splits.get(split, [])]
+        save_detector(domain, fit_detector([_tables(routine) for routine in dataset.splits["train"]], known))
+    bundle = Bundle(
+        folder=folder,
+        name=folder.resolve().name,
+        sport=base.sport,
+        trained_on=trained_on,
+        licence=licence,
+        clip_frames=base.clip_frames,
+        heads=paths,
+        metrics={**(before.metrics if before else {}), **metrics},
+        consistency=None,  # new heads: what was measured before says nothing of them
+        frame_rate=base.frame_rate or (dataset.frame_rate if dataset else None),
+        intervals=kept | {target: interval.to_dict() for target, interval in (intervals or {}).items()},
+        domain=domain,
+        **specs,
+    )
+    write_bundle(bundle)
+    return bundle
+
+
+def _tables(routine: Routine) -> dict[str, np.ndarray]:
+    heard = {} if routine.audio is None else {"audio": routine.audio}
+    return {"visual": routine.visual, **heard, **routine.statistics}
+
+
+def _inside(spec: BackboneSpec | None, folder: Path, role: str) -> BackboneSpec | None:
+    if spec is None or spec.folder is None:
+        return spec
+    target = folder / "backbones" / role
+    if target.resolve() != spec.folder.resolve():
+        shutil.copytree(spec.folder, target, dirs_exist_ok=True)
+    return replace(spec, source=str(target))
