@@ -26,14 +26,38 @@ def sha256(path: Path) -> str:
 _LOCK_S = 5.0
 
 
-def refuse_irregular(path: Path) -> None:
-    """Opening a pipe or a device that lies in the place of a file may never end.
+_HOLLOW_BYTES, _HOLLOW = 64 << 20, 20  # a file system that compresses saves less than this share
+
+
+def refuse_irregular(path: Path, most: int | None = None) -> None:
+    """Opening a pipe or a device in the place of a file may never end, and reading a hollow file fills the memory.
+
+    Args:
+        path: of a file that may not be there.
+        most: bytes that a file of its kind has at the most.
 
     Raises:
-        OSError: it is there, and no regular file.
+        OSError: it is there, and no regular file, hollow (far longer than what is stored of it), or too large.
     """
+    if not path.exists():
+        return
+    _refuse_special(path)
+    if is_hollow(path):
+        raise OSError(errno.EFBIG, "far longer than what is stored of it", str(path))
+    if most is not None and path.stat().st_size > most:
+        raise OSError(errno.EFBIG, f"larger than {most / 1e6:,.0f} MB, which nothing of its kind is", str(path))
+
+
+def _refuse_special(path: Path) -> None:
     if path.exists() and not path.is_file():
         raise OSError(errno.EINVAL, "not a regular file", str(path))
+
+
+def is_hollow(path: Path) -> bool:
+    """Whether a file is much longer than what is stored of it: its holes read as zeros, and cost nobody anything."""
+    status = path.stat()
+    stored = getattr(status, "st_blocks", None)  # of 512 bytes; not everywhere
+    return stored is not None and status.st_size > max(_HOLLOW_BYTES, stored * 512 * _HOLLOW)
 
 
 def refuse_outside(path: Path, folder: Path) -> None:
@@ -82,7 +106,7 @@ def atomic_write(path: Path, mode: str = "wb", named: bool = False) -> Iterator[
     try:
         if not named and not _is_of_the_system(path):
             if not path.is_symlink():
-                refuse_irregular(path)
+                _refuse_special(path)
         elif _is_of_the_system(path) or (path.exists() and not path.is_file()):
             with open(path, mode, **text) as file:  # noqa: PTH123
                 yield file
@@ -92,6 +116,7 @@ def atomic_write(path: Path, mode: str = "wb", named: bool = False) -> Iterator[
         sweep_parts(path.parent)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.", suffix=_part_suffix())
         with os.fdopen(handle, mode, **text) as file:
+            _hold(file)
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -150,11 +175,31 @@ def sweep_parts(folder: Path) -> None:
     if folder in _swept:
         return
     _swept.add(folder)
-    with suppress(OSError):
+    with suppress(OSError, ImportError):
         for path in folder.glob(".*.part"):
             found = _PART.fullmatch(path.name)
             if found and found[1] == _machine() and not _alive(int(found[2])) and not path.is_symlink():
-                path.unlink(missing_ok=True)
+                _remove_unless_held(path)
+
+
+def _remove_unless_held(path: Path) -> None:
+    """In another container of the same name a process may have a number that means nobody here: it holds a lock."""
+    import fcntl
+
+    handle = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        path.unlink(missing_ok=True)
+    finally:
+        os.close(handle)
+
+
+def _hold(file: IO) -> None:
+    """Locks a file while it is written, where there are locks."""
+    with suppress(ImportError, OSError):
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _part_suffix() -> str:

@@ -5,17 +5,16 @@ tensors of any size. Both are found by reading their instructions as text; nothi
 """
 
 import io
-import math
 import pickle
-import pickletools
 import tarfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 from mlavl_cli.errors import DataError, MlavlError
 from mlavl_cli.files import refuse_irregular
+from mlavl_cli.pickles import check_pickle
 
 if TYPE_CHECKING:  # commands check names with this file before they load anything
     import numpy as np
@@ -23,15 +22,8 @@ if TYPE_CHECKING:  # commands check names with this file before they load anythi
 
 _MOST_NAME_BYTES = 120
 _MOST_HEADER_BYTES = 4 << 20  # of a safetensors file
-_DEEPEST = 500  # levels of a pickle; Python takes as many calls of its own to hash or to compare them
-# What torch lets a pickle make of any size, and what no checkpoint holds.
-_MAKES_ROOM = ("bytearray", "UntypedStorage", "TypedStorage")
-_SHARED = 16  # a pickle that names each of its parts so often, on the average, is made to be endless
-# Keys of dicts and sets can be made so that each is compared with all others: from larger numbers, and from tuples and
-# fractions of any size, of which data sets have some thousands.
-_COLLIDES = 1 << 60
-_MOST_ODD_KEYS = 10_000
 _ARCHIVE = b"PK\x03\x04"
+_END_BYTES, _LOCATOR_BYTES, _RECORD_BYTES = 22, 20, 56  # of a zip archive's ends
 _LEGACY_HEADS = 3  # pickles before the object in torch's old format: magic number, version, machine
 
 
@@ -48,144 +40,6 @@ def plain_name(text: str, what: str, error: type[MlavlError] = DataError) -> str
         hint = "Names are printable, without / \\ : and without a dot in front."
         raise error(f"{text[:60]!r} can't be the name of {what}", hint=hint)
     return text
-
-
-# --- Pickles ---------------------------------------------------------------------------------------------------------
-
-
-class _Node:
-    """An object that a pickle would build."""
-
-    __slots__ = ("depth", "parts", "weight")
-
-    def __init__(self, parts: list["_Node"]):
-        self.parts, self.weight, self.depth = parts, 0, 0  # weight 0: not weighed yet; -1: being weighed
-
-
-_LEAF, _FRACTION = _Node([]), _Node([])
-
-
-def _leaf(argument: Any, plain: bool) -> _Node:
-    """A value that is written out. It weighs what it is long: whoever names it again may make a copy."""
-    number = isinstance(argument, int | float) and not isinstance(argument, bool)
-    if plain and number and _COLLIDES <= abs(argument) < math.inf:
-        raise pickle.UnpicklingError(f"it holds the number {argument:.3g}, which is no label")
-    if not isinstance(argument, str | bytes | bytearray):
-        return _FRACTION if isinstance(argument, float) else _LEAF
-    node = _Node([])
-    node.weight = 1 + len(argument)
-    return node
-
-
-_FILLS = frozenset("APPEND APPENDS SETITEM SETITEMS ADDITEMS BUILD".split())
-_PUTS = frozenset("PUT BINPUT LONG_BINPUT".split())
-_GETS = frozenset("GET BINGET LONG_BINGET".split())
-
-
-def check_pickle(file: IO[bytes], size: int, largest: int | None = None, plain: bool = True) -> None:
-    """Follows a pickle's instructions from where the file stands, without building anything.
-
-    Args:
-        file: left behind the pickle.
-        size: of all the bytes it may come from.
-        largest: no whole number in it may be larger; None: any may.
-        plain: whether its numbers are labels, which are never so large that a dict of them takes for ever.
-
-    Raises:
-        pickle.UnpicklingError: what it describes is far larger than itself, or numbers its parts beyond its length.
-    """
-    stack: list[Any] = []
-    marks: list[int] = []
-    memo: dict[int, _Node] = {}
-    odd_keys = 0
-    whole = _Node([])  # the object, and what is built and thrown away on the way
-    for opcode, argument, _ in pickletools.genops(file):
-        name = opcode.name
-        if name in _PUTS or name == "MEMOIZE":
-            number = len(memo) if name == "MEMOIZE" else int(argument)
-            if number > size:  # the reader makes room for the highest number, whatever it is
-                raise pickle.UnpicklingError("it numbers its parts beyond its own length")
-            memo[number] = stack[-1]
-        elif name in _GETS:
-            stack.append(memo.get(int(argument), _LEAF))
-        elif name == "MARK":
-            marks.append(len(stack))
-        elif name == "DUP":
-            stack.append(stack[-1])
-        elif name == "POP":
-            if marks and marks[-1] == len(stack):
-                marks.pop()
-            else:
-                whole.parts.append(stack.pop())
-        else:
-            if isinstance(argument, str) and any(name in argument for name in _MAKES_ROOM):
-                raise pickle.UnpicklingError(f"it names {argument:.40}, which no checkpoint or label holds")
-            if (
-                largest is not None
-                and isinstance(argument, int)
-                and not isinstance(argument, bool)
-                and argument > largest
-            ):
-                raise pickle.UnpicklingError(f"it holds the number {argument}, more than it has bytes")
-            before = opcode.stack_before
-            if pickletools.markobject in before:
-                at = marks.pop()
-                taken = stack[at:]
-                del stack[at:]
-                count = before.index(pickletools.markobject)
-            else:
-                taken, count = [], len(before)
-            held = stack[len(stack) - count :]
-            del stack[len(stack) - count :]
-            odd_keys += sum(one.parts != [] or one is _FRACTION for one in _keys(name, held, taken))
-            if odd_keys > _MOST_ODD_KEYS:
-                raise pickle.UnpicklingError(f"more than {_MOST_ODD_KEYS} of its keys are neither words nor numbers")
-            if name in _FILLS and held:
-                held[0].parts.extend([*held[1:], *taken])
-                stack.append(held[0])
-            elif name == "STOP":
-                whole.parts.extend([*stack, *held])
-            elif before or name.startswith("EMPTY"):
-                if opcode.stack_after:
-                    stack.append(_Node([*held, *taken]))
-            elif opcode.stack_after:
-                stack.append(_leaf(argument, plain))
-    if _weight(whole) > _SHARED * size:
-        raise pickle.UnpicklingError("it names the same parts again and again, without end")
-
-
-def _keys(opcode: str, held: list[_Node], taken: list[_Node]) -> list[_Node]:
-    """What an instruction hashes."""
-    if opcode == "SETITEM":
-        return held[1:2]
-    if opcode in ("SETITEMS", "DICT"):
-        return taken[::2]
-    return taken if opcode in ("ADDITEMS", "FROZENSET") else []
-
-
-def _weight(node: _Node) -> int:
-    """How many objects it comes to when each is counted wherever it is named; without recursion."""
-    todo = [node]
-    while todo:
-        one = todo[-1]
-        if one.weight > 0:
-            todo.pop()
-            continue
-        if one.weight == 0:
-            one.weight = -1
-            for part in one.parts:
-                if part.weight == -1:
-                    raise pickle.UnpicklingError("a part of it holds itself")
-                if part.weight == 0:
-                    todo.append(part)
-            if todo[-1] is not one:
-                continue
-        one.weight = 1 + sum(part.weight for part in one.parts)
-        one.depth = 1 + max((part.depth for part in one.parts), default=0)
-        if one.depth > _DEEPEST:
-            raise pickle.UnpicklingError(f"its parts lie more than {_DEEPEST} deep in each other")
-        todo.pop()
-    return node.weight
 
 
 # --- Arrays and tensors ----------------------------------------------------------------------------------------------
@@ -206,20 +60,20 @@ def open_safetensors(path: Path, framework: str) -> Any:
     return safe_open(path, framework=framework)
 
 
-def read_npy(path: Path) -> "np.ndarray":
-    """A plain `.npy`; its shape is compared with the file before memory is taken.
+def read_npy(path: Path, most: int | None = None) -> "np.ndarray":
+    """A plain `.npy` of at most so many bytes; its shape is compared with the file before memory is taken.
 
     Raises:
         OSError, ValueError: can't be read, or no plain array.
     """
     import numpy as np
 
-    refuse_irregular(path)
+    refuse_irregular(path, most)
     return np.array(np.load(path, mmap_mode="r", allow_pickle=False))
 
 
-def read_torch(path: Path) -> Any:
-    """What torch saved, on the CPU: tensors and plain values, none larger than the file.
+def read_torch(path: Path, most: int | None = None) -> Any:
+    """What torch saved in at most so many bytes, on the CPU: tensors and plain values, none larger than the file.
 
     Raises:
         OSError: can't be read.
@@ -228,6 +82,7 @@ def read_torch(path: Path) -> Any:
     """
     import torch
 
+    refuse_irregular(path, most)
     check_torch(path)
     found = torch.load(path, map_location="cpu", weights_only=True)
     for tensor in _tensors(found):
@@ -251,6 +106,8 @@ def check_torch(path: Path) -> None:
         is_archive = file.read(len(_ARCHIVE)) == _ARCHIVE  # as torch tells it; zipfile looks at a file's end
     if is_archive:
         with zipfile.ZipFile(path) as archive:
+            if archive.start_dir != _directory(path):  # torch would read another one
+                raise pickle.UnpicklingError("it holds two lists of its parts")
             entries = archive.infolist()
             stored = all(one.compress_type == zipfile.ZIP_STORED for one in entries)
             if not stored or sum(one.file_size for one in entries) > size:
@@ -265,6 +122,32 @@ def check_torch(path: Path) -> None:
         for number in range(_LEGACY_HEADS + 1):
             whole = number == _LEGACY_HEADS
             check_pickle(file, size, largest=size if whole else None, plain=whole)
+
+
+def _directory(path: Path) -> int:
+    """Where the end of a zip archive says that its list of parts lies, which is where torch reads it.
+
+    Raises:
+        pickle.UnpicklingError: it doesn't end as torch's own files do.
+    """
+    with path.open("rb") as file:
+        size = file.seek(0, io.SEEK_END)
+        file.seek(max(size - _END_BYTES - _LOCATOR_BYTES, 0))
+        tail = file.read()
+        locator, end = tail[:-_END_BYTES], tail[-_END_BYTES:]
+        if not end.startswith(b"PK\5\6"):
+            raise pickle.UnpicklingError("something stands behind its end")
+        offset = int.from_bytes(end[16:20], "little")
+        if locator.startswith(b"PK\6\7"):  # a 64-bit end stands before it, which torch writes and reads
+            file.seek(int.from_bytes(locator[8:16], "little"))
+            record = file.read(_RECORD_BYTES)
+            if not record.startswith(b"PK\6\6") or len(record) < _RECORD_BYTES:
+                raise pickle.UnpicklingError("its end is broken")
+            wide = int.from_bytes(record[48:56], "little")
+            if offset not in (wide, 0xFFFFFFFF):
+                raise pickle.UnpicklingError("it has two ends that differ")
+            offset = wide
+    return offset
 
 
 def _tensors(value: Any) -> "Iterator[torch.Tensor]":

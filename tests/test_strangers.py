@@ -32,6 +32,7 @@ from mlavl_cli.features.store import read_features, write_features
 from mlavl_cli.features.text_features import TextFeatures, interleaved
 from mlavl_cli.files import atomic_write, csv_text, one_at_a_time
 from mlavl_cli.heads.dims import HeadDims
+from mlavl_cli.heads.mlavl.model import MLAVL
 from mlavl_cli.heads.mlavl.official import import_official
 from mlavl_cli.media import streams
 from mlavl_cli.media.container import Media
@@ -40,7 +41,9 @@ from mlavl_cli.media.decode import VideoInfo, VideoReader
 from mlavl_cli.media.limits import excess
 from mlavl_cli.media.picture import PictureMaker, PictureSpec
 from mlavl_cli.output.report.index import read_index
-from mlavl_cli.untrusted import check_pickle, open_safetensors, plain_name, read_npy, read_torch
+from mlavl_cli.pickles import check_pickle
+from mlavl_cli.scoring.domain import load_detector
+from mlavl_cli.untrusted import open_safetensors, plain_name, read_npy, read_torch
 
 
 @pytest.fixture
@@ -1136,3 +1139,186 @@ def test_a_checkpoint_of_something_else_is_no_video_swin(run, tmp_path, routine,
 def test_few_text_features_hold_no_grades_in_blocks():
     with pytest.raises(DataError, match="in blocks"):
         interleaved(TextFeatures(torch.zeros(3, 8)))
+
+
+# --- What a seventh reviewer found ------------------------------------------------------------------------------------
+
+
+def hollow(path, header, bytes_long):
+    """A safetensors file of that header whose numbers are a hole."""
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    with path.open("wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text)
+        file.truncate(8 + len(text) + bytes_long)
+
+
+@pytest.mark.parametrize("what", ["domain", "head", "store", "text", "checkpoint", "video"])
+def test_hollow_files_are_refused_before_they_are_read(run, tmp_path, bundle, routine, what):
+    """Gigabytes of holes cost whoever sends them nothing."""
+    long = 5 << 30
+    header = {"visual": {"dtype": "F32", "shape": [long // 4096, 1024], "data_offsets": [0, long]}}
+    before = peak_memory_mb()
+    if what == "store":
+        (tmp_path / "s").mkdir()
+        hollow(tmp_path / "s" / f"{routine.name}.safetensors", header | {"__metadata__": {"mlavl": "{}"}}, long)
+        assert run("score", routine, "--features", tmp_path / "s").exit_code == 0  # made again, in its place
+        assert (tmp_path / "s" / f"{routine.name}.safetensors").stat().st_size < 1 << 20
+    elif what in ("domain", "head"):
+        hollow(bundle / ("domain.safetensors" if what == "domain" else "heads/TES.safetensors"), header, long)
+        result = run("score", routine, "--weights", bundle)
+        assert result.exit_code == 1
+        assert "internal" not in result.stderr
+    elif what == "video":
+        (tmp_path / "v.mp4").write_bytes(routine.read_bytes())
+        os.truncate(tmp_path / "v.mp4", long)
+        result = run("score", tmp_path / "v.mp4", routine)
+        assert "longer than what is stored" in result.errors[0]
+        assert "TES" in result.stdout
+    else:
+        np.save(tmp_path / "t.npy", np.zeros((102, 512), np.float32))
+        torch.save({"w1": torch.zeros(1)}, tmp_path / "c.pkl")
+        os.truncate(tmp_path / ("t.npy" if what == "text" else "c.pkl"), long)
+        options = ["-t", "TES", "--range", "0:130", "-o", tmp_path / "o", "--backbones", "fs1000"]
+        result = run("weights", "import", tmp_path / "c.pkl", "--text-features", tmp_path / "t.npy", *options)
+        assert result.exit_code == 1
+        assert "internal" not in result.stderr
+    assert peak_memory_mb() - before < 800
+
+
+def test_a_domain_of_unknown_tensors_reads_none_of_them(tmp_path, bundle):
+    from safetensors.numpy import load_file, save_file
+
+    path = bundle / "domain.safetensors"
+    tensors = load_file(path)
+    save_file({**tensors, "junk": np.zeros(30_000_000, np.float32)}, path)
+    before = peak_memory_mb()
+    assert load_detector(path).read({"visual": np.zeros((3, 192), np.float32)}) is not None
+    assert peak_memory_mb() - before < 60
+
+
+def test_a_torch_archive_with_two_lists_of_its_parts_is_refused(tmp_path):
+    """zipfile reads the list before the archive's end, torch the one at the place that the end names."""
+    torch.save({"w": torch.zeros(4)}, tmp_path / "a.pt")
+    data = (tmp_path / "a.pt").read_bytes()
+    assert read_torch(tmp_path / "a.pt")["w"].shape == (4,)
+    for changed_file in (data[:2] + b"\0" * 16 + data[2:], data + b"\0", b"PK\3\4" + b"\0" * 60 + data):
+        (tmp_path / "b.pt").write_bytes(changed_file)
+        with pytest.raises(Exception, match=r"."):
+            read_torch(tmp_path / "b.pt")
+
+
+def test_a_store_entry_with_clips_behind_its_video_is_made_again(run, tmp_path, routine):
+    store = tmp_path / "s"
+    assert run("extract-features", routine, "-o", store).exit_code == 0
+    (stored,) = store.rglob("*.safetensors")
+    features = read_features(stored)
+    late = replace(features, start_s=features.start_s + 1e4, end_s=features.end_s + 1e4)
+    write_features(stored, late)
+    with pytest.raises(FeatureError):
+        read_features(stored)
+    clips = run("score", routine, "--features", store, "-f", "json").json()["clips"]
+    assert clips[-1]["end_s"] < 100
+
+
+def test_very_many_clips_are_not_compared_in_one_matrix():
+    """Eight heads would make 8 T x T numbers of them."""
+    from mlavl_cli.heads.layers import lean_attention
+
+    head = MLAVL(HeadDims(24, 5, 20, 12, width=16, heads=8, graph="even"), torch.randn(28, 12)).eval()
+    visual, audio = torch.randn(1, 6000, 24), torch.randn(1, 6000, 20)
+    before = peak_memory_mb()
+    with torch.inference_mode(), lean_attention(6000):
+        lean = head(visual, audio).score
+    assert peak_memory_mb() - before < 500
+    with torch.inference_mode():
+        torch.testing.assert_close(head(visual[:, :700], audio[:, :700]).score, _lean(head, visual, audio, 700))
+    assert lean.isfinite().all()
+
+
+def _lean(head, visual, audio, clips):
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        return head(visual[:, :clips], audio[:, :clips]).score
+    finally:
+        torch.backends.mha.set_fastpath_enabled(True)
+
+
+def test_labels_of_millions_of_rows_or_parts_are_refused(run, tmp_path):
+    (tmp_path / "m.csv").write_text("path,split,TES\n" + ",\n" * 300_000)
+    assert "more than 200,000 rows" in run("train", "manifest", tmp_path / "m.csv", "-o", tmp_path / "o").errors[0]
+    (tmp_path / "A").mkdir()
+    (tmp_path / "A" / "anno_dict.pkl").write_bytes(b"\x80\x04(" + b"]" * 2_000_000 + b"l.")
+    assert "more than 1,000,000 parts" in run("train", "logo", tmp_path, "-o", tmp_path / "o").errors[0]
+
+
+def test_json_of_a_backbone_is_of_a_size_that_settings_have(run, bundle, routine):
+    (bundle / "backbones" / "visual" / "processor_config.json").write_text('{"x":[' + "{}," * 2_000_000 + "0]}")
+    result = run("score", routine, "--weights", bundle)
+    assert result.exit_code == 1
+    assert "processor_config.json: far too large" in result.errors[0]
+
+
+def test_numbers_of_a_backbone_are_of_a_usual_kind(run, bundle, routine):
+    path = bundle / "backbones" / "visual" / "model.safetensors"
+    header = {"a": {"dtype": "F8_E4M3", "shape": [1000], "data_offsets": [0, 1000]}}
+    text = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + bytes(1000))
+    result = run("score", routine, "--weights", bundle)
+    assert result.exit_code == 1
+    assert "F8_E4M3" in result.errors[0]
+
+
+def test_a_head_of_another_target_is_refused(run, bundle, routine):
+    """Its points would stand under a name that they don't belong to."""
+    text = json.loads((bundle / "bundle.json").read_text())
+    changed(bundle, heads={"TES": text["heads"]["PCS"]}, intervals={})
+    result = run("score", routine, "--weights", bundle)
+    assert result.exit_code == 1
+    assert "scores 'PCS', where its bundle has TES" in result.errors[0]
+
+
+@pytest.mark.parametrize("target", ["=1+1", "$a^b^c$"])
+def test_odd_names_of_targets_are_text_everywhere(run, tmp_path, bundle, target):
+    from safetensors import safe_open
+    from safetensors.numpy import load_file, save_file
+
+    heads = json.loads((bundle / "bundle.json").read_text())["heads"]
+    path = bundle / heads["TES"]
+    with safe_open(path, "np") as file:
+        metadata = json.loads(file.metadata()["mlavl"])
+    save_file(load_file(path), path, {"mlavl": json.dumps(metadata | {"target": target})})
+    changed(bundle, heads={target: heads["TES"]}, intervals={})
+    rows = [f'path,split,"{target}"']
+    for i, split in enumerate(("train", "train", "test", "test", "test")):
+        make_video(tmp_path / f"{i}.mp4", 60 + i)
+        rows.append(f"{i}.mp4,{split},{i}")
+    (tmp_path / "m.csv").write_text("\n".join(rows) + "\n")
+    outputs = ["--predictions", tmp_path / "p.csv", "--plot", tmp_path / "p.svg"]
+    result = run("evaluate", "manifest", tmp_path / "m.csv", "--weights", bundle, *outputs)
+    assert "internal" not in result.stderr, result.stderr
+    assert not any(line.split(",")[1].startswith("=") for line in (tmp_path / "p.csv").read_text().splitlines())
+
+
+def test_a_traceback_sends_no_escape_codes(run, tmp_path):
+    (tmp_path / "A").mkdir()
+    (tmp_path / "A" / "anno_dict.pkl").write_bytes(b"\x80\x04c\x1b[31mEVIL\x1b]0;t\x07G\nx\n.")
+    result = run("train", "logo", tmp_path, "-o", tmp_path / "o", "--verbose")
+    assert "Traceback" in result.stderr
+    assert "\x1b[31mEVIL" not in result.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="locks as Linux has them")
+def test_a_writers_file_is_not_swept_though_its_number_means_nobody_here(tmp_path, monkeypatch):
+    """In a container of the same name processes have other numbers; whoever writes holds a lock."""
+    monkeypatch.setattr(files, "_alive", lambda number: False)
+    with atomic_write(tmp_path / "a.csv", "w") as file:
+        file.write("1")
+        files._swept.clear()
+        files.sweep_parts(tmp_path)
+    assert (tmp_path / "a.csv").read_text() == "1"
+    left = tmp_path / f".b.csv.{files._machine()}-999999.part"
+    left.write_text("2")
+    files._swept.clear()
+    files.sweep_parts(tmp_path)
+    assert not left.exists()

@@ -17,7 +17,7 @@ from mlavl_cli.files import refuse_irregular
 if TYPE_CHECKING:
     from mlavl_cli.scoring.compare import Moment
 
-_MOST_BYTES = 64 << 20
+_MOST_BYTES = 8 << 20
 _MOST_NUMBER = 1e9  # of points, seconds and shares
 _Take = Annotated[str, typer.Argument(help="A video, or what `mlavl score --format json` wrote of one.")]
 

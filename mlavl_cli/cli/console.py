@@ -39,7 +39,9 @@ def error(problem: Exception, path: Path | None = None) -> None:
         cause = f"internal error ({type(problem).__name__}: {problem})"
         line = one_line(f"{where}{cause}. Run again with --verbose and report what it prints.")
     if verbose:
-        traceback.print_exception(problem, file=sys.stderr)
+        for text in traceback.format_exception(problem):
+            for part in text.splitlines():
+                typer.echo(one_line(part), err=True)
     typer.secho("error: ", fg="red", bold=True, err=True, nl=False)
     typer.echo(line, err=True)
 

@@ -118,4 +118,6 @@ def _write_predictions(path: Path, found: "list[Evaluation]") -> None:
         out.writerow(["id", "target", "true", "predicted"])
         for one in found:
             scores = zip(one.ids, one.true, one.predicted, strict=True)
-            out.writerows([csv_text(id), one.target, f"{true:.4f}", f"{said:.4f}"] for id, true, said in scores)
+            out.writerows(
+                [csv_text(id), csv_text(one.target), f"{true:.4f}", f"{said:.4f}"] for id, true, said in scores
+            )

@@ -69,7 +69,7 @@ class Sheet:
             for axes in (above, below):
                 axes.plot([low, high], [low, high], color="grey", linewidth=1)
             above.scatter(true, predicted, s=12)
-            above.set(title=name, xlabel="true, points", ylabel="predicted, points")
+            above.set(title=_plain(name), xlabel="true, points", ylabel="predicted, points")
             groups = np.array_split(np.argsort(predicted, kind="stable"), min(_GROUPS, len(true)))
             said, was, spread = (
                 [measure(values[group]) for group in groups]
@@ -88,7 +88,7 @@ class Sheet:
             for label, history in histories.items():
                 told = [(epoch.epoch, getattr(epoch, name)) for epoch in history]
                 told = [(number, value) for number, value in told if value is not None]
-                axes.plot(*zip(*told, strict=True), marker="." if len(told) < 30 else "", label=label)
+                axes.plot(*zip(*told, strict=True), marker="." if len(told) < 30 else "", label=_plain(label))
             axes.set(title=name.upper() if name != "loss" else name, xlabel="epoch")
             if name in ("loss", "mse"):
                 axes.set_yscale("log")

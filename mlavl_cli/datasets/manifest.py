@@ -18,6 +18,7 @@ import os
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -34,6 +35,7 @@ from mlavl_cli.untrusted import plain_name
 
 SPLITS = ("train", "val", "calibration", "test")
 _WORDS = ("path", "split", "id")
+_MOST_BYTES, _MOST_ROWS = 64 << 20, 200_000
 _MOST_COLUMNS = 1000
 _LISTED = 10  # of what is wrong, on one line
 
@@ -111,18 +113,21 @@ def _features(source: Path, name: Path, extract: Callable[[Input], RoutineFeatur
 
 def _read_csv(path: Path) -> list[dict[str, str]]:
     try:
-        refuse_irregular(path)
+        refuse_irregular(path, _MOST_BYTES)
         data = path.read_bytes()
         encoding = "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
         text = data.decode(encoding)
         head = text.split("\n", 1)[0]
         separator = max(",;\t", key=head.count)
         reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=separator)
-        rows, columns = list(reader), [name or "" for name in reader.fieldnames or ()]
+        rows = list(islice(reader, _MOST_ROWS + 1))
+        columns = [name or "" for name in reader.fieldnames or ()]
     except (OSError, UnicodeError, csv.Error) as error:
         raise DataError(f"can't be read as csv ({error})", path=path) from error
     if doubled := sorted(name for name, count in Counter(columns).items() if count > 1):
         raise DataError(f"has two columns {doubled[0]!r}", path=path, hint="Which of them counts?")
+    if len(rows) > _MOST_ROWS:
+        raise DataError(f"has more than {_MOST_ROWS:,} rows", path=path, hint="Is it a manifest?")
     if len(columns) > _MOST_COLUMNS:
         raise DataError(f"has {len(columns)} columns, more than there can be targets", path=path)
     if separator == ";":

@@ -14,7 +14,8 @@ import numpy as np
 
 from mlavl_cli.errors import DataError
 from mlavl_cli.files import refuse_irregular
-from mlavl_cli.untrusted import check_pickle, read_npy
+from mlavl_cli.pickles import check_pickle
+from mlavl_cli.untrusted import read_npy
 
 _KINDS = "biufcSUO"  # numbers, strings, and objects, which are plain data again
 

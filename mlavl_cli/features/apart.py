@@ -15,7 +15,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -34,10 +34,10 @@ LARGE_PX = 3_000_000
 LITTLE = 350_000_000
 MEMORY = int(1.1e9 * max(1.0, MOST_PIXELS / 64e6))
 IDLE_CPU_S = 30.0  # of work without a clip, besides what the clip may take
-# Work all in all: so much, and so much for each clip of 32 frames, and each million of its pixels. The slowest real
-# files (8K, or 10 bits at 50 Mbit/s, on an old core) take a quarter of it. Times that a file states count for nothing.
-START_CPU_S, CLIP_CPU_S, MEGAPIXEL_CPU_S = 20.0, 1.0, 0.5
-_USUAL_FPS, _HIGHEST_FPS = 25.0, 240.0
+# Work all in all: so much, and so much for each clip and its sound, each picture that was decoded, and each million of
+# its pixels. The slowest real files (8K, or 10 bits at 50 Mbit/s, on an old core) take a quarter of it. What a file
+# states, its rate or how wide its pixels are, counts for nothing.
+START_CPU_S, CLIP_CPU_S, PICTURE_CPU_S, MEGAPIXEL_CPU_S = 20.0, 0.1, 1 / 32, 1 / 64
 _LOOK_S = 1.0
 _PR_SET_PDEATHSIG = 1
 
@@ -71,25 +71,27 @@ class _Worker:
     def read(self, path: Path, request: tuple[Any, ...]) -> Read:
         self.fit = False
         begin = reached = self._cpu_s()
-        clips, a_clip_s = 0, CLIP_CPU_S
+        clips, allowed_s = 0, 0.0
         try:
             self._pipe.send((path, *request))
             while True:
                 while not self._pipe.poll(_LOOK_S):
-                    self._refuse_too_slow(path, begin, reached, clips, a_clip_s)
+                    self._refuse_too_slow(path, begin, reached, clips, allowed_s)
                 item = self._pipe.recv()
                 if isinstance(item, _Failed):
                     self.fit, self._ended = not item.last, item.last
                     raise item.error()
                 if isinstance(item, End):
-                    self.fit = True
+                    self.fit = not _is_large(item.info)
                     yield item
                     return
-                if item is not None:  # else a clip was read once more
+                decoded = item
+                if isinstance(item, Prepared):  # else a clip was read once more
                     yield item
-                    a_clip_s = _allowed_cpu_s(item.info)
+                    decoded = item.decoded
                 clips, reached = clips + 1, self._cpu_s()
-                self._refuse_too_slow(path, begin, reached, clips, a_clip_s)
+                allowed_s = _allowed_cpu_s(clips, *decoded)
+                self._refuse_too_slow(path, begin, reached, clips, allowed_s)
         except (EOFError, OSError) as error:
             self._ended = True
             hint = "It is damaged, or made to do this."
@@ -101,9 +103,9 @@ class _Worker:
                 os.kill(self.pid, signal.SIGKILL)
         self._pipe.close()
 
-    def _refuse_too_slow(self, path: Path, begin: float, reached: float, clips: int, a_clip_s: float) -> None:
-        now = self._cpu_s()
-        if now - reached > IDLE_CPU_S + a_clip_s or now - begin > START_CPU_S + (clips + 1) * a_clip_s:
+    def _refuse_too_slow(self, path: Path, begin: float, reached: float, clips: int, allowed_s: float) -> None:
+        now, a_clip_s = self._cpu_s(), allowed_s / max(clips, 1)
+        if now - reached > IDLE_CPU_S + a_clip_s or now - begin > START_CPU_S + allowed_s + a_clip_s:
             cause = f"takes too long to decode: {now - begin:.0f} s of work for {clips} clips"
             raise MediaError(cause, path=path, hint="Convert it to H.264 of a usual size.")
 
@@ -115,10 +117,12 @@ class _Worker:
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def _allowed_cpu_s(info: VideoInfo) -> float:
-    """For a clip of such a video."""
-    frames = min(max(info.fps, _USUAL_FPS), _HIGHEST_FPS) / _USUAL_FPS  # of which so many are decoded for one
-    return frames * (CLIP_CPU_S + MEGAPIXEL_CPU_S * info.width_px * info.height_px / 1e6)
+def _allowed_cpu_s(clips: int, pictures: int, pixels: int) -> float:
+    return clips * CLIP_CPU_S + pictures * PICTURE_CPU_S + pixels / 1e6 * MEGAPIXEL_CPU_S
+
+
+def _is_large(info: VideoInfo) -> bool:
+    return info.width_px * info.height_px > LARGE_PX
 
 
 class Decoders:
@@ -237,23 +241,28 @@ def _work(pipe: Connection, much: int) -> None:
         limit = before + memory
         resource.setrlimit(resource.RLIMIT_DATA, (limit if most < 0 else min(limit, most), most))
 
+    large = False
+
     def opened(info: VideoInfo) -> None:
-        if info.width_px * info.height_px > LARGE_PX and patient:
+        nonlocal large
+        large = _is_large(info)
+        if large and patient:
             fcntl.flock(lock, fcntl.LOCK_EX)
             bounded(MEMORY)
 
-    while True:
+    while not large:  # whoever read a large file reads no other: what it freed counts against the limit
         path, *request, patient = pipe.recv()
         bounded(LITTLE)
-        for item in _answers(path, request, opened, lambda: pipe.send(None)):
+        for item in _answers(path, request, opened, pipe.send):
+            if isinstance(item, _Failed):
+                item = replace(item, last=item.last or large)
             pipe.send(item)
             if isinstance(item, _Failed) and item.last:
                 return
-        fcntl.flock(lock, fcntl.LOCK_UN)
 
 
 def _answers(
-    path: Path, request: list[Any], opened: Callable[[VideoInfo], object], on_repeat: Callable[[], object]
+    path: Path, request: list[Any], opened: Callable[[VideoInfo], object], on_repeat: Callable[[Any], object]
 ) -> Iterator[Prepared | End | _Failed]:
     try:
         yield from prepare(path, *request, opened, on_repeat)

@@ -25,7 +25,13 @@ _MOST_NUMBER = 1 << 22
 # Settings by which the library would load other files than those of the folder that were checked.
 _LEADS_ELSEWHERE = ("transformers_weights",)
 _MOST_PATCHES = 1 << 16  # of a clip, each of which is compared with others; the largest known have 36,864
-_CONFIGURATIONS = frozenset({"config.json", "preprocessor_config.json", "video_preprocessor_config.json"})
+_CONFIGURATIONS = frozenset(
+    {"config.json", "preprocessor_config.json", "video_preprocessor_config.json", "processor_config.json"}
+)
+_MOST_JSON = {"tokenizer.json": 20 << 20, "vocab.json": 20 << 20}  # bytes; forty times as much memory reads them
+_NUMBERS = frozenset(
+    "F64 F32 F16 BF16 I64 I32 I16 I8 U8 BOOL".split()
+)  # of safetensors; smaller ones grow as they are read
 _PICKLED = frozenset({".bin", ".pt", ".pth", ".ckpt"})
 _IS_IT_ONE = "Is it a saved Hugging Face model?"
 
@@ -47,6 +53,8 @@ def load_pretrained(load: Callable[..., Any], spec: BackboneSpec, **options: Any
         for path in model_files(spec.folder):
             if path.name == "adapter_config.json":  # the library would follow it to another model
                 raise WeightsError("is an adapter; save the whole model", path=path)
+            if path.suffix == ".json" and path.stat().st_size > _MOST_JSON.get(path.name, MANIFEST_MAX_BYTES):
+                raise WeightsError("far too large for a model's settings", path=path)
             if path.name in _CONFIGURATIONS:
                 _refuse_odd_settings(path)
             if path.suffix in _PICKLED:
@@ -128,8 +136,10 @@ def _check_torch(path: Path) -> None:
 
 def _check_header(path: Path) -> None:
     try:
-        with open_safetensors(path, "np"):
-            pass
+        with open_safetensors(path, "np") as file:
+            kinds = {file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118 - not a dict
+        if odd := kinds - _NUMBERS:
+            raise ValueError(f"it holds numbers of the kind {min(odd):.20}")
     except Exception as error:  # a damaged file makes several kinds
         raise WeightsError(f"can't be read as safetensors ({error})", path=path, hint="Is it whole?") from error
 

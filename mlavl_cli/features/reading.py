@@ -20,13 +20,17 @@ _SILENT_BELOW = 1e-4  # -80 dB of full scale
 
 @dataclass(frozen=True)
 class Prepared:
-    """A clip: frames uint8 (F, height, width, 3), sound (samples,) or None, and the statistics of both."""
+    """A clip: frames uint8 (F, height, width, 3), sound (samples,) or None, and the statistics of both.
+
+    `decoded` is how many pictures of the video were decoded so far, and of how many pixels all together.
+    """
 
     span: tuple[float, float]
     frames: np.ndarray
     sound: np.ndarray | None
     info: VideoInfo
     statistics: tuple[np.ndarray, np.ndarray | None]
+    decoded: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,7 @@ def prepare(
     cutting: Cutting,
     spare_cores: bool,
     opened: Callable[[VideoInfo], object] = lambda info: None,
-    on_repeat: Callable[[], object] = lambda: None,
+    on_repeat: Callable[[tuple[int, int]], object] = lambda decoded: None,
 ) -> Read:
     """A video's clips, and its end.
 
@@ -57,7 +61,7 @@ def prepare(
         cutting: how it is cut.
         spare_cores: whether the machine's cores have nothing else to do.
         opened: told what the header says, before anything is decoded.
-        on_repeat: called for each clip that has to be read once more.
+        on_repeat: called for each clip that has to be read once more, with what was decoded so far.
 
     Raises:
         MediaError: it can't be read.
@@ -69,7 +73,8 @@ def prepare(
             if clip.sound is not None:
                 loudest = max(loudest, float(np.abs(clip.sound).max(initial=0)))
             statistics = picture_statistics(clip.frames), None if clip.sound is None else sound_statistics(clip.sound)
-            yield Prepared((clip.start_s, clip.end_s), clip.frames, clip.sound, clips.info, statistics)
+            span, decoded = (clip.start_s, clip.end_s), clips.decoded
+            yield Prepared(span, clip.frames, clip.sound, clips.info, statistics, decoded)
         silent = clips.info.has_audio and loudest < _SILENT_BELOW
         yield End(clips.info, [*clips.warnings, *([SILENT] if silent else [])])
 

@@ -28,6 +28,9 @@ _METADATA = "mlavl"  # one key: safetensors writes several in random order, and 
 _TIMES = ("start_s", "end_s")
 _MOST_NUMBER = 1e7  # of seconds, frames a second and pixels: a hundred days
 _LEAST_FPS = 1e-6
+_TABLES = ("visual", "audio", "picture_statistics", "sound_statistics")
+_MOST_CLIPS, _MOST_WIDE = 100_000, 8192
+_LATE_S = 1.0  # a clip may end so much behind the end of its video, which is rounded
 
 
 class FeatureStore:
@@ -101,7 +104,10 @@ def read_features(path: Path) -> RoutineFeatures:
     try:
         with open_safetensors(path, "np") as file:
             metadata = json.loads((file.metadata() or {})[_METADATA])
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+            shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118 - not a dict
+            if shapes.keys() - {*_TABLES, *_TIMES} or not _is_of_a_routine(shapes):
+                raise TypeError("arrays of other kinds")
+            arrays = {name: file.get_tensor(name) for name in shapes}
         if any(a.dtype != (np.float64 if name in _TIMES else np.float32) for name, a in arrays.items()):
             raise TypeError("arrays of other kinds")
         if _checksum(arrays) != metadata["checksum"]:
@@ -109,12 +115,21 @@ def read_features(path: Path) -> RoutineFeatures:
         video, provenance, warnings = VideoInfo(**metadata["video"]), metadata["provenance"], metadata["warnings"]
         if not (_is_video(video) and isinstance(provenance, dict) and all(isinstance(text, str) for text in warnings)):
             raise TypeError("metadata of other kinds")
+        if arrays["end_s"].size and float(arrays["end_s"][-1]) > video.duration_s + _LATE_S:
+            raise ValueError("clips behind the end of their video")
         arrays = {"audio": None, **arrays}
         return RoutineFeatures(**arrays, video=video, provenance=provenance, warnings=tuple(map(one_line, warnings)))
     except FileNotFoundError:
         raise
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise FeatureError("is no feature file, or a damaged one", path=path, hint=hint) from error
+
+
+def _is_of_a_routine(shapes: dict[str, list[int]]) -> bool:
+    """As many clips as a day has at the most, no wider than any backbone makes them."""
+    return all(
+        shape and shape[0] <= _MOST_CLIPS and max(shape[1:], default=0) <= _MOST_WIDE for shape in shapes.values()
+    )
 
 
 def _is_video(video: VideoInfo) -> bool:

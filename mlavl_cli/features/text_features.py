@@ -22,6 +22,7 @@ SUFFIX = ".safetensors"
 GradeOrder = Literal["interleaved", "blocks"]
 _METADATA = "mlavl"
 _CLEARER = 4  # times smaller must be what grade and music don't explain, for an order to be the likelier one
+_MOST_BYTES = 256 << 20  # some thousand prompts of 8192 features
 
 
 @dataclass(frozen=True)
@@ -104,15 +105,15 @@ def read_text_features(path: Path) -> TextFeatures:
         WeightsError: none of them, or not a matrix of numbers.
     """
     try:
-        refuse_irregular(path)
+        refuse_irregular(path, _MOST_BYTES)
         with path.open("rb") as file:
             plain = file.read(6) == np.lib.format.MAGIC_PREFIX
         if path.suffix == SUFFIX:
             features = _read_safetensors(path)
         elif plain:
-            features = TextFeatures(torch.from_numpy(read_npy(path)))
+            features = TextFeatures(torch.from_numpy(read_npy(path, _MOST_BYTES)))
         else:
-            features = TextFeatures(read_torch(path), full_stop=True)
+            features = TextFeatures(read_torch(path, _MOST_BYTES), full_stop=True)
     except FileNotFoundError as error:
         raise WeightsError("no such file", path=path) from error
     except Exception as error:  # torch raises many kinds for a file that isn't its own

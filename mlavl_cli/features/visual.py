@@ -185,11 +185,15 @@ def _load_swin(spec: BackboneSpec, placement: Placement) -> VisualBackbone:
             raise WeightsError("not in torch's cache, and not to be downloaded", path=spec.source, hint=hint) from error
     dim, model.head = model.head.in_features, nn.Identity()
     options = {"short_side": 256, "crop": [224, 224], "size": [224, 224]} | spec.options
+    try:
+        picture = PictureSpec(tuple(options["size"]), options["short_side"], tuple(options["crop"]))
+    except (TypeError, ValueError) as error:
+        raise WeightsError(f"its options make no picture ({error})", path=spec.source) from error
     return VisualBackbone(
         _ChannelsFirst(model.eval().requires_grad_(False)),
         dim,
         FRAMES_PER_CLIP,
-        PictureSpec(tuple(options["size"]), options["short_side"], tuple(options["crop"])),
+        picture,
         ([1 / 255 / s for s in _IMAGENET_STD], [-m / s for m, s in zip(_IMAGENET_MEAN, _IMAGENET_STD, strict=True)]),
         placement,
     )

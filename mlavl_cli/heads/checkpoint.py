@@ -81,11 +81,15 @@ def save_head(path: Path, head: TargetHead, half: bool = False) -> None:
         file.write(save(tensors, metadata={_METADATA: json.dumps(metadata, sort_keys=True)}))
 
 
-def load_head(path: Path) -> TargetHead:
+def load_head(path: Path, target: str | None = None) -> TargetHead:
     """Reads a head, on the CPU and in eval mode.
 
+    Args:
+        path: its file.
+        target: what its bundle says it scores; None: whatever it scores.
+
     Raises:
-        WeightsError: missing, no head, or tensors that don't fit its own dimensions.
+        WeightsError: missing, no head, one of another target, or tensors that don't fit its own dimensions.
     """
     try:
         with open_safetensors(path, "pt") as file:
@@ -103,6 +107,8 @@ def load_head(path: Path) -> TargetHead:
         model.load_state_dict(tensors)
         if len(metadata["grades"]) != dims.grades:
             raise WeightsError(f"names {len(metadata['grades'])} grades, its dimensions say {dims.grades}")
+        if target not in (None, one_line(str(metadata["target"]))):
+            raise WeightsError(f"scores {metadata['target']!r:.40}, where its bundle has {target}")
         return TargetHead(
             model.eval().requires_grad_(False),
             one_line(str(metadata["target"])),

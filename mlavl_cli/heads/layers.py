@@ -1,5 +1,7 @@
 """What several boxes of the figure are made of: the token projection, the transformer recipes, and order."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
@@ -7,6 +9,7 @@ from torch import nn
 
 from mlavl_cli.heads.dims import HeadDims
 
+_MANY_CLIPS = 2048  # 45 minutes; 8 heads make a matrix of 134 MB
 TransformerT = TypeVar("TransformerT", nn.TransformerEncoder, nn.TransformerDecoder)
 
 
@@ -69,6 +72,17 @@ def transformer_decoder(dims: HeadDims, layers: int) -> nn.TransformerDecoder:
     """The same recipe with cross-attention; shared by AVCF and DPG."""
     layer = nn.TransformerDecoderLayer(dims.width, dims.heads, dims.feed_forward, dims.dropout, batch_first=True)
     return _drawn(nn.TransformerDecoder(layer, layers, nn.LayerNorm(dims.width)))
+
+
+@contextmanager
+def lean_attention(clips: int) -> Iterator[None]:
+    """Where routines are very long, keeps torch from comparing all clips in one matrix, as its fast path does."""
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(fast and clips <= _MANY_CLIPS)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
 
 
 def _drawn(transformer: TransformerT) -> TransformerT:

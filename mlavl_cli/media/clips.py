@@ -70,7 +70,7 @@ class ClipReader:
         video_stream, audio_stream: which stream to take; None: the best.
         frame_rate: frames a second of which clips are made, whatever the file's rate is; None: the file's own.
         spare_cores: whether the machine's cores have nothing else to do.
-        on_repeat: called for each clip that has to be read once more.
+        on_repeat: called for each clip that has to be read once more, with what was decoded so far.
 
     Attributes:
         info: the video; its duration is the decoded one after the last clip.
@@ -90,12 +90,12 @@ class ClipReader:
         audio_stream: int | None = None,
         frame_rate: float | None = None,
         spare_cores: bool = True,
-        on_repeat: Callable[[], object] = lambda: None,
+        on_repeat: Callable[[tuple[int, int]], object] = lambda decoded: None,
     ):
         self._path, self._video_stream, self._spare_cores = path, video_stream, spare_cores
         self._frame_rate, self._on_repeat = frame_rate, on_repeat
         self._positions = sampled_positions(frames)
-        self._tail = tail
+        self._tail, self._before = tail, (0, 0)
         self._make_picture = PictureMaker(picture)
         self._warnings: list[str] = []
         self._gaps: list[tuple[float, int]] = []  # seconds, clip
@@ -126,6 +126,12 @@ class ClipReader:
         return self._video.info
 
     @property
+    def decoded(self) -> tuple[int, int]:
+        """How many pictures were decoded so far, and of how many pixels all together."""
+        (count, pixels), (before, pixels_before) = self._video.decoded, self._before
+        return count + before, pixels + pixels_before
+
+    @property
     def warnings(self) -> list[str]:
         of_sound = self._sound.warnings if self._sound else []
         of_rate = []
@@ -148,6 +154,7 @@ class ClipReader:
                 given += 1
             return
         except Mismatch:  # so far all frames were those of a full decode: the clips that were given stand
+            self._before = self.decoded
             self._video.close()
             self._open_picture(self._open)
         yield from self._cut(self._video.frames(), given)
@@ -168,7 +175,7 @@ class ClipReader:
         for frame in self._rate(frames) if self._rate else frames:
             if position == FRAMES_PER_CLIP:
                 if index < first:
-                    self._on_repeat()
+                    self._on_repeat(self.decoded)
                 else:
                     yield self._clip(index, start_s, frame.time_s, pictures)
                 pictures, position, index = [], 0, index + 1

@@ -13,6 +13,7 @@ from av.format import Flags
 from av.stream import Discard
 
 from mlavl_cli.errors import MediaError
+from mlavl_cli.files import is_hollow
 from mlavl_cli.media.boxes import is_fragmented
 from mlavl_cli.media.clock import CommonClock, Indexed
 from mlavl_cli.media.limits import excess
@@ -69,6 +70,9 @@ class Media:
             size = path.stat().st_size
             if size == 0:
                 raise MediaError("the file is empty", path=path, hint=hint)
+            if is_hollow(path):
+                cause = "is far longer than what is stored of it"
+                raise MediaError(cause, path=path, hint="Is its download finished? Copy it again.")
             if cause := excess(path):
                 raise MediaError(cause, path=path, hint=HARM)
             self.container = _opened(path)

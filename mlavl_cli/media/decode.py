@@ -100,6 +100,11 @@ class VideoReader:
         self._pictures = Pictures(media, self.stream)
         self.info = self._describe()
 
+    @property
+    def decoded(self) -> tuple[int, int]:
+        """How many pictures were decoded so far, and of how many pixels all together."""
+        return self._pictures.decoded, self._pictures.pixels
+
     def close(self) -> None:
         """Lets go of the file and its decoder before the file is read by another reader."""
         self._media.close()

@@ -26,13 +26,14 @@ class Pictures:
 
     Attributes:
         packets: how many were read so far.
+        decoded, pixels: pictures that came out of the decoder so far, and of how many pixels all together.
         broke_off: whether reading stopped early.
         warnings: complete at the end.
     """
 
     def __init__(self, media: Media, stream: av.VideoStream):
         self._media, self._stream = media, stream
-        self.packets, self.broke_off = 0, False
+        self.packets, self.decoded, self.pixels, self.broke_off = 0, 0, 0, False
         self.warnings: list[str] = []
 
     def in_order(self, looked_at: Callable[[Iterator[int]], Iterator[int]] | None = None) -> Iterator[Placed]:
@@ -60,7 +61,7 @@ class Pictures:
         self, decoded: "deque[int | None]", looked_at: Callable[[Iterator[int]], Iterator[int]] | None
     ) -> Iterator[Placed]:
         """Pictures with their own stamps; the decoding times of their packets are appended to `decoded`."""
-        damaged = fruitless = pixels = lost_px = 0
+        damaged = fruitless = claimed_px = lost_px = 0
         most_pixels = _LEAST_PIXELS + _PIXELS_A_BYTE * self._media.size
         packets = self._media.packets(self._stream)
         sparing = self._sparing(packets, looked_at) if looked_at else None
@@ -95,10 +96,12 @@ class Pictures:
                     lost_px += self._stream.width * self._stream.height
                 continue
             fruitless, lost_px = (0, 0) if pictures else (fruitless, lost_px)
+            self.decoded += len(pictures)
+            self.pixels += sum(picture.width * picture.height for picture in pictures)
             damaged += sum(picture.is_corrupt for picture in pictures)
             placed = sparing.placed(packet, pictures) if sparing else [(one.pts, one) for one in pictures]
-            pixels += sum((one or self._stream).width * (one or self._stream).height for _, one in placed)
-            if pixels > most_pixels:
+            claimed_px += sum((one or self._stream).width * (one or self._stream).height for _, one in placed)
+            if claimed_px > most_pixels:
                 self._break_off("more and larger pictures than a file of its size can hold")
                 break
             yield from placed

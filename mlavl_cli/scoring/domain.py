@@ -30,6 +30,8 @@ _LEAST = 1e-2  # of all columns' spread, added to each one's
 _TINY = 1e-6  # of their size: routines that are all the same must not divide by zero
 _MARGIN = 1.5  # how much further away than the furthest that is known to belong a routine or a clip may be
 _MOST_CLIPS = 0.999  # of the clips that are known to belong are nearer than a clip's limit without its margin
+_PARTS = ("mean", "whitening", "limits")
+_MOST_WIDE = 8192  # features
 
 
 @dataclass(frozen=True)
@@ -135,11 +137,15 @@ def load_detector(path: Path) -> OutOfDomainDetector:
     """
     try:
         with open_safetensors(path, "numpy") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+            names = [f"{table}.{part}" for table in TABLES for part in _PARTS] + ["mean", "whitening", "limit"]
+            there = [name for name in names if name in file.keys()]  # noqa: SIM118 - not a dict
+            if any(max(file.get_slice(name).get_shape(), default=0) > _MOST_WIDE for name in there):
+                raise ValueError
+            tensors = {name: file.get_tensor(name) for name in there}
         if "limit" in tensors:
             limits = np.append(tensors["limit"], np.float32(np.finfo(np.float32).max))
             tensors = {f"visual.{name}": tensors[name] for name in ("mean", "whitening")} | {"visual.limits": limits}
-        parts = {name: [tensors[f"{name}.{part}"] for part in ("mean", "whitening", "limits")]
+        parts = {name: [tensors[f"{name}.{part}"] for part in _PARTS]
                  for name in TABLES if f"{name}.mean" in tensors}  # fmt: skip
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:  # no bfloat16 in numpy
         raise WeightsError(

@@ -17,6 +17,7 @@ from mlavl_cli.features.extractor import Extractor, load_extractor
 from mlavl_cli.features.lanes import on_one_thread
 from mlavl_cli.features.routine import RoutineFeatures
 from mlavl_cli.heads.checkpoint import TargetHead, load_head
+from mlavl_cli.heads.layers import lean_attention
 from mlavl_cli.heads.window import fit_window
 from mlavl_cli.inputs import Input
 from mlavl_cli.media.clips import Cutting
@@ -97,8 +98,11 @@ class Scorer:
         result.timing.update({name: round(value, 4) for name, value in timing.items()})
         return result
 
-    @torch.inference_mode()
     def _grade(self, features: RoutineFeatures) -> RoutineScore:
+        with torch.inference_mode(), lean_attention(features.clips):
+            return self._graded(features)
+
+    def _graded(self, features: RoutineFeatures) -> RoutineScore:
         audio_width = None if features.audio is None else features.audio.shape[1]
         self._check_widths(features.visual.shape[1], audio_width, FeatureError, features.video.path)
         device = self.extractor.placement.device
@@ -212,7 +216,7 @@ def load_scorer(
     )  # fmt: skip
     heads = {}
     for target, path in bundle.heads.items():
-        heads[target] = head = load_head(path)
+        heads[target] = head = load_head(path, target)
         head.model.to(extractor.placement.device)
     detector = load_detector(bundle.domain) if bundle.domain else None
     return Scorer(bundle, heads, extractor, detector, load_intervals(bundle))

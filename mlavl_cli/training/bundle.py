@@ -126,7 +126,7 @@ def _heads_of(weights: str | Path, targets: list[str]) -> dict[str, TargetHead]:
     bundle = find_bundle(weights)
     if missing := [name for name in targets if name not in bundle.heads]:
         raise UsageError(f"{weights} has no head for {', '.join(missing)} to start from", hint="Give --target.")
-    return {name: load_head(bundle.heads[name]) for name in targets}
+    return {name: load_head(bundle.heads[name], name) for name in targets}
 
 
 def _file_name(name: str) -> str:

@@ -13,6 +13,7 @@ from mlavl_cli.device import Placement
 from mlavl_cli.errors import FeatureError, UsageError
 from mlavl_cli.heads.base import Head
 from mlavl_cli.heads.checkpoint import TargetHead, load_head
+from mlavl_cli.heads.layers import lean_attention
 from mlavl_cli.heads.mlavl.losses import false_music
 from mlavl_cli.scoring.interval import Interval, load_intervals
 from mlavl_cli.training.batches import Batches
@@ -43,7 +44,8 @@ def predict(model: Head, batches: Batches, placement: Placement) -> np.ndarray:
     scores = []
     for batch in batches.in_order():
         batch = batch.to(placement.device)
-        scores.append(model(batch.visual, batch.audio, batch.mask).score)
+        with lean_attention(batch.visual.shape[1]):
+            scores.append(model(batch.visual, batch.audio, batch.mask).score)
     return torch.cat(scores).float().cpu().numpy()
 
 
@@ -151,7 +153,7 @@ def evaluate_bundle(
         raise UsageError(f"{bundle.name} has heads for {heads}; {data.name} has scores of {labels}")
     intervals, found = load_intervals(bundle), []
     for target in chosen_targets(targets, there, data.combined):
-        head = load_head(bundle.heads[target])
+        head = load_head(bundle.heads[target], target)
         head.model.to(placement.device)
         routines = data.of_target(target, split)
         check_widths(head, routines)

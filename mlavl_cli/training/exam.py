@@ -30,6 +30,7 @@ SHIFT_S = 0.5
 FOLLOWS = 0.7  # clips of at least this true consistency are danced to their music; others hardly differ from swapped
 LENGTHS_S = (30, 65, 135, 230)  # borders of the groups by duration
 REPEATED = (2, 4)  # times that a routine's clips are skated in a row to see what depends on T
+_LONGEST_S = 3600.0  # its sound is read at once
 _MOST_CLIPS = 280  # of a repeated routine
 
 
@@ -198,6 +199,8 @@ def hear(listen: AudioBackbone, sound: Path, features: RoutineFeatures, shift_s:
     A sound that ends before the clips do goes on from its start.
     """
     rows = []
+    if features.end_s[-1] > _LONGEST_S:
+        raise DataError(f"lasts {features.end_s[-1]:.0f} s, as no simulated routine does", path=features.video.path)
     with Media(sound) as media, closing(SoundReader(media)) as reader:
         whole = reader.read(0.0, float(features.end_s[-1]) + shift_s)
     heard = np.flatnonzero(whole)

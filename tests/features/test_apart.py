@@ -189,3 +189,39 @@ def test_no_decoder_outlives_its_command(tmp_path, number):
             return
         time.sleep(0.05)
     raise AssertionError("still there")
+
+
+def test_a_worker_that_read_a_large_file_reads_no_other(tmp_path):
+    """What it freed counts against the little memory of the next file."""
+    large = make_video(tmp_path / "large.mp4", 40, size=(2560, 1440))
+    good = make_video(tmp_path / "good.mp4", 40)
+    code = BEGIN + READ + (
+        "for path in sys.argv[1:]:\n    print(len(read(path)), len(apart._decoders._idle))\n"
+    )  # fmt: skip
+    assert python(code, large, large, good, good).splitlines() == ["2 0", "2 0", "2 1", "2 1"]
+
+
+def test_work_is_allowed_by_what_was_decoded_and_not_by_what_is_stated(tmp_path):
+    """A rate of 240 frames/s and pixels eight times as wide as high would excuse eighty times the work."""
+    import av
+
+    plain = make_video(tmp_path / "plain.mp4", 70)
+    with av.open(str(plain)) as source, av.open(str(tmp_path / "wide.mp4"), "w") as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        stream.sample_aspect_ratio = 8
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                target.mux(packet)
+    code = BEGIN + "apart.START_CPU_S, apart.CLIP_CPU_S = 0.0, 0.0\n" + READ + (
+        "asked = []\nallowed = apart._allowed_cpu_s\n"
+        "def told(*what):\n    asked.append(what)\n    return 1000.0\n"
+        "apart._allowed_cpu_s = told\nread(sys.argv[1])\nprint(asked)\n"
+        "print(allowed(0, 32, 32 * 2_000_000) < 2.1)\n"
+    )  # fmt: skip
+    for path in (plain, tmp_path / "wide.mp4"):
+        asked, bounded = python(code, path).splitlines()
+        clips = [what[0] for what in eval(asked)]
+        assert clips == [1, 2]
+        assert all(pixels == pictures * 96 * 64 for _, pictures, pixels in eval(asked))
+        assert bounded == "True"

@@ -189,7 +189,7 @@ def test_clips_that_stand_are_not_given_again(tmp_path):
     whole = make_video(tmp_path / "v.mp4", list(noisy(160)), options={"x264-params": "bframes=3:keyint=40"})
     path = damaged(whole, tmp_path / "d.mp4", seed=1, after=110)
     repeated, given = [], []
-    with ClipReader(path, SMALL, 8, on_repeat=lambda: repeated.append(len(given))) as clips:
+    with ClipReader(path, SMALL, 8, on_repeat=lambda decoded: repeated.append(len(given))) as clips:
         for clip in clips:
             given.append(clip.index)
     assert repeated == [len(repeated)] * len(repeated) != []

@@ -35,6 +35,7 @@ _WRAPPERS = re.compile(r"(?:module\.|_orig_mod\.)+")  # of torch's own, around t
 _INSIDE = ("state_dict", "model_state_dict", "model")
 _COUNTER = ".num_batches_tracked"  # of a batch norm; nothing depends on it
 _CUT = "is cut short"
+_MOST_BYTES = 1 << 30  # of a checkpoint; the official ones have 30 MB
 _OLD_FORMAT = bytes.fromhex("80028a0a6cfc9c46f9206aa850192e")  # torch's magic number as a pickle
 
 
@@ -152,11 +153,13 @@ def _read_state(path: Path) -> dict[str, torch.Tensor]:
     try:
         if path.stat().st_size == 0:
             raise WeightsError("is empty", path=path, hint=hint)
-        state = read_torch(path)
+        state = read_torch(path, _MOST_BYTES)
     except FileNotFoundError as error:
         raise WeightsError("no such file", path=path) from error
     except WeightsError:
         raise
+    except OSError as error:
+        raise WeightsError(f"can't be read ({error.strerror})", path=path, hint=hint) from error
     except Exception as error:  # torch raises many kinds for a file that isn't its own
         cause = _CUT if _is_cut(path, error) else "can't be read as a checkpoint"
         raise WeightsError(cause, path=path, hint="Copy it again." if cause is _CUT else hint) from error
