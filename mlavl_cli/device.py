@@ -1,14 +1,15 @@
 """`auto` -> device and dtype. The only file that asks torch what machine this is."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, get_args
 
 from mlavl_cli.errors import DeviceError, UsageError
 
 if TYPE_CHECKING:
     import torch
 
-PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+PRECISIONS = get_args(Precision)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import torch
 from conftest import make_video, tone
 
 from mlavl_cli.bundle import find_bundle
+from mlavl_cli.features.extractor import ExtractionOptions
 from mlavl_cli.features.routine import RoutineFeatures
 from mlavl_cli.heads.checkpoint import load_head, save_head
 from mlavl_cli.inputs import Input
@@ -27,7 +28,7 @@ def season(tmp_path_factory):
 
 def scored(paths, **options):
     """All numbers of each video, by name."""
-    scorer = load_scorer("mini", "cpu", **options)
+    scorer = load_scorer("mini", "cpu", options=ExtractionOptions(**options))
     found = {}
     for source, result in scorer.score_many(Input(path, path.name) for path in paths):
         values = result.to_dict()

@@ -843,14 +843,14 @@ def test_no_cell_is_a_formula_by_any_separator(text, cell):
 
 
 def test_markup_is_printed_as_it_is(capsys):
-    from mlavl_cli.cli.tables import TableFormat, print_rows
+    from mlavl_cli.cli.tables import print_rows
 
-    print_rows([{"[red]t": "[bold]x"}], TableFormat.table, "[blue]title")
+    print_rows([{"[red]t": "[bold]x"}], "table", "[blue]title")
     shown = capsys.readouterr().out
     assert "[red]t" in shown
     assert "[bold]x" in shown
     assert "[blue]title" in shown
-    print_rows([{"=1": "=2"}], TableFormat.csv)
+    print_rows([{"=1": "=2"}], "csv")
     assert capsys.readouterr().out == "'=1\n'=2\n"
 
 

@@ -19,10 +19,10 @@ def benchmark(
     seconds: Annotated[int, typer.Option(min=3, help="Length of the made-up video.")] = 20,
     rounds: Annotated[int, typer.Option(min=1, help="Repetitions of each measurement; the median is reported.")] = 3,
     device: options.Device = "auto",
-    precision: options.PrecisionOption = options.Precision.auto,
+    precision: options.PrecisionOption = "auto",
     batch_size: options.BatchSize = None,
     compiled: options.Compile = False,
-    form: Annotated[TableFormat, typer.Option("--format", "-f")] = TableFormat.table,
+    form: Annotated[TableFormat, typer.Option("--format", "-f")] = "table",
     verbose: options.Verbose = False,
 ) -> None:
     """Measure decoding, both backbones and the whole pipeline on this machine."""
@@ -34,7 +34,7 @@ def benchmark(
     from mlavl_cli.features.measure import measure
     from mlavl_cli.media.sample import write_sample
 
-    bundle, placement = find_bundle(weights), place(device, precision.value, compiled)
+    bundle, placement = find_bundle(weights), place(device, precision, compiled)
     specs = [parse_backbone(source) if source else None for source in (visual, audio)]
     backbones = load_backbones(bundle, placement, *specs)
     with tempfile.TemporaryDirectory() as folder:
@@ -54,7 +54,7 @@ def benchmark(
     rows.append(
         {"stage": "pipeline", "ms a clip": 1000 * found.pipeline_s, "clips/s": 1 / found.pipeline_s, "share": None}
     )
-    if form is TableFormat.table:
+    if form == "table":
         title = f"{bundle.name} on {placement.device}, {placement.precision}: {found.clips} clips"
         print_rows(rows, form, title)
         typer.echo(f"decoding          {found.decode_fps:.0f} frames/s")

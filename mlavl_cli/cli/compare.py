@@ -17,6 +17,7 @@ from mlavl_cli.files import refuse_irregular
 if TYPE_CHECKING:
     from mlavl_cli.scoring.compare import Moment
 
+_SAME = "Score both with the same weights."
 _MOST_BYTES = 8 << 20
 _MOST_NUMBER = 1e9  # of points, seconds and shares
 _Take = Annotated[str, typer.Argument(help="A video, or what `mlavl score --format json` wrote of one.")]
@@ -29,10 +30,10 @@ def compare(
     most: Annotated[int, typer.Option(min=1, help="Table: how many moments, those that differ most.")] = 8,
     form: Annotated[
         TableFormat, typer.Option("--format", "-f", help="csv: one row a moment, all of them. json: everything.")
-    ] = TableFormat.table,
+    ] = "table",
     weights: options.Weights = "mini",
     device: options.Device = "auto",
-    precision: options.PrecisionOption = options.Precision.auto,
+    precision: options.PrecisionOption = "auto",
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
@@ -51,28 +52,27 @@ def compare(
         from mlavl_cli.scoring.scorer import load_scorer
 
         with results_only():
-            scorer = load_scorer(weights, device, precision.value)
+            scorer = load_scorer(weights, device, precision)
             takes = [take or scorer.score(path).to_dict() for take, path in zip(takes, (a, b), strict=True)]
     from mlavl_cli.scoring.compare import compare_moments, compare_scores
 
     for take in takes:
         if any(take["weights"][name] != takes[0]["weights"][name] for name in ("name", "trained_on")):
             names = " and ".join(repr(one["weights"]["name"]) for one in takes)
-            hint = "Score both with the same weights."
-            raise UsageError(f"scores by different weights ({names}) can't be compared", hint=hint)
+            raise UsageError(f"scores by different weights ({names}) can't be compared", hint=_SAME)
     for take in takes:
         for text in take.get("warnings", ()):
             console.warning(f"{take['video']['path']}: {text}")
     scores, moments = compare_scores(*takes), compare_moments(*takes, offset)
     if not scores:
-        raise UsageError("the takes have no score in common", hint="Score both with the same weights.")
+        raise UsageError("the takes have no score in common", hint=_SAME)
     timed = any(moment.quality_a is not None for moment in moments)
     if timed and not any(moment.quality_b is not None for moment in moments):
         raise UsageError("the takes share no time", hint="Check --offset.")
-    if form is TableFormat.json:
+    if form == "json":
         sys.stdout.write(json.dumps(_whole(takes, scores, moments, offset), indent=2, allow_nan=False) + "\n")
         return
-    if form is TableFormat.csv:
+    if form == "csv":
         print_rows([vars(moment) | {"change": moment.change} for moment in moments], form)
         return
     for name, take in zip("AB", takes, strict=True):

@@ -1,35 +1,21 @@
 """Options that name a dataset, for train and evaluate."""
 
 import math
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
+from mlavl_cli.datasets.layouts import FOLDERS, TABLES
 from mlavl_cli.errors import UsageError
 from mlavl_cli.untrusted import plain_name
 
-
-class Kind(StrEnum):
-    fs1000 = "fs1000"
-    fisv = "fisv"
-    rg = "rg"
-    logo = "logo"
-    manifest = "manifest"
-    simulated = "simulated"
-
-
-class Sport(StrEnum):
-    skating = "skating"
-    gymnastics = "gymnastics"
-    swimming = "swimming"
-
-
+Sport = Literal["skating", "gymnastics", "swimming"]
 KindArgument = Annotated[
-    Kind,
+    str,
     typer.Argument(
-        help="A public dataset's layout; manifest: your own csv; simulated: a folder of `mlavl synthesize`."
+        metavar="KIND",
+        help=f"A layout: {', '.join((*FOLDERS, *TABLES))}. manifest: your own csv; simulated: of `mlavl synthesize`.",
     ),
 ]
 PathArgument = Annotated[Path, typer.Argument(metavar="PATH", help="The dataset's folder, or the manifest's csv.")]

@@ -27,9 +27,9 @@ class Finding(NamedTuple):
 
 def doctor(
     device: options.Device = "auto",
-    precision: options.PrecisionOption = options.Precision.auto,
+    precision: options.PrecisionOption = "auto",
     weights: options.Weights = "mini",
-    form: Annotated[TableFormat, typer.Option("--format", "-f")] = TableFormat.table,
+    form: Annotated[TableFormat, typer.Option("--format", "-f")] = "table",
     verbose: options.Verbose = False,
 ) -> None:
     """Check the machine: packages, device, codecs, weights, hub cache, room to write; and say how to mend it.
@@ -38,7 +38,7 @@ def doctor(
     """
     checks = {
         "packages": _packages,
-        "device": lambda: _device(device, precision.value),
+        "device": lambda: _device(device, precision),
         "codecs": _codecs,
         "weights": lambda: _weights(weights),
         "hub cache": _cache,
@@ -50,7 +50,7 @@ def doctor(
             findings += check()
         except (ImportError, OSError) as error:  # what is broken is what is to be told
             findings.append(Finding(name, "bad", str(error), "pip install --force-reinstall mlavl"))
-    if form is TableFormat.table:
+    if form == "table":
         for finding in findings:
             typer.secho(f"{finding.state:<5}", fg=_COLOURS[finding.state], nl=False)
             typer.echo(one_line(f"{finding.check:<12} {finding.found}"))

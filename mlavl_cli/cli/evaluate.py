@@ -28,8 +28,8 @@ def evaluate(
         Path | None, typer.Option(help="Write each routine's true and predicted score as csv.")
     ] = None,
     batch_size: Annotated[int, typer.Option(min=2)] = 64,
-    form: Annotated[TableFormat, typer.Option("--format", "-f")] = TableFormat.table,
-    sport: dataset.SportOption = dataset.Sport.skating,
+    form: Annotated[TableFormat, typer.Option("--format", "-f")] = "table",
+    sport: dataset.SportOption = "skating",
     score_range: dataset.Ranges = None,
     features: dataset.Features = None,
     device: options.Device = "auto",
@@ -61,8 +61,8 @@ def evaluate(
     from mlavl_cli.training.evaluate import evaluate_bundle, save_evaluation
 
     bundle = find_bundle(weights)
-    simulated = kind is dataset.Kind.simulated
-    data = load_dataset(kind.value, path, place(device), weights, sport.value, ranges, features)
+    simulated = kind == "simulated"
+    data = load_dataset(kind, path, place(device), weights, sport, ranges, features)
     found = evaluate_bundle(
         bundle, data, target or (), split, placement=place(device, "fp32"), batch_size=batch_size,
         bootstraps=bootstrap, shift=None if simulated else shift,

@@ -29,11 +29,11 @@ def extract_features(
         str | None, typer.Option("--audio", help="Another audio backbone: a hub id (ID@REVISION pins it) or a folder.")
     ] = None,
     device: options.Device = "auto",
-    precision: options.PrecisionOption = options.Precision.auto,
+    precision: options.PrecisionOption = "auto",
     batch_size: options.BatchSize = None,
     compiled: options.Compile = False,
     workers: options.Workers = 2,
-    tail: options.TailOption = options.Tail.drop,
+    tail: options.TailOption = "drop",
     video_stream: options.VideoStream = None,
     audio_stream: options.AudioStream = None,
     frame_rate: options.FrameRate = "auto",
@@ -56,25 +56,18 @@ def extract_features(
 
     from mlavl_cli.bundle import find_bundle
     from mlavl_cli.features.cluster import Cluster, load_cluster_extractor
-    from mlavl_cli.features.extractor import Outcome, load_extractor
+    from mlavl_cli.features.extractor import ExtractionOptions, Outcome, load_extractor
     from mlavl_cli.features.store import FeatureStore
-    from mlavl_cli.media.clips import Cutting
+    from mlavl_cli.media.cutting import Cutting
 
     store = FeatureStore(output)
     rate = options.frame_rate_of(frame_rate, find_bundle(weights).frame_rate)
     load = partial(load_cluster_extractor, Cluster(ray, ray_cpus)) if ray else load_extractor
-    extractor = load(
-        weights,
-        device,
-        precision.value,
-        visual=visual,
-        audio=audio,
-        store=output,
-        cutting=Cutting(tail.value, video_stream, audio_stream, rate),
-        batch_size=batch_size,
-        workers=workers,
-        compiled=compiled,
-    )
+    asked = ExtractionOptions(
+        visual=visual, audio=audio, store=output, cutting=Cutting(tail, video_stream, audio_stream, rate),
+        batch_size=batch_size, workers=workers, compiled=compiled,
+    )  # fmt: skip
+    extractor = load(weights, device, precision, asked)
 
     def work(source: Input, outcome: Outcome) -> None:
         if outcome.fresh:

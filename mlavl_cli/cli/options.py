@@ -1,26 +1,14 @@
 """Options that several commands share, each in one place."""
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from mlavl_cli.cli import console
+from mlavl_cli.device import Precision
 from mlavl_cli.errors import UsageError
-
-
-class Precision(StrEnum):
-    auto = "auto"
-    fp32 = "fp32"
-    bf16 = "bf16"
-    fp16 = "fp16"
-
-
-class Tail(StrEnum):
-    drop = "drop"
-    pad = "pad"
-
+from mlavl_cli.media.cutting import Tail
 
 Inputs = Annotated[
     list[str],

@@ -1,6 +1,5 @@
 """mlavl prompts: the texts that guide the grading."""
 
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,14 +8,10 @@ import typer
 from mlavl_cli.cli import console
 from mlavl_cli.cli.dataset import Sport
 from mlavl_cli.errors import one_line
+from mlavl_cli.heads import dims
 
 if TYPE_CHECKING:
     from mlavl_cli.features.text_features import TextFeatures
-
-
-class Order(StrEnum):
-    interleaved = "interleaved"
-    blocks = "blocks"
 
 
 Actions = Annotated[
@@ -24,7 +19,7 @@ Actions = Annotated[
     typer.Option("--actions", help="A csv with columns id,name: your own actions, or all official prompts."),
 ]
 GradeOrder = Annotated[
-    Order,
+    dims.GradeOrder,
     typer.Option("--grade-order", help="Of the audio-visual grades in --text-features; blocks: encoded by mlavl 0.1."),
 ]
 
@@ -33,7 +28,7 @@ app = typer.Typer(no_args_is_help=True, help="The prompts that guide the grading
 
 @app.command("list")
 def list_(
-    sport: Annotated[Sport, typer.Argument()] = Sport.skating,
+    sport: Annotated[Sport, typer.Argument()] = "skating",
     actions: Actions = None,
 ) -> None:
     """Print a sport's prompts, one a line, in the order of their rows."""
@@ -46,7 +41,7 @@ def encode(
         Path,
         typer.Option("--output", "-o", help="(P, width) float32: .safetensors, which keeps the texts, or .npy."),
     ],
-    sport: Annotated[Sport, typer.Argument()] = Sport.skating,
+    sport: Annotated[Sport, typer.Argument()] = "skating",
     actions: Actions = None,
     text: Annotated[
         str,
@@ -92,4 +87,4 @@ def read_features(path: Path, blocks: bool) -> "TextFeatures":
 def _texts(sport: Sport, actions: Path | None) -> tuple[str, ...]:
     from mlavl_cli.features.prompts import read_prompts, sport_prompts
 
-    return (read_prompts(actions) if actions else sport_prompts(sport.value)).texts
+    return (read_prompts(actions) if actions else sport_prompts(sport)).texts

@@ -1,40 +1,30 @@
 """mlavl score: videos -> scores."""
 
-import os
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TextIO
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mlavl_cli.cli import console, options, plots
-from mlavl_cli.cli.batch import Batch, for_each, results_only, tracked, writing_results
-from mlavl_cli.cli.ending import before_the_end
-from mlavl_cli.errors import FeatureError, UsageError
-from mlavl_cli.files import atomic_write, refuse_outside
+from mlavl_cli.cli import console, options
+from mlavl_cli.cli.batch import Batch, for_each, tracked
+from mlavl_cli.cli.outputs import Outputs
+from mlavl_cli.errors import FeatureError
 from mlavl_cli.inputs import Input
+from mlavl_cli.output.formats import FORMATS
 
 if TYPE_CHECKING:
     from mlavl_cli.scoring.result import RoutineScore
 
 
-class Format(StrEnum):
-    table = "table"
-    json = "json"
-    jsonl = "jsonl"
-    csv = "csv"
-
-
 def score(
     inputs: options.Inputs,
-    format: Annotated[
-        Format | None,
+    form: Annotated[
+        str | None,
         typer.Option(
             "--format",
             "-f",
-            help="json: one object for one video, an array for several.  [default: as --output ends, or table]",
+            help=f"{', '.join(FORMATS)}. json: one object for one video, an array for several."
+            "  [default: as --output ends, or table]",
         ),
     ] = None,
     output: options.Output = None,
@@ -58,11 +48,11 @@ def score(
         typer.Option("--features", help="A feature store to reuse and to fill, so that nothing is computed twice."),
     ] = None,
     device: options.Device = "auto",
-    precision: options.PrecisionOption = options.Precision.auto,
+    precision: options.PrecisionOption = "auto",
     batch_size: options.BatchSize = None,
     compiled: options.Compile = False,
     workers: options.Workers = 2,
-    tail: options.TailOption = options.Tail.drop,
+    tail: options.TailOption = "drop",
     video_stream: options.VideoStream = None,
     audio_stream: options.AudioStream = None,
     frame_rate: options.FrameRate = "auto",
@@ -84,16 +74,13 @@ def score(
 
     find . -name '*.mp4' -print0 | mlavl score - --format jsonl
     """
-    ending = output.suffix.lstrip(".") if output else ""
-    form = format or (Format(ending) if ending in list(Format) else Format.table)
+    many = len(inputs) > 1 or inputs[0] == "-" or Path(inputs[0]).is_dir()
+    outputs = Outputs(
+        form=form, output=output, clips_csv=clips_csv, report=report, embed=embed, vtt=vtt, plot=plot, many=many
+    )
     # What is checked of all inputs before any work, or sent to a cluster together, needs the whole list.
-    batch = Batch(inputs, shard, as_they_come=not (output or clips_csv or plot or embed or ray))
-    _refuse_overwriting(batch.known, output, clips_csv)
-    sheet = plots.Sheet(plot) if plot else None
-    if sheet and len(batch.known) > 1:
-        raise UsageError("--plot draws one video", hint="Use --report for many.")
-    if embed and not report:
-        raise UsageError("--report-embed-video is of no use without --report", hint="Add --report FOLDER.")
+    batch = Batch(inputs, shard, as_they_come=outputs.as_they_come and not ray)
+    outputs.check(batch.known)
 
     from mlavl_cli.features import apart
 
@@ -101,95 +88,41 @@ def score(
 
     from mlavl_cli.bundle import find_bundle
     from mlavl_cli.features.cluster import Cluster
-    from mlavl_cli.media.clips import Cutting
-    from mlavl_cli.output.render import WRITERS, ClipsCsvWriter
-    from mlavl_cli.output.webvtt import write_webvtt
-    from mlavl_cli.scoring.result import UNFAMILIAR, is_of_consistency
+    from mlavl_cli.features.extractor import ExtractionOptions
+    from mlavl_cli.media.cutting import Cutting
     from mlavl_cli.scoring.scorer import load_scorer
 
     rate = options.frame_rate_of(frame_rate, find_bundle(weights).frame_rate)
-    cutting = Cutting(tail.value, video_stream, audio_stream, rate)
-    pages = None
-    if report:  # only then is its import worth its time
-        from mlavl_cli.output.report.write import Report
-
-        pages = Report(report, embed, cutting)
-        pages.check(batch.known)
+    cutting = Cutting(tail, video_stream, audio_stream, rate)
     cluster = Cluster(ray, ray_cpus) if ray else None
-    scorer = load_scorer(weights, device, precision.value, batch_size, features, cutting, workers, cluster, compiled)
-    many = len(inputs) > 1 or inputs[0] == "-" or Path(inputs[0]).is_dir()
-
-    with ExitStack() as stack:
-        results: list[Path] = []
-        stdout = stack.enter_context(results_only())
-        stream = stack.enter_context(_result_file(output, results)) if output else stdout
-        writer = WRITERS[form](stream, list(scorer.heads), many)
-        stack.callback(writer.close)
-        before_the_end(lambda: results and stack.close())
-        if pages:
-            stack.callback(pages.write_index)
-        of_clips = ClipsCsvWriter(stack.enter_context(_result_file(clips_csv, results))) if clips_csv else None
+    asked = ExtractionOptions(
+        store=features, cutting=cutting, batch_size=batch_size, workers=workers, compiled=compiled
+    )
+    scorer = load_scorer(weights, device, precision, asked, cluster)
+    with outputs.opened(batch.known, list(scorer.heads), cutting) as sinks, console.file_progress() as progress:
 
         def work(source: Input, result: "RoutineScore") -> None:
-            outside = strict and result.in_domain is False
-            for text in result.warnings:
-                if not (is_of_consistency(text) or (outside and text == UNFAMILIAR)):
-                    console.warning(f"{source.path}: {text}")
-            if outside:
-                batch.fail(FeatureError(UNFAMILIAR, path=source.path))
-            with progress.aside(), writing_results():
-                writer.add(result)
-                if of_clips:
-                    of_clips.add(result)
-            results.append(source.path)
-            if vtt:
-                timeline = vtt / f"{source.name}.vtt"
-                refuse_outside(timeline, vtt)
-                write_webvtt(timeline, result)
-            if sheet:
-                sheet.timeline(result)
-            if pages:
-                pages.add(source, result)
+            _warn(source, result, batch if strict else None)
+            for sink in sinks:
+                with progress.aside():
+                    sink(source, result)
             console.note(f"{source.path}: {result.timing['real_time_factor']:.1f} x real time, {result.timing}")
 
-        with console.file_progress() as progress:
-            scored = (
-                result
-                for group in batch.groups()
-                for result in scorer.score_many(tracked(group, progress), progress.on_clips, batch.fail)
-            )
-            for_each(batch, scored, work, fail_fast)
+        scored = (
+            result
+            for group in batch.groups()
+            for result in scorer.score_many(tracked(group, progress), progress.on_clips, batch.fail)
+        )
+        for_each(batch, scored, work, fail_fast)
 
 
-def _refuse_overwriting(inputs: list[Input], output: Path | None, clips_csv: Path | None) -> None:
-    """Results must not take the place of a video, nor of each other.
+def _warn(source: Input, result: "RoutineScore", strict: Batch | None) -> None:
+    """Says what a user should know of a result; with a strict batch, out of domain counts as failed."""
+    from mlavl_cli.scoring.result import UNFAMILIAR, is_of_consistency
 
-    Raises:
-        UsageError: naming the file.
-    """
-    taken = {os.path.realpath(source.path): "is one of the videos" for source in inputs}
-    for target in (output, clips_csv):
-        if target is None:
-            continue
-        if cause := taken.get(os.path.realpath(target)):
-            raise UsageError(f"{cause}, results can't be written there", path=target, hint="Choose another name.")
-        taken[os.path.realpath(target)] = "is used twice"
-
-
-@contextmanager
-def _result_file(path: Path, results: list[Path]) -> Iterator[TextIO]:
-    """A file that is begun at once, so that a folder that can't be written is known before the work, and appears whole.
-
-    After Ctrl-C or an error it holds the results so far; without any, what stood under its name is left alone.
-    """
-    manager = atomic_write(path, "w", named=True)
-    file = manager.__enter__()
-    try:
-        yield file
-    except BaseException as error:
-        if results:
-            manager.__exit__(None, None, None)
-        elif manager.__exit__(type(error), error, error.__traceback__):
-            return
-        raise
-    manager.__exit__(None, None, None)
+    outside = strict is not None and result.in_domain is False
+    for text in result.warnings:
+        if not (is_of_consistency(text) or (outside and text == UNFAMILIAR)):
+            console.warning(f"{source.path}: {text}")
+    if strict is not None and outside:
+        strict.fail(FeatureError(UNFAMILIAR, path=source.path))

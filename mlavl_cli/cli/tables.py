@@ -3,8 +3,7 @@
 import csv
 import json
 import sys
-from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 from mlavl_cli.errors import one_line
 from mlavl_cli.files import csv_text
@@ -12,18 +11,15 @@ from mlavl_cli.files import csv_text
 Row = dict[str, Any]
 
 
-class TableFormat(StrEnum):
-    table = "table"
-    csv = "csv"
-    json = "json"
+TableFormat = Literal["table", "csv", "json"]
 
 
 def print_rows(rows: list[Row], form: TableFormat, title: str = "") -> None:
     """Prints rows that have the same keys; None is an empty cell, NaN is null in json."""
-    if form is TableFormat.json:
+    if form == "json":
         clean = [{key: None if value != value else value for key, value in row.items()} for row in rows]
         sys.stdout.write(json.dumps(clean, indent=2, allow_nan=False) + "\n")
-    elif form is TableFormat.csv:
+    elif form == "csv":
         out = csv.writer(sys.stdout, lineterminator="\n")
         out.writerow(map(_cell, rows[0]))
         out.writerows(map(_cell, row.values()) for row in rows)

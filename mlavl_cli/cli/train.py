@@ -1,27 +1,25 @@
 """mlavl train: features and labels -> heads in a bundle that `mlavl score` takes."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from mlavl_cli.cli import console, dataset, options, plots, training_rows
 from mlavl_cli.cli import prompts as prompt_options
 from mlavl_cli.cli.tables import TableFormat, print_rows
-from mlavl_cli.cli.training_choices import (
-    Ablation,
-    Box,
-    Graph,
-    Modalities,
-    Optimizer,
-    RecipeName,
-    Regressor,
-    Schedule,
-    Triplets,
-)
 from mlavl_cli.cli.training_progress import told
+from mlavl_cli.device import Precision
 from mlavl_cli.errors import UsageError
+from mlavl_cli.heads.dims import Graph, Regressor
 from mlavl_cli.heads.methods import HEADS
+from mlavl_cli.training.choices import Modalities, OptimizerName, Part, RecipeName, Schedule
+
+if TYPE_CHECKING:
+    from mlavl_cli.datasets.dataset import Dataset
+    from mlavl_cli.training.bundle import TrainingOptions
+    from mlavl_cli.training.variants import Variant
 
 
 def train(
@@ -38,7 +36,7 @@ def train(
             "--text-features", help="The prompts' features, from `mlavl prompts encode`, or the official file."
         ),
     ] = None,
-    grade_order: prompt_options.GradeOrder = prompt_options.Order.interleaved,
+    grade_order: prompt_options.GradeOrder = "interleaved",
     prompts: Annotated[
         Path | None,
         typer.Option("--prompts", help="A csv with columns id,name: your own actions, or all official prompts."),
@@ -46,15 +44,15 @@ def train(
     recipe: Annotated[
         RecipeName,
         typer.Option(help="Whose epochs, rate and dropout: ours, the official README's example, its options file."),
-    ] = RecipeName.mlavl,
+    ] = "mlavl",
     epochs: Annotated[int | None, typer.Option(min=1, help="[default: the recipe's; 300]")] = None,
     batch_size: Annotated[int, typer.Option(min=2)] = 64,
     lr: Annotated[float | None, typer.Option(min=0, help="The highest rate.  [default: the recipe's; 0.001]")] = None,
     weight_decay: Annotated[float, typer.Option(min=0)] = 1e-4,
-    optimizer: Annotated[Optimizer, typer.Option(help="SGD has a momentum of 0.9.")] = Optimizer.adam,
+    optimizer: Annotated[OptimizerName, typer.Option(help="SGD has a momentum of 0.9.")] = "adam",
     schedule: Annotated[
         Schedule, typer.Option(help="Of the rate: down to 1 %, to a tenth at each --milestone, or constant.")
-    ] = Schedule.cosine,
+    ] = "cosine",
     warmup: Annotated[int, typer.Option(min=0, help="Epochs in which the rate grows to its full value.")] = 0,
     milestone: Annotated[
         list[int] | None,
@@ -73,8 +71,8 @@ def train(
     graph: Annotated[
         Graph,
         typer.Option(help="MAG2's layer: the official code's, the paper's eq. 9, or one that doesn't depend on T."),
-    ] = Graph.sage,
-    regressor: Annotated[Regressor, typer.Option(help="Of grades: the official code's, or eq. 14.")] = Regressor.linear,
+    ] = "sage",
+    regressor: Annotated[Regressor, typer.Option(help="Of grades: the official code's, or eq. 14.")] = "linear",
     mse: Annotated[float, typer.Option("--mse-weight", min=0)] = 10.0,
     triplet: Annotated[float, typer.Option("--triplet-weight", min=0)] = 1.0,
     cross_entropy: Annotated[float, typer.Option("--ce-weight", min=0)] = 0.01,
@@ -99,10 +97,10 @@ def train(
         typer.Option(help="A target that grows with the programme, like TES: its head is told T (again for more)."),
     ] = None,
     temperature: Annotated[float, typer.Option(min=1e-3, help="Of the cross-entropy.")] = 1.0,
-    triplets: Annotated[Triplets, typer.Option(help="Over patterns alone, or over prompts too.")] = Triplets.all,
-    without: Annotated[list[Box] | None, typer.Option(help="Leave out a box or a loss (again for more).")] = None,
-    modalities: Annotated[Modalities, typer.Option(help="Vision, audio, language.")] = Modalities.val,
-    ablation: Annotated[Ablation | None, typer.Option(help="Train every row of table 5 and print it.")] = None,
+    triplets: Annotated[Literal["all", "patterns"], typer.Option(help="Over patterns, or prompts too.")] = "all",
+    without: Annotated[list[Part] | None, typer.Option(help="Leave out a box or a loss (again for more).")] = None,
+    modalities: Annotated[Modalities, typer.Option(help="Vision, audio, language.")] = "V+A+L",
+    ablation: Annotated[Literal["all"] | None, typer.Option(help="Train every row of table 5 and print it.")] = None,
     model: Annotated[
         list[str] | None,
         typer.Option(
@@ -111,7 +109,7 @@ def train(
         ),
     ] = None,
     mag2: Annotated[bool, typer.Option("--mag2", help="Each --model as it is and with MAG2 (table 4).")] = False,
-    sport: dataset.SportOption = dataset.Sport.skating,
+    sport: dataset.SportOption = "skating",
     score_range: dataset.Ranges = None,
     features: dataset.Features = None,
     trained_on: Annotated[str | None, typer.Option(help="The sentence shown with every score.")] = None,
@@ -121,9 +119,9 @@ def train(
         bool, typer.Option("--tensorboard", help="Also log for TensorBoard, in OUTPUT/runs.")
     ] = False,
     plot: Annotated[Path | None, typer.Option(help="Draw the epochs of all runs: .png, .svg or .pdf.")] = None,
-    form: Annotated[TableFormat, typer.Option("--format", "-f")] = TableFormat.table,
+    form: Annotated[TableFormat, typer.Option("--format", "-f")] = "table",
     device: options.Device = "auto",
-    precision: Annotated[options.Precision, typer.Option(help="Of the head's forward pass.")] = options.Precision.fp32,
+    precision: Annotated[Precision, typer.Option(help="Of the head's forward pass.")] = "fp32",
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
@@ -150,58 +148,34 @@ def train(
             PATH/ANNOTATIONS/train*.pkl, test*.pkl       [(event, id), ...]
             PATH/FEATURES/EVENT/ID.npy                   (T, D)
     """
-    clips = options.window_of(window)
+    given = SimpleNamespace(**locals())  # all options, by name
+    ranges = dataset.parse_ranges(score_range)
     if (mag2 and not model) or (ablation and model):
         raise UsageError("--mag2 goes with --model, --ablation with the whole method")
-    ranges = dataset.parse_ranges(score_range)
+    clips = options.window_of(window)
 
     from mlavl_cli.features import apart
 
     apart.start()  # before torch is loaded
 
     from mlavl_cli.datasets.load import load_dataset
-    from mlavl_cli.datasets.public import PUBLIC_SETS
     from mlavl_cli.device import place
-    from mlavl_cli.heads.mlavl.losses import LossWeights
-    from mlavl_cli.training import recipes, variants
-    from mlavl_cli.training.bundle import TrainingOptions, train_bundle
+    from mlavl_cli.training.bundle import train_bundle
     from mlavl_cli.training.guide import guide_of
-    from mlavl_cli.training.train import TrainConfig
-    from mlavl_cli.training.write import refuse_other_backbones
 
-    models = model or ["mlavl"]
-    rows_of_table = variants.native_and_mag2(models) if mag2 else [variants.of_model(name) for name in models]
-    compared = tuple(variants.ABLATION if ablation else rows_of_table)
+    variants = _variants(model or ["mlavl"], mag2, ablation is not None)
     writer = _tensorboard() if tensorboard else None
     sheet = plots.Sheet(plot) if plot else None
-    placement = place(device, precision.value)
-    if len(compared) == 1:  # before hours of extraction
-        public = PUBLIC_SETS.get(kind.value)
-        refuse_other_backbones(output, public.backbones if public else backbones)
-    data = load_dataset(kind.value, path, place(device), backbones, sport.value, ranges, features)
+    placement = place(device, precision)
+    if len(variants) == 1:  # before hours of extraction
+        _refuse_other_backbones(output, kind, backbones)
+    data = load_dataset(kind, path, place(device), backbones, sport, ranges, features)
     for text in data.notes:
         console.warning(text)
-    chosen = recipes.recipe(recipe.value, data.public)
-    left_out = {box.value for box in without or []}
-    config = TrainConfig(
-        epochs or chosen.epochs, batch_size, chosen.lr if lr is None else lr, weight_decay, optimizer.value,
-        schedule.value, warmup, tuple(milestone or ()), seed, clip_grad, patience,
-        loss=LossWeights(
-            mse=mse, triplet=triplet * ("tl" not in left_out), cross_entropy=cross_entropy * ("ce" not in left_out),
-            consistency=lambda_c, temperature=temperature, triplets=triplets.value,
-        ),
-        align_epochs=align_epochs, consistency_every=consistency_every,
-    )  # fmt: skip
-    dims: dict[str, Any] = {"graph": graph.value, "regressor": regressor.value, "width": width, "order": order}
-    dims |= {"reach": reach, "dropout": chosen.dropout if dropout is None else dropout}
-    dims |= dict.fromkeys(left_out - {"tl", "ce"}, False) | variants.MODALITIES[modalities.value]
-    encoded = text_features and prompt_options.read_features(text_features, grade_order is prompt_options.Order.blocks)
-    asked = TrainingOptions(
-        targets=tuple(target or ()), variants=compared, config=config, dims=dims, window=clips,
-        totals=tuple(total or ()), start_from=start_from, trained_on=trained_on, licence=licence, half=half,
-    )  # fmt: skip
     if data.judged_split == "test":
         console.note("The best epoch is chosen on the test split, as the official code does; a val split is fairer.")
+    asked = _asked(given, data, variants, clips)
+    encoded = text_features and prompt_options.read_features(text_features, grade_order == "blocks")
     guide = guide_of(data.sport, data.backbones, encoded, prompts)
     done = train_bundle(
         data, guide, output, asked, placement, lambda job, folder: told(job, writer and writer(str(folder)))
@@ -211,9 +185,57 @@ def train(
             needs = "crepes (pip install 'mlavl[train]') and 20 routines in a split val or calibration"
             console.note(f"{', '.join(done.uncalibrated)}: no interval; it takes {needs}")
         console.note(f"Score with: mlavl score VIDEO --weights {_as_folder(done.bundle.folder)}")
-    print_rows(training_rows.of_all(done.runs, len(compared)), form, f"{data.name}, split {data.judged_split}")
+    print_rows(training_rows.of_all(done.runs, len(variants)), form, f"{data.name}, split {data.judged_split}")
     if sheet:
         sheet.curves({f"{job.target} {job.variant.name}": trained.history for job, trained in done.runs})
+
+
+def _variants(models: list[str], mag2: bool, ablation: bool) -> "tuple[Variant, ...]":
+    from mlavl_cli.training import variants
+
+    if ablation:
+        return tuple(variants.ABLATION)
+    return tuple(variants.native_and_mag2(models) if mag2 else map(variants.of_model, models))
+
+
+def _refuse_other_backbones(output: Path, kind: str, backbones: str) -> None:
+    from mlavl_cli.datasets.public import PUBLIC_SETS
+    from mlavl_cli.training.write import refuse_other_backbones
+
+    public = PUBLIC_SETS.get(kind)
+    refuse_other_backbones(output, public.backbones if public else backbones)
+
+
+def _asked(
+    given: SimpleNamespace, data: "Dataset", variants: "tuple[Variant, ...]", window: int | str | None
+) -> "TrainingOptions":
+    """The options of the command line as those of `train_bundle`; what isn't given is the recipe's."""
+    from mlavl_cli.heads.mlavl.losses import LossWeights
+    from mlavl_cli.training import recipes
+    from mlavl_cli.training.bundle import TrainingOptions
+    from mlavl_cli.training.train import TrainConfig
+    from mlavl_cli.training.variants import MODALITIES
+
+    chosen = recipes.recipe(given.recipe, data.public)
+    left_out = {part.value for part in given.without or []}
+    loss = LossWeights(
+        mse=given.mse, consistency=given.lambda_c, temperature=given.temperature, triplets=given.triplets,
+        triplet=given.triplet * ("tl" not in left_out), cross_entropy=given.cross_entropy * ("ce" not in left_out),
+    )  # fmt: skip
+    same = ("batch_size", "weight_decay", "optimizer", "schedule", "warmup", "seed", "clip_grad", "patience")
+    same += ("align_epochs", "consistency_every")
+    config = TrainConfig(
+        epochs=given.epochs or chosen.epochs, lr=chosen.lr if given.lr is None else given.lr, loss=loss,
+        milestones=tuple(given.milestone or ()), **{name: getattr(given, name) for name in same},
+    )  # fmt: skip
+    dims: dict[str, Any] = {name: getattr(given, name) for name in ("graph", "regressor", "width", "order", "reach")}
+    dims["dropout"] = chosen.dropout if given.dropout is None else given.dropout
+    dims |= dict.fromkeys(left_out - {"tl", "ce"}, False) | MODALITIES[given.modalities]
+    return TrainingOptions(
+        targets=tuple(given.target or ()), variants=variants, config=config, dims=dims, window=window,
+        totals=tuple(given.total or ()), start_from=given.start_from, trained_on=given.trained_on,
+        licence=given.licence, half=given.half,
+    )  # fmt: skip
 
 
 def _as_folder(path: Path) -> str:

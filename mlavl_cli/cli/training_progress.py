@@ -51,10 +51,9 @@ def told(job: "Job", writer: Any) -> Iterator["Watch"]:
 
         def on_align(done: int) -> None:
             all_of_it = 4 * job.config.align_epochs
-            aligning = f"alignment {done}/{all_of_it}"
             if bar:
-                bar.update(task, said=aligning)
+                bar.update(task, said=f"alignment {done}/{all_of_it}")
             elif not console.quiet and done % max(all_of_it // 5, 1) == 0:
-                typer.echo(f"{label}  {aligning}", err=True)
+                typer.echo(f"{label}  alignment {done}/{all_of_it}", err=True)
 
         yield Watch(on_epoch, on_align)

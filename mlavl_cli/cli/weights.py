@@ -80,7 +80,7 @@ def import_(
     prompts: Annotated[
         Path | None, typer.Option("--prompts", help="The official csv of all prompts, or of actions: columns id,name.")
     ] = None,
-    grade_order: prompt_options.GradeOrder = prompt_options.Order.interleaved,
+    grade_order: prompt_options.GradeOrder = "interleaved",
     window: Annotated[
         str,
         typer.Option(
@@ -101,7 +101,7 @@ def import_(
 
     ((target, points),) = dataset.parse_ranges([f"{target}={score_range}"]).items()
     meaning = Meaning(target, points, backbones, options.window_of(window), heads)
-    text = prompt_options.read_features(text_features, grade_order is prompt_options.Order.blocks)
+    text = prompt_options.read_features(text_features, grade_order == "blocks")
     listed = read_prompts(prompts) if prompts else None
     found = import_head(checkpoint, text, listed, meaning, output, trained_on, licence)
     for warning in found.warnings:

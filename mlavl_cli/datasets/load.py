@@ -1,23 +1,14 @@
 """The datasets by name."""
 
-from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 from mlavl_cli.datasets.dataset import Dataset
-from mlavl_cli.datasets.fs1000 import load_fs1000
-from mlavl_cli.datasets.logo import load_logo
+from mlavl_cli.datasets.layouts import FOLDERS, TABLES
 from mlavl_cli.datasets.manifest import load_manifest
-from mlavl_cli.datasets.pickled import load_fisv, load_rg
 from mlavl_cli.device import Placement
-from mlavl_cli.errors import DataError
-from mlavl_cli.features.extractor import load_extractor
-
-LOADERS: dict[str, Callable[[Path], Dataset]] = {
-    "fs1000": load_fs1000,
-    "fisv": load_fisv,
-    "rg": load_rg,
-    "logo": load_logo,
-}
+from mlavl_cli.errors import DataError, UsageError
+from mlavl_cli.features.extractor import ExtractionOptions, load_extractor
 
 # Twelve elements earn a simulated routine at most some 125 points, five components 50.
 SIMULATED_RANGES = {"TES": (0.0, 130.0), "PCS": (0.0, 50.0)}
@@ -36,7 +27,7 @@ def load_dataset(
     """A public dataset's folder, or a manifest of the user's own.
 
     Args:
-        kind: fs1000, fisv, rg, logo, manifest or simulated.
+        kind: one of the names in layouts.py.
         path: the folder, or the csv of a manifest.
         placement: where videos of a manifest are extracted.
         backbones, sport, ranges: of a manifest; the public datasets know theirs.
@@ -44,15 +35,21 @@ def load_dataset(
         precision: of a manifest's features.
 
     Raises:
+        UsageError: no such kind.
         DataError: anything in it is missing or doesn't fit.
     """
+    if kind not in (*FOLDERS, *TABLES):
+        raise UsageError(f"no such kind of dataset: {kind!r:.40}", hint=f"There are {', '.join((*FOLDERS, *TABLES))}.")
     if not path.exists():
         raise DataError("no such dataset", path=path, hint="Give the dataset's folder, or the csv of a manifest.")
-    if kind in LOADERS:
-        return LOADERS[kind](path)
+    if kind in FOLDERS:
+        module, function = FOLDERS[kind].split(":")
+        return getattr(import_module(module), function)(path)
     ranges = ranges or {}
     if kind == "simulated":
         path, ranges = path / "manifest.csv", {**SIMULATED_RANGES, **ranges}
     store = features or path.parent / "features"
-    extractor = load_extractor(backbones, precision=precision, store=store, placement=placement)
+    extractor = load_extractor(
+        backbones, precision=precision, options=ExtractionOptions(store=store), placement=placement
+    )
     return load_manifest(path, sport, backbones, ranges, extractor.one)

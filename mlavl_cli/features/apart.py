@@ -23,8 +23,8 @@ from typing import Any
 from mlavl_cli import errors
 from mlavl_cli.errors import MediaError, MlavlError
 from mlavl_cli.features.reading import End, Prepared, Read, prepare
-from mlavl_cli.media.clips import Cutting
 from mlavl_cli.media.container import MOST_PIXELS
+from mlavl_cli.media.cutting import Cutting
 from mlavl_cli.media.decode import VideoInfo
 from mlavl_cli.media.picture import PictureSpec
 

@@ -13,7 +13,15 @@ from typing import Any
 from mlavl_cli.device import Placement, place
 from mlavl_cli.errors import DeviceError, MediaError, MlavlError
 from mlavl_cli.features.extract import Backbones, Progress
-from mlavl_cli.features.extractor import Extractor, LookedUp, Outcome, load_extractor, stored_first
+from mlavl_cli.features.extractor import (
+    BY_DEFAULT,
+    ExtractionOptions,
+    Extractor,
+    LookedUp,
+    Outcome,
+    load_extractor,
+    stored_first,
+)
 from mlavl_cli.inputs import Input
 
 LOCAL = "local"
@@ -76,23 +84,28 @@ class ClusterExtractor:
 
 
 def load_cluster_extractor(
-    cluster: Cluster, weights: str | Path, device: str = "auto", precision: str = "auto", **settings: Any
+    cluster: Cluster,
+    weights: str | Path,
+    device: str = "auto",
+    precision: str = "auto",
+    options: ExtractionOptions = BY_DEFAULT,
 ) -> ClusterExtractor:
     """As `load_extractor`, for a cluster; folders must be there under the same paths on all its machines.
 
     Raises:
         WeightsError: no such bundle or backbone.
     """
-    for name in ("visual", "audio"):
-        if settings.get(name) and Path(settings[name]).exists():  # else it is a hub id
-            settings[name] = str(Path(settings[name]).absolute())
-    if settings.get("store"):
-        settings["store"] = settings["store"].absolute()
+    there = {
+        name: str(Path(source).absolute())
+        for name in ("visual", "audio")
+        if (source := getattr(options, name)) and Path(source).exists()  # else it is a hub id
+    }
+    options = replace(options, **there, store=Path(options.store).absolute() if options.store else None)
     if Path(weights).is_dir():
         weights = Path(weights).absolute()
-    make = partial(load_extractor, weights, precision=precision, **settings)
+    make = partial(load_extractor, weights, precision=precision, options=options)
     # The precision may be one that this machine hasn't: here only heads run.
-    local = load_extractor(weights, precision=precision, placement=place(), **settings)
+    local = load_extractor(weights, precision=precision, options=options, placement=place())
     return ClusterExtractor(make, local, cluster, device)
 
 

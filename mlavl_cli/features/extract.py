@@ -23,7 +23,7 @@ from mlavl_cli.features.reading import End, Prepared, Reader
 from mlavl_cli.features.routine import RoutineFeatures
 from mlavl_cli.features.rows import Rows
 from mlavl_cli.features.visual import VisualBackbone, load_visual
-from mlavl_cli.media.clips import FRAMES_PER_CLIP, PAPER_CUTTING, Cutting
+from mlavl_cli.media.cutting import FRAMES_PER_CLIP, PAPER_CUTTING, Cutting
 from mlavl_cli.media.decode import VideoInfo
 
 # Raised whenever the same file and backbones would give other numbers than before: stored features then go stale.

@@ -9,7 +9,7 @@ from functools import cached_property
 from itertools import chain
 from pathlib import Path
 
-from mlavl_cli.bundle import BackboneSpec, Bundle, find_bundle, parse_backbone
+from mlavl_cli.bundle import Bundle, find_bundle, parse_backbone
 from mlavl_cli.device import Placement, place
 from mlavl_cli.errors import MediaError, MlavlError
 from mlavl_cli.features.extract import (
@@ -24,7 +24,32 @@ from mlavl_cli.features.extract import (
 from mlavl_cli.features.routine import RoutineFeatures
 from mlavl_cli.features.store import FeatureStore
 from mlavl_cli.inputs import Input
-from mlavl_cli.media.clips import Cutting
+from mlavl_cli.media.cutting import Cutting
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtractionOptions:
+    """How features are extracted.
+
+    Attributes:
+        visual, audio: a hub id (`ID@REVISION` pins it) or a folder, instead of the bundle's backbones.
+        store: a folder where features are looked for first and kept afterwards.
+        cutting: how files are cut into clips; None: at the bundle's frame rate, by the defaults otherwise.
+        batch_size: clips a forward pass; None: by device.
+        workers: how many videos are decoded at once.
+        compiled: torch compiles the visual backbone first, which takes a minute and pays on many videos.
+    """
+
+    visual: str | None = None
+    audio: str | None = None
+    store: str | Path | None = None
+    cutting: Cutting | None = None
+    batch_size: int | None = None
+    workers: int = DECODERS
+    compiled: bool = False
+
+
+BY_DEFAULT = ExtractionOptions()
 
 
 @dataclass(frozen=True)
@@ -72,14 +97,10 @@ class Extractor:
     """Features of files by one set of backbones, through a store where there is one. Backbones load when first needed.
 
     Args:
-        bundle: whose backbones, unless `visual` or `audio` replace them.
+        bundle: whose backbones, unless the options replace them.
         placement: device and precision.
         precision: as the user asked for it; "auto" is content with stored features of any precision.
-        visual, audio: other backbones.
-        store: where features are looked for first and kept afterwards.
-        cutting: how files are cut into clips; None: at the bundle's frame rate, by the defaults otherwise.
-        batch_size: clips a forward pass; None: by device.
-        workers: how many videos are decoded at once.
+        options: the rest.
     """
 
     def __init__(
@@ -87,18 +108,13 @@ class Extractor:
         bundle: Bundle,
         placement: Placement,
         precision: str = "auto",
-        visual: BackboneSpec | None = None,
-        audio: BackboneSpec | None = None,
-        store: FeatureStore | None = None,
-        cutting: Cutting | None = None,
-        batch_size: int | None = None,
-        workers: int = DECODERS,
+        options: ExtractionOptions = BY_DEFAULT,
     ):
-        self.bundle, self.placement, self.store = bundle, placement, store
-        cutting = cutting or Cutting(frame_rate=bundle.frame_rate)
-        self.cutting, self.batch_size, self.workers = cutting, batch_size, workers
-        self._specs = (visual, audio)
-        self._wanted = provenance(describe(bundle, *self._specs), cutting, precision)
+        self.bundle, self.placement, self.options = bundle, placement, options
+        self.store = FeatureStore(Path(options.store)) if options.store else None
+        self.cutting = options.cutting or Cutting(frame_rate=bundle.frame_rate)
+        self._specs = [parse_backbone(source) if source else None for source in (options.visual, options.audio)]
+        self._wanted = provenance(describe(bundle, *self._specs), self.cutting, precision)
 
     @cached_property
     def backbones(self) -> Backbones:
@@ -138,7 +154,9 @@ class Extractor:
                 pending.append((source, features is None, _status(source.path)))
                 yield source.path if features is None else features
 
-        results = extract_many(jobs(), self.backbones, self.cutting, self.batch_size, self.workers, on_clips)
+        results = extract_many(
+            jobs(), self.backbones, self.cutting, self.options.batch_size, self.options.workers, on_clips
+        )
         with closing(results):
             for result in results:
                 yield self._kept(*pending.popleft(), result)
@@ -176,13 +194,7 @@ def load_extractor(
     weights: str | Path,
     device: str = "auto",
     precision: str = "auto",
-    visual: str | None = None,
-    audio: str | None = None,
-    store: Path | None = None,
-    cutting: Cutting | None = None,
-    batch_size: int | None = None,
-    workers: int = DECODERS,
-    compiled: bool = False,
+    options: ExtractionOptions = BY_DEFAULT,
     placement: Placement | None = None,
 ) -> Extractor:
     """An Extractor from what a command line says: names, ids and folders; `placement` comes before `device`.
@@ -191,16 +203,8 @@ def load_extractor(
         WeightsError: no such bundle or backbone.
         DeviceError: no such device or precision.
     """
-    return Extractor(
-        find_bundle(weights),
-        placement or place(device, precision, compiled),
-        precision,
-        *(parse_backbone(source) if source else None for source in (visual, audio)),
-        FeatureStore(store) if store else None,
-        cutting,
-        batch_size,
-        workers,
-    )
+    where = placement or place(device, precision, options.compiled)
+    return Extractor(find_bundle(weights), where, precision, options)
 
 
 def extract_features(
@@ -224,7 +228,8 @@ def extract_features(
         MlavlError: one of its children, with the cause and the fix.
     """
     path = Path(path)
-    extractor = load_extractor(weights, device, precision, visual, audio, batch_size=batch_size)
+    options = ExtractionOptions(visual=visual, audio=audio, batch_size=batch_size)
+    extractor = load_extractor(weights, device, precision, options)
     return extractor.one(Input(path, Path(path.name)))
 
 

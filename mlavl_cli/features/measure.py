@@ -13,8 +13,9 @@ import torch
 
 from mlavl_cli.features.extract import DEFAULT_BATCH, Backbones, extract
 from mlavl_cli.features.lanes import Passes
-from mlavl_cli.media.clips import FRAMES_PER_CLIP, ClipReader
+from mlavl_cli.media.clips import ClipReader
 from mlavl_cli.media.container import Media
+from mlavl_cli.media.cutting import FRAMES_PER_CLIP
 from mlavl_cli.media.decode import VideoReader
 
 

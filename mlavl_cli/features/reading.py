@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from mlavl_cli.features.statistics import picture_statistics, sound_statistics
-from mlavl_cli.media.clips import ClipReader, Cutting
+from mlavl_cli.media.clips import ClipReader
+from mlavl_cli.media.cutting import Cutting
 from mlavl_cli.media.decode import VideoInfo
 from mlavl_cli.media.picture import PictureSpec
 
@@ -66,7 +67,7 @@ def prepare(
     Raises:
         MediaError: it can't be read.
     """
-    with ClipReader(path, picture, frames, **vars(cutting), spare_cores=spare_cores, on_repeat=on_repeat) as clips:
+    with ClipReader(path, picture, frames, cutting, spare_cores=spare_cores, on_repeat=on_repeat) as clips:
         opened(clips.info)
         loudest = 0.0
         for clip in clips:

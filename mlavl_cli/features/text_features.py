@@ -6,7 +6,6 @@ Only safetensors say which texts they are of.
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -19,7 +18,6 @@ from mlavl_cli.files import atomic_write, refuse_irregular
 from mlavl_cli.untrusted import open_safetensors, read_npy, read_torch
 
 SUFFIX = ".safetensors"
-GradeOrder = Literal["interleaved", "blocks"]
 _METADATA = "mlavl"
 _CLEARER = 4  # times smaller must be what grade and music don't explain, for an order to be the likelier one
 _MOST_BYTES = 256 << 20  # some thousand prompts of 8192 features

@@ -16,7 +16,7 @@ from mlavl_cli.bundle import BackboneSpec
 from mlavl_cli.device import Placement
 from mlavl_cli.errors import DeviceError, WeightsError, refusing
 from mlavl_cli.features.hub import load_model, load_pretrained, unfit
-from mlavl_cli.media.clips import FRAMES_PER_CLIP
+from mlavl_cli.media.cutting import FRAMES_PER_CLIP
 from mlavl_cli.media.picture import PictureSpec
 from mlavl_cli.untrusted import read_torch
 

@@ -5,6 +5,10 @@ from typing import Any, Literal
 
 from mlavl_cli.errors import WeightsError
 
+Graph = Literal["sage", "gcn", "even"]
+Regressor = Literal["linear", "mlp"]
+GradeOrder = Literal["interleaved", "blocks"]
+
 _MOST_GRADES, _MOST_ACTIONS = 256, 4096
 _MOST_WIDE = 8192  # features; backbones give 2048 at the most, and projections grow with the square
 
@@ -28,9 +32,9 @@ class HeadDims:
     fusion_layers: int = 2  # AVCF
     grading_layers: int = 3  # PGT
     dropout: float = 0.3
-    graph: Literal["sage", "gcn", "even"] = "sage"  # the official code's, the paper's eq. 9, the same at any length
-    regressor: Literal["linear", "mlp"] = "linear"  # the official code's, or the paper's eq. 14
-    grade_order: Literal["interleaved", "blocks"] = "interleaved"  # of the audio-visual grades (audio_visual)
+    graph: Graph = "sage"  # the official code's, the paper's eq. 9, the same at any length
+    regressor: Regressor = "linear"  # the official code's, or the paper's eq. 14
+    grade_order: GradeOrder = "interleaved"  # of the audio-visual grades (audio_visual)
     order: int = 0  # clips a side that the convolutions over visual clips span (layers.py); 0: none, as in the paper
     reach: int = 0  # clips that a clip's consistency leans on around it (consistency.py); 0: on itself alone
     length: bool = False  # whether T is an input of its own (length.py), for targets that are totals

@@ -4,42 +4,20 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
 from mlavl_cli.errors import MediaError
 from mlavl_cli.media.container import Media
+from mlavl_cli.media.cutting import FRAMES_PER_CLIP, PAPER_CUTTING, Cutting
 from mlavl_cli.media.decode import TimedFrame, VideoInfo, VideoReader
 from mlavl_cli.media.frame_rate import FrameRate
 from mlavl_cli.media.nal import Mismatch
 from mlavl_cli.media.picture import PictureMaker, PictureSpec
 from mlavl_cli.media.sound import SoundReader
 
-FRAMES_PER_CLIP = 32
 # A clip lasts about a second. Where broken timestamps claim an hour, only this much of it is listened to.
 MAX_SOUND_S = 60.0
-
-Tail = Literal["drop", "pad"]
-
-
-@dataclass(frozen=True)
-class Cutting:
-    """How a file is cut into clips.
-
-    Attributes:
-        tail: what becomes of fewer than 32 frames at the end.
-        video_stream, audio_stream: which are taken; None: the best.
-        frame_rate: frames a second of which clips are made; None: the file's own, as in the paper.
-    """
-
-    tail: Tail = "drop"
-    video_stream: int | None = None
-    audio_stream: int | None = None
-    frame_rate: float | None = None
-
-
-PAPER_CUTTING = Cutting()
 
 
 @dataclass(frozen=True)
@@ -65,10 +43,7 @@ class ClipReader:
         path: the video.
         picture: what the visual backbone wants to see.
         frames: how many frames of a clip it takes.
-        tail: what becomes of fewer than 32 frames at the end: "drop" them (the paper) or "pad" by repeating the last.
-            Where they are all there is, they are always padded.
-        video_stream, audio_stream: which stream to take; None: the best.
-        frame_rate: frames a second of which clips are made, whatever the file's rate is; None: the file's own.
+        cutting: how it is cut. Where fewer than 32 frames are all there is, they are always padded.
         spare_cores: whether the machine's cores have nothing else to do.
         on_repeat: called for each clip that has to be read once more, with what was decoded so far.
 
@@ -85,17 +60,13 @@ class ClipReader:
         path: Path,
         picture: PictureSpec,
         frames: int,
-        tail: Tail = "drop",
-        video_stream: int | None = None,
-        audio_stream: int | None = None,
-        frame_rate: float | None = None,
+        cutting: Cutting = PAPER_CUTTING,
         spare_cores: bool = True,
         on_repeat: Callable[[tuple[int, int]], object] = lambda decoded: None,
     ):
-        self._path, self._video_stream, self._spare_cores = path, video_stream, spare_cores
-        self._frame_rate, self._on_repeat = frame_rate, on_repeat
+        self._path, self._cutting, self._spare_cores, self._on_repeat = path, cutting, spare_cores, on_repeat
         self._positions = sampled_positions(frames)
-        self._tail, self._before = tail, (0, 0)
+        self._before = (0, 0)  # pictures and pixels, of a reading that was given up
         self._make_picture = PictureMaker(picture)
         self._warnings: list[str] = []
         self._gaps: list[tuple[float, int]] = []  # seconds, clip
@@ -104,15 +75,15 @@ class ClipReader:
             self._sound: SoundReader | None = None
             if self._video.info.has_audio:
                 of_sound = media if media.small else stack.enter_context(Media(path))
-                reader = SoundReader(of_sound, audio_stream, self._video.stream.index)
+                reader = SoundReader(of_sound, cutting.audio_stream, self._video.stream.index)
                 self._sound = stack.enter_context(closing(reader))
             self._open = stack.pop_all()
 
     def _open_picture(self, stack: ExitStack) -> Media:
         media = stack.enter_context(Media(self._path))
-        self._video = VideoReader(media, self._video_stream, self._spare_cores)
+        self._video = VideoReader(media, self._cutting.video_stream, self._spare_cores)
         self._stated_fps = self._video.info.fps
-        self._rate = FrameRate(self._frame_rate, self._stated_fps) if self._frame_rate else None
+        self._rate = FrameRate(self._cutting.frame_rate, self._stated_fps) if self._cutting.frame_rate else None
         return media
 
     def __enter__(self) -> "ClipReader":
@@ -161,8 +132,8 @@ class ClipReader:
 
     def _looked_at(self, frames: Iterator[TimedFrame]) -> Iterator[TimedFrame]:
         """Those that are sampled, and the first, which tells how the video is turned."""
-        if self._frame_rate:
-            frames = FrameRate(self._frame_rate, self._stated_fps)(frames)
+        if self._cutting.frame_rate:
+            frames = FrameRate(self._cutting.frame_rate, self._stated_fps)(frames)
         for number, frame in enumerate(frames):
             if number == 0 or number % FRAMES_PER_CLIP in self._positions:
                 yield frame
@@ -196,7 +167,7 @@ class ClipReader:
         alone = index == 0
         if alone:
             self._warnings.append(f"only {frames} frames, fewer than a clip's {FRAMES_PER_CLIP}: the last was repeated")
-        return alone or self._tail == "pad"
+        return alone or self._cutting.tail == "pad"
 
     def _picture(self, frame: TimedFrame) -> np.ndarray:
         video = self._video

@@ -12,15 +12,14 @@ import torch
 from mlavl_cli.bundle import Bundle, find_bundle
 from mlavl_cli.errors import FeatureError, MlavlError, WeightsError
 from mlavl_cli.features.cluster import Cluster, ClusterExtractor, load_cluster_extractor
-from mlavl_cli.features.extract import DECODERS, Backbones, Progress
-from mlavl_cli.features.extractor import Extractor, load_extractor
+from mlavl_cli.features.extract import Backbones, Progress
+from mlavl_cli.features.extractor import BY_DEFAULT, ExtractionOptions, Extractor, load_extractor
 from mlavl_cli.features.lanes import on_one_thread
 from mlavl_cli.features.routine import RoutineFeatures
 from mlavl_cli.heads.checkpoint import TargetHead, load_head
 from mlavl_cli.heads.layers import lean_attention
 from mlavl_cli.heads.window import fit_window
 from mlavl_cli.inputs import Input
-from mlavl_cli.media.clips import Cutting
 from mlavl_cli.scoring.domain import OutOfDomainDetector, load_detector
 from mlavl_cli.scoring.interval import Interval, load_intervals
 from mlavl_cli.scoring.points import clip_scores, domain_of, no_numbers, out_of_range, target_score
@@ -180,12 +179,8 @@ def load_scorer(
     weights: str | Path = "mini",
     device: str = "auto",
     precision: str = "auto",
-    batch_size: int | None = None,
-    features: str | Path | None = None,
-    cutting: Cutting | None = None,
-    workers: int = DECODERS,
+    options: ExtractionOptions = BY_DEFAULT,
     cluster: Cluster | None = None,
-    compiled: bool = False,
 ) -> Scorer:
     """A bundle's heads, ready to score. Backbones load with the first video that needs them.
 
@@ -193,12 +188,8 @@ def load_scorer(
         weights: a bundled name or a bundle's folder.
         device: auto, cpu, cuda, cuda:N or mps.
         precision: of the backbones: auto, fp32, bf16 or fp16.
-        batch_size: clips a forward pass; None: by device.
-        features: a feature store to reuse and to fill.
-        cutting: how videos are cut into clips; None: at the bundle's frame rate, by the defaults otherwise.
-        workers: how many videos are decoded at once.
+        options: how features are extracted, among them the store to reuse and to fill.
         cluster: a Ray cluster to extract on; `device` is then that of its workers.
-        compiled: torch compiles the visual backbone first, which takes a minute and pays on many videos.
 
     Raises:
         WeightsError: no such bundle, no head in it, or a broken one.
@@ -209,11 +200,7 @@ def load_scorer(
         hint = "It can extract features; train a head on them with `mlavl train`, or score with --weights mini."
         raise WeightsError("these weights have backbones but no head to score with", path=bundle.folder, hint=hint)
     load = partial(load_cluster_extractor, cluster) if cluster else load_extractor
-    store = Path(features) if features else None
-    extractor = load(
-        weights, device, precision,
-        store=store, cutting=cutting, batch_size=batch_size, workers=workers, compiled=compiled,
-    )  # fmt: skip
+    extractor = load(weights, device, precision, options)
     heads = {}
     for target, path in bundle.heads.items():
         heads[target] = head = load_head(path, target)

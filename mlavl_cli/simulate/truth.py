@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from mlavl_cli.media.clips import FRAMES_PER_CLIP
+from mlavl_cli.media.cutting import FRAMES_PER_CLIP
 from mlavl_cli.simulate.elements import STROKING, goe
 from mlavl_cli.simulate.motion import Motion
 from mlavl_cli.simulate.music import Music

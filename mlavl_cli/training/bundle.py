@@ -16,7 +16,7 @@ from mlavl_cli.training.guide import Guide
 from mlavl_cli.training.jobs import Job
 from mlavl_cli.training.train import NOBODY, TrainConfig, Trained, Watch
 from mlavl_cli.training.variants import Variant
-from mlavl_cli.training.write import refuse_other_backbones, write_heads
+from mlavl_cli.training.write import About, refuse_other_backbones, write_heads
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +117,7 @@ def train_bundle(
         return TrainedBundle(runs)
     counts = ", ".join(f"{len(found)} {name}" for name, found in data.splits.items())
     sentence = options.trained_on or f"{data.name} ({counts}); features: {data.backbones}"
-    bundle = write_heads(output, base, heads, metrics, sentence, options.licence, data, options.half, intervals)
+    bundle = write_heads(output, base, heads, About(sentence, options.licence, metrics, intervals), data, options.half)
     return TrainedBundle(runs, bundle, tuple(name for name in heads if name not in intervals))
 
 

@@ -11,7 +11,7 @@ from mlavl_cli.features.text_features import TextFeatures, refuse_other_texts
 from mlavl_cli.heads.checkpoint import TargetHead
 from mlavl_cli.heads.dims import HeadDims
 from mlavl_cli.heads.mlavl.official import import_official
-from mlavl_cli.training.write import refuse_other_backbones, write_heads
+from mlavl_cli.training.write import About, refuse_other_backbones, write_heads
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def import_head(
     grades = GRADES if dims.grades == len(GRADES) else tuple(f"grade {i + 1}" for i in range(dims.grades))
     texts = prompts.texts if prompts else text.texts
     head = TargetHead(found.model, meaning.target, meaning.score_range, grades, texts, window, text.full_stop)
-    bundle = write_heads(output, base, {meaning.target: head}, {}, trained_on, licence)
+    bundle = write_heads(output, base, {meaning.target: head}, About(trained_on, licence))
     warnings = [*found.warnings, *_misfits(dims, base, len(text.rows), known)]
     if unsure:
         warnings.append(

@@ -4,16 +4,13 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
 
 import torch
 
 from mlavl_cli.datasets.public import PublicSet
 from mlavl_cli.errors import UsageError
+from mlavl_cli.training.choices import OptimizerName, RecipeName, Schedule
 
-RecipeName = Literal["mlavl", "official-example", "official-options"]
-Schedule = Literal["cosine", "multistep", "constant"]
-OptimizerName = Literal["adam", "adamw", "sgd", "rmsprop"]
 OPTIMIZERS: dict[OptimizerName, Callable[..., torch.optim.Optimizer]] = {
     "adam": torch.optim.Adam,
     "adamw": torch.optim.AdamW,

@@ -19,10 +19,11 @@ from mlavl_cli.heads.base import Batch, Head
 from mlavl_cli.heads.mlavl.losses import LossWeights
 from mlavl_cli.training.align import align
 from mlavl_cli.training.batches import Batches
+from mlavl_cli.training.choices import OptimizerName, Schedule
 from mlavl_cli.training.evaluate import consistency_aucs, predict
 from mlavl_cli.training.history import Epoch, log_csv
 from mlavl_cli.training.metrics import Metrics, measure
-from mlavl_cli.training.recipes import OPTIMIZERS, OptimizerName, Schedule, rate
+from mlavl_cli.training.recipes import OPTIMIZERS, rate
 
 
 @dataclass(frozen=True)

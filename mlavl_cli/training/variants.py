@@ -6,9 +6,10 @@ from typing import Any
 from mlavl_cli.datasets.public import TABLE_4
 from mlavl_cli.errors import UsageError
 from mlavl_cli.heads.methods import head_class
+from mlavl_cli.training.choices import Modalities
 
 _NO_LANGUAGE = {"language": False, "mag2": False}
-MODALITIES: dict[str, dict[str, Any]] = {
+MODALITIES: dict[Modalities, dict[str, Any]] = {
     "V": {"audio_dim": 0, **_NO_LANGUAGE},
     "V+A": _NO_LANGUAGE,
     "V+L": {"audio_dim": 0},

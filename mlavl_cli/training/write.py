@@ -1,7 +1,7 @@
 """Trained or imported heads -> a bundle that `mlavl score --weights` takes."""
 
 import shutil
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,16 +38,29 @@ def _content(spec: BackboneSpec) -> dict[str, Any]:
     return {name: value for name, value in identity.items() if name != "id" or "sha256" not in identity}
 
 
+@dataclass(frozen=True)
+class About:
+    """What a bundle says of new heads.
+
+    Attributes:
+        trained_on: the sentence shown with every score.
+        licence: of the weights.
+        metrics, intervals: by target, where they were measured.
+    """
+
+    trained_on: str
+    licence: str
+    metrics: dict[str, Any] = field(default_factory=dict)
+    intervals: dict[str, Interval] = field(default_factory=dict)
+
+
 def write_heads(
     folder: Path,
     base: Bundle,
     heads: dict[str, TargetHead],
-    metrics: dict[str, Any],
-    trained_on: str,
-    licence: str,
+    about: About,
     dataset: Dataset | None = None,
     half: bool = False,
-    intervals: dict[str, Interval] | None = None,
 ) -> Bundle:
     """The heads and the backbones of `base` as a bundle that `mlavl score --weights` takes.
 
@@ -70,14 +83,14 @@ def write_heads(
         folder=folder,
         name=folder.resolve().name,
         sport=base.sport,
-        trained_on=trained_on,
-        licence=licence,
+        trained_on=about.trained_on,
+        licence=about.licence,
         clip_frames=base.clip_frames,
         heads=paths,
-        metrics={**(before.metrics if before else {}), **metrics},
+        metrics={**(before.metrics if before else {}), **about.metrics},
         consistency=None,  # new heads: what was measured before says nothing of them
         frame_rate=base.frame_rate or (dataset.frame_rate if dataset else None),
-        intervals=kept | {target: interval.to_dict() for target, interval in (intervals or {}).items()},
+        intervals=kept | {target: interval.to_dict() for target, interval in about.intervals.items()},
         domain=domain,
         **specs,
     )

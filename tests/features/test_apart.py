@@ -12,14 +12,14 @@ import pytest
 from conftest import make_video
 
 from mlavl_cli.features.reading import End, Prepared, prepare
-from mlavl_cli.media.clips import PAPER_CUTTING
+from mlavl_cli.media.cutting import PAPER_CUTTING
 from mlavl_cli.media.picture import PictureSpec
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="commands decode apart on Linux alone")
 REQUEST = "PictureSpec((48, 64)), 8, PAPER_CUTTING, False"
 BEGIN = (
     "import sys\nfrom pathlib import Path\nfrom mlavl_cli.features import apart, reading\n"
-    "from mlavl_cli.media.clips import PAPER_CUTTING\nfrom mlavl_cli.media.picture import PictureSpec\n"
+    "from mlavl_cli.media.cutting import PAPER_CUTTING\nfrom mlavl_cli.media.picture import PictureSpec\n"
 )
 READ = f"""
 def read(path):

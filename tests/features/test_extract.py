@@ -20,7 +20,8 @@ from mlavl_cli.device import place
 from mlavl_cli.errors import DeviceError, MediaError, WeightsError
 from mlavl_cli.features import extract as extraction
 from mlavl_cli.features.extract import extract, extract_many, load_backbones
-from mlavl_cli.media.clips import ClipReader, Cutting
+from mlavl_cli.media.clips import ClipReader
+from mlavl_cli.media.cutting import Cutting
 
 
 @pytest.fixture(scope="module")

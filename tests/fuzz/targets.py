@@ -54,6 +54,7 @@ def spoil_one(home: Path, rng: random.Random, folder: Path, but: str = "") -> Pa
 def media(home: Path) -> Attempt:
     """Video files of many containers and codecs -> clips."""
     from mlavl_cli.media.clips import ClipReader
+    from mlavl_cli.media.cutting import Cutting
     from mlavl_cli.media.picture import PictureSpec
 
     pictures = [moving_square(i, 96, 64) for i in range(48)]
@@ -74,7 +75,7 @@ def media(home: Path) -> Attempt:
     def attempt(rng: random.Random, folder: Path) -> None:
         path = spoil(rng.choice(seeds), rng, folder)
         last = 0.0
-        with ClipReader(path, spec, 4, rng.choice(("drop", "pad"))) as clips:
+        with ClipReader(path, spec, 4, Cutting(rng.choice(("drop", "pad")))) as clips:
             for clip in islice(clips, 40):
                 assert clip.frames.shape == (4, 32, 32, 3)
                 assert last <= clip.start_s < clip.end_s < float("inf")

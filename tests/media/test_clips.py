@@ -10,8 +10,9 @@ import pytest
 from conftest import make_sound, make_video, moving_square, tone
 
 from mlavl_cli.errors import MediaError
-from mlavl_cli.media.clips import FRAMES_PER_CLIP, ClipReader, sampled_positions
+from mlavl_cli.media.clips import ClipReader, sampled_positions
 from mlavl_cli.media.container import Media
+from mlavl_cli.media.cutting import FRAMES_PER_CLIP, Cutting
 from mlavl_cli.media.decode import VideoReader
 from mlavl_cli.media.picture import PictureSpec
 
@@ -19,7 +20,7 @@ SPEC = PictureSpec((32, 32), 32)
 
 
 def read(path, frames=8, spec=SPEC, **options):
-    with ClipReader(path, spec, frames, **options) as reader:
+    with ClipReader(path, spec, frames, Cutting(**options)) as reader:
         clips = list(reader)
     return clips, reader
 

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlavl_cli.media.clips import ClipReader
+from mlavl_cli.media.cutting import Cutting
 from mlavl_cli.media.decode import TimedFrame
 from mlavl_cli.media.frame_rate import FrameRate, count_as_one
 from mlavl_cli.media.picture import PictureSpec
@@ -97,7 +98,7 @@ def test_what_counts_as_one():
 
 
 def clips_of(path, frame_rate):
-    with ClipReader(path, PictureSpec((32, 32)), 4, frame_rate=frame_rate) as reader:
+    with ClipReader(path, PictureSpec((32, 32)), 4, Cutting(frame_rate=frame_rate)) as reader:
         return list(reader), reader.warnings
 
 

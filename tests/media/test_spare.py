@@ -15,6 +15,7 @@ from mlavl_cli.errors import MediaError
 from mlavl_cli.media import container, pictures
 from mlavl_cli.media.clips import ClipReader
 from mlavl_cli.media.container import Media
+from mlavl_cli.media.cutting import Cutting
 from mlavl_cli.media.decode import VideoReader
 from mlavl_cli.media.picture import PictureSpec
 
@@ -32,7 +33,7 @@ def _large():
 def clips_of(path, **options):
     """(clips as bytes, what is known of the video, warnings), or the error."""
     try:
-        with ClipReader(path, SMALL, 8, **options) as clips:
+        with ClipReader(path, SMALL, 8, Cutting(**options)) as clips:
             found = [
                 (clip.start_s, clip.end_s, clip.frames.tobytes(), None if clip.sound is None else clip.sound.tobytes())
                 for clip in clips
@@ -51,7 +52,7 @@ def in_full(path, **options):
 def decoded(path, frames=8, **options):
     """How many pictures of a video are decoded, and how many it has."""
     seen = []
-    with ClipReader(path, SMALL, frames, **options) as clips, pytest.MonkeyPatch.context() as patch:
+    with ClipReader(path, SMALL, frames, Cutting(**options)) as clips, pytest.MonkeyPatch.context() as patch:
         real = clips._video._pictures.in_order  # what isn't decoded can't be seen from outside
 
         def counted(*args):

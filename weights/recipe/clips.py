@@ -11,7 +11,7 @@ from PIL import Image
 from scipy.signal import resample_poly
 
 from mlavl_cli.features.audio import AudioBackbone
-from mlavl_cli.media.clips import FRAMES_PER_CLIP
+from mlavl_cli.media.cutting import FRAMES_PER_CLIP
 from mlavl_cli.media.sound import SAMPLE_RATE_HZ
 from mlavl_cli.simulate.body import JOINTS
 from mlavl_cli.simulate.collection import routine_id

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from mlavl_cli.bundle import find_bundle, write_bundle
-from mlavl_cli.features.extractor import load_extractor
+from mlavl_cli.features.extractor import ExtractionOptions, load_extractor
 from mlavl_cli.inputs import Input
 from mlavl_cli.scoring.domain import fit_detector, save_detector
 
@@ -22,7 +22,7 @@ def main() -> None:
     options.add_argument("bundle", type=Path)
     options.add_argument("videos", type=Path)
     given = options.parse_args()
-    extractor = load_extractor(given.bundle, store=given.videos / "features")
+    extractor = load_extractor(given.bundle, options=ExtractionOptions(store=given.videos / "features"))
     with (given.videos / "manifest.csv").open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["split"] in ("train", "val")]
     sources = [Input(given.videos / row["path"], Path(row["path"])) for row in rows]

@@ -24,7 +24,7 @@ from mlavl_cli.features.extract import PAPER_CUTTING, Backbones, load_backbones,
 from mlavl_cli.features.routine import RoutineFeatures
 from mlavl_cli.features.store import write_features
 from mlavl_cli.files import atomic_write
-from mlavl_cli.media.clips import FRAMES_PER_CLIP
+from mlavl_cli.media.cutting import FRAMES_PER_CLIP
 from mlavl_cli.media.decode import VideoInfo
 from mlavl_cli.simulate.collection import TARGETS, routine_id
 from mlavl_cli.simulate.style import TRAINING, VALIDATION

@@ -53,7 +53,7 @@ from mlavl_cli.features.audio import AudioBackbone
 from mlavl_cli.features.prompts import Prompts, as_sentences, sport_prompts
 from mlavl_cli.features.visual import load_visual
 from mlavl_cli.files import atomic_write
-from mlavl_cli.media.clips import FRAMES_PER_CLIP
+from mlavl_cli.media.cutting import FRAMES_PER_CLIP
 from mlavl_cli.simulate.style import TRAINING, VALIDATION
 from mlavl_cli.simulate.write import Recipe
 from mlavl_cli.training.metrics import auc, pearson

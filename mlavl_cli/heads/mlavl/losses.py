@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from mlavl_cli.heads.base import Batch
 from mlavl_cli.heads.mlavl.output import MLAVLOutput
 
+Triplets = Literal["all", "patterns"]
 JUDGED_CLIPS = 4
 CONTRAST_TEMPERATURE = 0.2  # of the alignment; 0.05 to 0.2 made no difference
 
@@ -32,10 +33,10 @@ class LossWeights:
     margin: float = 1.0
     temperature: float = 1.0
     smoothing: float = 0.1
-    triplets: Literal["all", "patterns"] = "all"
+    triplets: Triplets = "all"
 
 
-def triplet_loss(output: MLAVLOutput, margin: float = 1.0, over: Literal["all", "patterns"] = "all") -> torch.Tensor:
+def triplet_loss(output: MLAVLOutput, margin: float = 1.0, over: Triplets = "all") -> torch.Tensor:
     """Hardest triplets (eq. 16), summed over the sets: patterns of both branches, and each group of prompts."""
     sets = []
     for patterns in (output.patterns_av, output.patterns_v):

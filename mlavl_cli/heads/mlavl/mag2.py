@@ -6,10 +6,11 @@ edge list is needed and the cost is linear in T + M.
 """
 
 import math
-from typing import Literal
 
 import torch
 from torch import nn
+
+from mlavl_cli.heads.dims import Graph
 
 Nodes = tuple[torch.Tensor, torch.Tensor]  # clips (B, T, d), actions (B, M, d), or (1, M, d) where all are alike
 
@@ -94,7 +95,7 @@ class MAG2(nn.Module):
         dropout: between the layers.
     """
 
-    def __init__(self, width: int = 256, graph: Literal["sage", "gcn", "even"] = "sage", dropout: float = 0.3):
+    def __init__(self, width: int = 256, graph: Graph = "sage", dropout: float = 0.3):
         super().__init__()
         layer = _LAYERS[graph]
         self.conv1, self.conv2 = layer(width, width // 2), layer(width // 2, width)

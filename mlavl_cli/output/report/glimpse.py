@@ -12,7 +12,7 @@ from PIL import Image
 
 from mlavl_cli.features.apart import prepare_file
 from mlavl_cli.features.reading import Prepared
-from mlavl_cli.media.clips import Cutting
+from mlavl_cli.media.cutting import Cutting
 from mlavl_cli.media.picture import PictureSpec
 from mlavl_cli.media.sound import SAMPLE_RATE_HZ
 

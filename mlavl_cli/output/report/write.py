@@ -11,7 +11,7 @@ from urllib.parse import quote
 from mlavl_cli.errors import MlavlError, UsageError
 from mlavl_cli.files import atomic_write, one_at_a_time, refuse_irregular, refuse_outside
 from mlavl_cli.inputs import Input
-from mlavl_cli.media.clips import PAPER_CUTTING, Cutting
+from mlavl_cli.media.cutting import PAPER_CUTTING, Cutting
 from mlavl_cli.output.report.glimpse import look
 from mlavl_cli.output.report.html import video_of
 from mlavl_cli.output.report.index import INDEX, Entry, entry, index, read_index, set_foreign_index_aside

@@ -1,7 +1,5 @@
-"""A RoutineScore as table, json, jsonl or csv: one small writer a format, each result printed at once."""
+"""Scores for people: a panel a video."""
 
-import csv
-import json
 from collections.abc import Iterable
 from itertools import pairwise
 from typing import TextIO
@@ -14,96 +12,10 @@ from rich.table import Table
 from rich.text import Text
 
 from mlavl_cli.errors import one_line
-from mlavl_cli.files import csv_text
-from mlavl_cli.scoring.measures import MEASURES
 from mlavl_cli.scoring.result import UNFAMILIAR, RoutineScore, TargetScore, clock, is_of_consistency, level
 
 _STEPS = " ▁▂▃▄▅▆▇█"
 _BAR = 8  # cells of a score's bar
-
-
-class JsonWriter:
-    """One object for one video; an array where several were asked for."""
-
-    def __init__(self, stream: TextIO, targets: list[str], many: bool):
-        self.stream, self.many, self.count = stream, many, 0
-
-    def add(self, result: RoutineScore) -> None:
-        lead = ("[\n" if self.count == 0 else ",\n") if self.many else ""
-        self.stream.write(lead + json.dumps(result.to_dict(), indent=2, allow_nan=False))
-        self.stream.flush()
-        self.count += 1
-
-    def close(self) -> None:
-        if self.many:
-            self.stream.write("\n]\n" if self.count else "[]\n")
-        elif self.count:
-            self.stream.write("\n")
-
-
-class JsonLinesWriter:
-    """One object a line."""
-
-    def __init__(self, stream: TextIO, targets: list[str], many: bool):
-        self.stream = stream
-
-    def add(self, result: RoutineScore) -> None:
-        self.stream.write(json.dumps(result.to_dict(), allow_nan=False) + "\n")
-        self.stream.flush()
-
-    def close(self) -> None:
-        pass
-
-
-class CsvWriter:
-    """One row a video."""
-
-    def __init__(self, stream: TextIO, targets: list[str], many: bool):
-        self.stream, self.targets = stream, targets
-        self.rows = csv.writer(stream, lineterminator="\n")
-        columns = ["consistency_mean", "clips", "duration_s", "warnings", "in_domain"]
-        columns += [csv_text(f"{target}_{end}") for target in targets for end in ("low", "high")]
-        self.rows.writerow(["path", *map(csv_text, targets), *columns])
-
-    def add(self, result: RoutineScore) -> None:
-        weights = result.weights
-        self.rows.writerow(
-            [
-                csv_text(result.video["path"]),
-                *(f"{result.scores[target].score:.4f}" for target in self.targets),
-                f"{result.consistency['mean']:.4f}" if result.consistency else "",
-                len(result.clips),
-                f"{result.video['duration_s']:.3f}",
-                csv_text("; ".join([*result.warnings, f"weights {weights['name']}: {weights['trained_on']}"])),
-                {True: "yes", False: "no", None: ""}[result.in_domain],
-                *(
-                    f"{end:.4f}" if end is not None else ""
-                    for target in self.targets
-                    for end in result.scores[target].interval or (None, None)
-                ),
-            ]
-        )
-        self.stream.flush()
-
-    def close(self) -> None:
-        pass
-
-
-class ClipsCsvWriter:
-    """One row a clip."""
-
-    def __init__(self, stream: TextIO):
-        self.stream = stream
-        self.rows = csv.writer(stream, lineterminator="\n")
-        self.rows.writerow(["path", "clip", "start_s", "end_s", *(one.name for one in MEASURES)])
-
-    def add(self, result: RoutineScore) -> None:
-        for clip in result.clips:
-            values = ((clip.measures[one.name], 4 if one.judges else 6) for one in MEASURES)
-            shown = ("" if value is None else f"{value:.{digits}f}" for value, digits in values)
-            path = csv_text(result.video["path"])
-            self.rows.writerow([path, clip.index, f"{clip.start_s:.3f}", f"{clip.end_s:.3f}", *shown])
-        self.stream.flush()
 
 
 class TableWriter:
@@ -117,9 +29,6 @@ class TableWriter:
 
     def close(self) -> None:
         pass
-
-
-WRITERS = {"table": TableWriter, "json": JsonWriter, "jsonl": JsonLinesWriter, "csv": CsvWriter}
 
 
 def panel(result: RoutineScore, width: int) -> Panel:

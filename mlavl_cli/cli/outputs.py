@@ -1,0 +1,140 @@
+"""Where the scores of `mlavl score` go: a list of sinks, each of which takes a score as soon as it is there."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from mlavl_cli.cli import plots
+from mlavl_cli.cli.batch import results_only, writing_results
+from mlavl_cli.cli.ending import before_the_end
+from mlavl_cli.errors import UsageError
+from mlavl_cli.files import atomic_write, refuse_outside
+from mlavl_cli.inputs import Input
+from mlavl_cli.output.formats import FORMATS, format_class
+
+if TYPE_CHECKING:
+    from mlavl_cli.media.cutting import Cutting
+    from mlavl_cli.scoring.result import RoutineScore
+
+Sink = Callable[[Input, "RoutineScore"], object]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outputs:
+    """What was asked for, as on the command line.
+
+    Raises:
+        UsageError: no such format, or options that don't go together.
+    """
+
+    form: str | None
+    output: Path | None
+    clips_csv: Path | None
+    report: Path | None
+    embed: bool
+    vtt: Path | None
+    plot: Path | None
+    many: bool  # whether several videos were asked for
+
+    def __post_init__(self) -> None:
+        format_class(self.format)
+        if self.embed and not self.report:
+            raise UsageError("--report-embed-video is of no use without --report", hint="Add --report FOLDER.")
+
+    @property
+    def format(self) -> str:
+        """As asked for, as --output ends, or a table."""
+        ending = self.output.suffix.lstrip(".") if self.output else ""
+        return self.form or (ending if ending in FORMATS else "table")
+
+    @property
+    def as_they_come(self) -> bool:
+        """Whether no input needs to be known before the first is scored."""
+        return not (self.output or self.clips_csv or self.plot or self.embed)
+
+    def check(self, inputs: list[Input]) -> None:
+        """Before any work.
+
+        Raises:
+            UsageError: results would take the place of a video or of each other, or --plot is to draw several.
+        """
+        taken = {os.path.realpath(source.path): "is one of the videos" for source in inputs}
+        for target in (self.output, self.clips_csv):
+            if target is None:
+                continue
+            if cause := taken.get(os.path.realpath(target)):
+                raise UsageError(f"{cause}, results can't be written there", path=target, hint="Choose another name.")
+            taken[os.path.realpath(target)] = "is used twice"
+        if self.plot and len(inputs) > 1:
+            raise UsageError("--plot draws one video", hint="Use --report for many.")
+
+    @contextmanager
+    def opened(self, inputs: list[Input], targets: list[str], cutting: "Cutting") -> Iterator[list[Sink]]:
+        """The sinks, in the order in which they take a score; files appear whole, after an error with what was done."""
+        sheet = plots.Sheet(self.plot) if self.plot else None
+        pages = None
+        if self.report:  # only then is its import worth its time
+            from mlavl_cli.output.report.write import Report
+
+            pages = Report(self.report, self.embed, cutting)
+            pages.check(inputs)
+        with ExitStack() as stack:
+            results: list[Path] = []
+            stdout = stack.enter_context(results_only())
+            stream = stack.enter_context(_result_file(self.output, results)) if self.output else stdout
+            writer = format_class(self.format)(stream, targets, self.many)
+            stack.callback(writer.close)
+            before_the_end(lambda: results and stack.close())
+            if pages:
+                stack.callback(pages.write_index)
+            rows = None
+            if self.clips_csv:
+                from mlavl_cli.output.csv import ClipsCsvWriter
+
+                rows = ClipsCsvWriter(stack.enter_context(_result_file(self.clips_csv, results)))
+
+            def write(source: Input, result: "RoutineScore") -> None:
+                with writing_results():
+                    writer.add(result)
+                    if rows:
+                        rows.add(result)
+                results.append(source.path)
+
+            sinks: list[Sink] = [write]
+            if self.vtt:
+                sinks.append(self._write_timeline)
+            if sheet:
+                sinks.append(lambda source, result: sheet.timeline(result))
+            if pages:
+                sinks.append(pages.add)
+            yield sinks
+
+    def _write_timeline(self, source: Input, result: "RoutineScore") -> None:
+        from mlavl_cli.output.webvtt import write_webvtt
+
+        assert self.vtt
+        timeline = self.vtt / f"{source.name}.vtt"
+        refuse_outside(timeline, self.vtt)
+        write_webvtt(timeline, result)
+
+
+@contextmanager
+def _result_file(path: Path, results: list[Path]) -> Iterator[TextIO]:
+    """A file that is begun at once, so that a folder that can't be written is known before the work, and appears whole.
+
+    After Ctrl-C or an error it holds the results so far; without any, what stood under its name is left alone.
+    """
+    manager = atomic_write(path, "w", named=True)
+    file = manager.__enter__()
+    try:
+        yield file
+    except BaseException as error:
+        if results:
+            manager.__exit__(None, None, None)
+        elif manager.__exit__(type(error), error, error.__traceback__):
+            return
+        raise
+    manager.__exit__(None, None, None)

@@ -1,0 +1,40 @@
+"""What `mlavl score --format` takes: by name, the class that writes it.
+
+A format is a class with `add(result)`, which prints one RoutineScore at once, and `close()`. It is made of the stream
+that it writes to, the targets of all results, and whether several videos were asked for.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Protocol, TextIO
+
+from mlavl_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from mlavl_cli.scoring.result import RoutineScore
+
+FORMATS = {
+    "table": "mlavl_cli.output.table:TableWriter",
+    "json": "mlavl_cli.output.json:JsonWriter",
+    "jsonl": "mlavl_cli.output.json:JsonLinesWriter",
+    "csv": "mlavl_cli.output.csv:CsvWriter",
+}
+
+
+class Writer(Protocol):
+    def __init__(self, stream: TextIO, targets: list[str], many: bool): ...
+
+    def add(self, result: "RoutineScore") -> None: ...
+
+    def close(self) -> None: ...
+
+
+def format_class(name: str) -> type[Writer]:
+    """The format of that name.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if name not in FORMATS:
+        raise UsageError(f"no such format: {name!r:.40}", hint=f"There are {', '.join(FORMATS)}.")
+    module, attribute = FORMATS[name].split(":")
+    return getattr(import_module(module), attribute)
