@@ -67,7 +67,7 @@ class Bundle:
     text: BackboneSpec | None = None
     heads: dict[str, Path] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
-    consistency: dict[str, Any] | None = None  # measured AUCs; None: nobody checked (spec: section 14)
+    consistency: dict[str, Any] | None = None  # measured AUCs; None: nobody checked (docs/method.md, section 14)
     frame_rate: float | None = None  # at which the training clips were cut; None: each video's own
     intervals: dict[str, Any] = field(default_factory=dict)  # by target (scores/interval.py)
     domain: Path | None = None  # the training set's features, by which other kinds of video are told
@@ -106,7 +106,8 @@ def parse_backbone(text: str) -> BackboneSpec:
         return BackboneSpec(text)
     if text.startswith(("/", "./", "../")) or Path(text).suffix in WEIGHTS_SUFFIXES:
         raise WeightsError("no such file or folder", path=text, hint="Give a hub id, ID@REVISION, or a local folder.")
-    return BackboneSpec(*text.rsplit("@", 1))
+    source, _, revision = text.rpartition("@")
+    return BackboneSpec(source, revision) if source else BackboneSpec(text)
 
 
 def _there(path: Path) -> bool:
@@ -193,8 +194,9 @@ def write_bundle(bundle: Bundle) -> None:
         return path.relative_to(bundle.folder).as_posix()
 
     def backbone(spec: BackboneSpec) -> dict[str, Any]:
-        inside = spec.folder is not None and spec.folder.is_relative_to(bundle.folder)
-        source = {"folder": relative(spec.folder)} if inside else {"id": spec.source, "revision": spec.revision}
+        source: dict[str, Any] = {"id": spec.source, "revision": spec.revision}
+        if spec.folder is not None and spec.folder.is_relative_to(bundle.folder):
+            source = {"folder": relative(spec.folder)}
         return {**source, "options": spec.options, **({"dim": spec.dim} if spec.dim else {})}
 
     held = sorted(p for part in ("heads", "backbones") for p in bundle.folder.glob(f"{part}/**/*") if p.is_file())

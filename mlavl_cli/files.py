@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from mlavl_cli.errors import MlavlError, one_line
 
@@ -102,7 +102,7 @@ def atomic_write(path: Path, mode: str = "wb", named: bool = False) -> Iterator[
     path = Path(path)
     temporary = None
     # A name that isn't UTF-8 is written as the bytes it has.
-    text = {} if "b" in mode else {"encoding": "utf-8", "errors": "surrogateescape", "newline": ""}
+    text: dict[str, Any] = {} if "b" in mode else {"encoding": "utf-8", "errors": "surrogateescape", "newline": ""}
     try:
         if not named and not _is_of_the_system(path):
             if not path.is_symlink():

@@ -57,7 +57,8 @@ def expand_inputs(arguments: Iterable[str], as_they_come: bool = False) -> Itera
     seen: set[Path] = set()
     names = _Names()
     for paths in _listed(arguments, as_they_come):
-        found, errors = [], []
+        found: list[Input] = []
+        errors: list[MlavlError] = []
         for one in _search(paths, errors):
             if (identity := _identity(one.path)) not in seen:
                 seen.add(identity)

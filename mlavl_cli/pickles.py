@@ -68,14 +68,14 @@ def check_pickle(file: IO[bytes], size: int, largest: int | None = None, plain: 
     for number, (opcode, argument, _) in enumerate(pickletools.genops(file)):
         if number > _MOST_INSTRUCTIONS:
             raise pickle.UnpicklingError(f"it has more than {_MOST_INSTRUCTIONS:,} parts")
-        name = opcode.name
+        name, at_place = opcode.name, int(str(argument)) if opcode.name in _PUTS | _GETS else 0
         if name in _PUTS or name == "MEMOIZE":
-            place = len(memo) if name == "MEMOIZE" else int(argument)
+            place = len(memo) if name == "MEMOIZE" else at_place
             if place > size:  # the reader makes room for the highest number, whatever it is
                 raise pickle.UnpicklingError("it numbers its parts beyond its own length")
             memo[place] = stack[-1]
         elif name in _GETS:
-            stack.append(memo.get(int(argument), _LEAF))
+            stack.append(memo.get(at_place, _LEAF))
         elif name == "MARK":
             marks.append(len(stack))
         elif name == "DUP":

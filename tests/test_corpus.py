@@ -13,6 +13,7 @@ import pytest
 from corpus import CASES
 
 README = Path(__file__).parent.parent / "README.md"
+RELIABILITY = README.parent / "docs" / "reliability.md"
 
 HANG_S = 300  # for all of them together
 
@@ -50,7 +51,7 @@ def test_every_case_ends_in_a_score_or_in_one_line(corpus, record_property):
         if len(said) + len(scores) != 1 or (expected == "score" and said) or (expected == "error" and scores):
             wrong.append(f"{name}: {len(scores)} scores, {said}")
         if said and documented[name].startswith("error: ") and documented[name][7:] not in said[0]:
-            wrong.append(f"{name}: README says {documented[name]}, it was {said[0]}")
+            wrong.append(f"{name}: docs/reliability.md says {documented[name]}, it was {said[0]}")
     print(f"\n{len(corpus)} inputs in {seconds:.0f} s: {dict(outcome)}, 0 tracebacks, 0 hangs, 0 lost")
     assert wrong == []
     assert "Traceback" not in stderr
@@ -70,8 +71,8 @@ def _as_shown(path: str) -> str:
 
 
 def documentation() -> dict[str, str]:
-    """What README's table says that each input gives."""
-    table = README.read_text().split("<summary>What bad and odd input gives</summary>")[1].split("</details>")[0]
+    """What the table in docs/reliability.md says that each input gives."""
+    table = RELIABILITY.read_text().split("<summary>What bad and odd input gives</summary>")[1].split("</details>")[0]
     rows = [line.strip("| ").split(" | ") for line in table.splitlines() if line.startswith("|")][2:]
     return {name: gives for names, gives in rows for name in names.split("; ")}
 
@@ -82,10 +83,9 @@ def test_the_documentation_names_every_case_and_what_it_gives():
     begins = {"score": "a score", "error": "error: ", "either": "a score of what can be read"}
     for name, (expected, _) in CASES.items():
         assert documented[name].startswith(begins[expected]), name
-    readme = README.read_text()
+    readme = RELIABILITY.read_text()
     assert f"{len(CASES)} bad and odd inputs" in readme
-    promised = readme.split("## Reliability")[1].split("## Development")[0]
-    promised += (README.parent / "docs" / "security.md").read_text()
+    promised = readme + (README.parent / "docs" / "security.md").read_text()
     named = set(re.findall(r"`(tests/[\w/]+\.py)`", promised))
     assert len(named) > 10
     assert [name for name in named if not (README.parent / name).is_file()] == []

@@ -20,3 +20,14 @@ def test_every_row_about_odd_files_names_its_test():
     rows = [row for row in rows if not row.startswith(("| the file |", "| --- |"))]
     assert len(rows) > 25
     assert [row for row in rows if not re.search(r"`(test_\w+|tests/[\w/]+\.py)`[^|]*\|$", row)] == []
+
+
+def test_the_readme_is_read_in_one_sitting():
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 200
+
+
+def test_links_between_pages_lead_somewhere():
+    for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))):
+        for link in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text()):
+            if "://" not in link:
+                assert (page.parent / link).exists(), f"{page.name}: {link}"

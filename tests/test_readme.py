@@ -1,4 +1,4 @@
-"""Every command of the README, run as it is written, where the files are that it speaks of."""
+"""Every command of the README and of docs/, run as it is written, where the files are that it speaks of."""
 
 import os
 import re
@@ -18,18 +18,26 @@ from mlavl_cli.bundle import find_bundle
 from mlavl_cli.features.prompts import sport_prompts
 
 README = Path(__file__).parent.parent / "README.md"
-BLOCKS = re.findall(r"^```sh\n(.*?)^```", README.read_text("utf-8"), re.DOTALL | re.MULTILINE)
+PAGES = [README, *sorted((README.parent / "docs").glob("*.md"))]
+
+
+def fenced(kind):
+    """Blocks of a kind on all pages, each once."""
+    found = [re.findall(rf"^```{kind}\n(.*?)^```", page.read_text("utf-8"), re.DOTALL | re.MULTILINE) for page in PAGES]
+    return list(dict.fromkeys(block for blocks in found for block in blocks))
+
+
 ELSEWHERE = {  # by their beginning: what runs them
     "make demo": "CI runs them",
     "make test": "CI runs them",
     "pip install .": "the Makefile runs it",
-    "mlavl synthesize gala": "its figures stand below it, and would be the same again",
+    "for s in 20 40 90": "its figures stand below it, and would be the same again",
 }
 LONG = ("mlavl synthesize skate", "mlavl train manifest", "mlavl prompts encode", "ray start", "seq 4")
 
 
 def blocks():
-    for block in BLOCKS:
+    for block in fenced("sh"):
         if not block.startswith(tuple(ELSEWHERE)):
             slow = pytest.mark.slow if any(line in block for line in LONG) else ()
             yield pytest.param(block, id=block.splitlines()[0][:60], marks=slow)
@@ -94,20 +102,21 @@ def test_every_option_of_the_tables_exists(run):
     """Names in prose drift."""
     helps = {name: run(*name.split(), "--help").stdout for name in ("score", "train", "extract-features", "evaluate")}
     whole = " ".join(helps.values())
-    for row in re.findall(r"^\| (`--[^|]*?) \|", README.read_text("utf-8"), re.MULTILINE):
+    pages = "\n".join(page.read_text("utf-8") for page in PAGES)
+    assert pages.count("| `--") > 30
+    for row in re.findall(r"^\| (`--[^|]*?) \|", pages, re.MULTILINE):
         for option in re.findall(r"--[a-z0-9-]+", row):
             assert option in whole, option
 
 
 def test_python_of_the_readme_runs(world, monkeypatch):
     monkeypatch.chdir(world)
-    code = re.findall(r"^```python\n(.*?)^```", README.read_text("utf-8"), re.DOTALL | re.MULTILINE)
     scope = {"clips": torch.randn(2, 9, 256), "actions": torch.randn(42, 256)}
     import mlavl_cli
     from mlavl_cli.features.store import write_features
 
     write_features(world / "features" / "routine.mp4.safetensors", mlavl_cli.extract_features("routine.mp4"))
-    for block in code:
+    for block in fenced("python"):
         exec(block, scope)
     assert scope["clips"].shape == (2, 9, 256)
     assert isinstance(scope["features"].visual, np.ndarray)

@@ -3,6 +3,7 @@
 import errno
 import os
 import sys
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
@@ -29,13 +30,13 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 class MlavlGroup(TyperGroup):
     """Exit codes: 0 all done, 1 at least one input failed, 2 wrong usage, 130 interrupted."""
 
-    def make_context(self, *args: Any, **kwargs: Any) -> typer.Context:
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:
         try:
             return super().make_context(*args, **kwargs)
         except typer.TyperException as problem:
             raise _wrong_usage(problem) from problem
 
-    def invoke(self, ctx: typer.Context) -> object:
+    def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
         except typer.TyperException as problem:
@@ -43,9 +44,10 @@ class MlavlGroup(TyperGroup):
         except (typer.Exit, typer.Abort, EOFError, BrokenPipeError):
             raise
         except StdoutError as problem:
-            if isinstance(problem.__cause__, BrokenPipeError):
-                raise problem.__cause__ from None
-            raise self._said(problem.__cause__) from problem
+            cause = problem.__cause__
+            if isinstance(cause, BrokenPipeError):
+                raise cause from None
+            raise self._said(cause if isinstance(cause, OSError) else problem) from problem
         except MlavlError as problem:
             console.error(problem)
             raise typer.Exit(problem.exit_code) from problem
@@ -75,7 +77,7 @@ def _wrong_usage(problem: typer.TyperException) -> typer.Exit:
     """Says on one line, as all errors are said, what typer would draw a box around."""
     ctx = getattr(problem, "ctx", None)
     if ctx is None or type(problem).__name__ == "NoArgsIsHelpError":
-        problem.show()
+        typer.echo(problem.format_message(), err=True)
     else:
         cause = " ".join(problem.format_message().replace("Value error, ", "").split())
         console.error(UsageError(cause, hint=f"See {ctx.command_path} --help."))
@@ -106,10 +108,11 @@ def root(
     pass
 
 
-for command in (score, extract_features, train, evaluate, compare, synthesize):
+_WITH_ARGUMENTS: list[Callable[..., None]] = [score, extract_features, train, evaluate, compare, synthesize]
+for command in _WITH_ARGUMENTS:
     app.command(no_args_is_help=True)(command)
-for command in (benchmark, doctor):
-    app.command()(command)
+app.command()(benchmark)
+app.command()(doctor)
 app.add_typer(weights.app, name="weights")
 app.add_typer(prompts.app, name="prompts")
 

@@ -84,8 +84,10 @@ def for_each(
         typer.Exit: code 1, when at least one input failed.
     """
     for source, result in results if not (batch.failed and fail_fast) else ():
-        problem = result if isinstance(result, Exception) else None
-        if problem is None:
+        problem: Exception | None = None
+        if isinstance(result, Exception):
+            problem = result
+        else:
             try:
                 work(source, result)
             except (StdoutError, typer.Exit):

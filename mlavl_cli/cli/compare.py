@@ -43,8 +43,9 @@ def compare(
 
     mlavl compare monday.json friday.json --offset 1.5
     """
-    takes = [_written(path) for path in (a, b)]
-    if None in takes:
+    written = [_written(path) for path in (a, b)]
+    takes = [take for take in written if take]
+    if len(takes) < 2:
         from mlavl_cli.features import apart
 
         apart.start()  # before torch is loaded
@@ -53,17 +54,14 @@ def compare(
 
         with results_only():
             scorer = load_scorer(weights, device, precision)
-            takes = [take or scorer.score(path).to_dict() for take, path in zip(takes, (a, b), strict=True)]
+            takes = [take or scorer.score(path).to_dict() for take, path in zip(written, (a, b), strict=True)]
     from mlavl_cli.scoring.compare import compare_moments, compare_scores
 
-    for take in takes:
-        if any(take["weights"][name] != takes[0]["weights"][name] for name in ("name", "trained_on")):
-            names = " and ".join(repr(one["weights"]["name"]) for one in takes)
-            raise UsageError(f"scores by different weights ({names}) can't be compared", hint=_SAME)
+    _refuse_other_weights(takes)
     for take in takes:
         for text in take.get("warnings", ()):
             console.warning(f"{take['video']['path']}: {text}")
-    scores, moments = compare_scores(*takes), compare_moments(*takes, offset)
+    scores, moments = compare_scores(takes[0], takes[1]), compare_moments(takes[0], takes[1], offset)
     if not scores:
         raise UsageError("the takes have no score in common", hint=_SAME)
     timed = any(moment.quality_a is not None for moment in moments)
@@ -78,11 +76,18 @@ def compare(
     for name, take in zip("AB", takes, strict=True):
         typer.echo(one_line(f"{name} {take['video']['path']}"))
     print_rows([{"": name, "A": a, "B": b, "B - A": b - a} for name, (a, b) in scores.items()], form)
-    differing = sorted((m for m in moments if m.change is not None), key=lambda m: -abs(m.change))[:most]
+    differing = sorted((m for m in moments if m.change is not None), key=lambda m: -abs(m.change or 0))[:most]
     if differing:
         rows = [_row(m) for m in sorted(differing, key=lambda m: m.start_s)]
         print_rows(rows, form, "Where they differ most (A's time)")
     typer.echo(one_line(f"{takes[0]['weights']['name']}: {takes[0]['weights']['trained_on']}"))
+
+
+def _refuse_other_weights(takes: list[dict[str, Any]]) -> None:
+    for take in takes:
+        if any(take["weights"][name] != takes[0]["weights"][name] for name in ("name", "trained_on")):
+            names = " and ".join(repr(one["weights"]["name"]) for one in takes)
+            raise UsageError(f"scores by different weights ({names}) can't be compared", hint=_SAME)
 
 
 def _written(path: str) -> dict[str, Any] | None:

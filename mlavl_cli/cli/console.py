@@ -68,7 +68,7 @@ class FileProgress:
     @contextmanager
     def aside(self) -> Iterator[None]:
         """While a result is printed on the same terminal, the bar is out of its way."""
-        if self._bar is None or not sys.__stdout__.isatty():
+        if self._bar is None or sys.__stdout__ is None or not sys.__stdout__.isatty():
             yield
             return
         self._bar.stop()

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
@@ -120,7 +120,7 @@ def _codecs() -> Iterator[Finding]:
     yield Finding("codecs", "bad" if "h264" in missing or "aac" in missing else "note" if missing else "ok", found, fix)
 
 
-def _decodes(av: object, name: str) -> bool:
+def _decodes(av: Any, name: str) -> bool:
     try:
         return av.codec.Codec(name, "r") is not None
     except (ValueError, LookupError):

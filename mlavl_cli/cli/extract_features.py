@@ -71,7 +71,7 @@ def extract_features(
 
     def work(source: Input, outcome: Outcome) -> None:
         if outcome.fresh:
-            for text in outcome.features.warnings:
+            for text in outcome.unwrap().warnings:
                 console.warning(f"{source.path}: {text}")
         else:
             console.note(f"{source.path}: already there")

@@ -1,7 +1,7 @@
 """Options that several commands share, each in one place."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -85,14 +85,14 @@ def frame_rate_of(text: str, of_weights: float | None) -> float | None:
     return fps
 
 
-def window_of(text: str) -> int | str | None:
+def window_of(text: str) -> int | Literal["auto"] | None:
     """What --window says: a number of clips, None for full, or "auto".
 
     Raises:
         UsageError: none of them.
     """
     if text == "auto":
-        return text
+        return "auto"
     if text == "full":
         return None
     if not (text.isdecimal() and int(text) > 0):

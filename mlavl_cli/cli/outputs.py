@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, TextIO, cast
 
 from mlavl_cli.cli import plots
 from mlavl_cli.cli.batch import results_only, writing_results
@@ -87,7 +87,7 @@ class Outputs:
             stream = stack.enter_context(_result_file(self.output, results)) if self.output else stdout
             writer = format_class(self.format)(stream, targets, self.many)
             stack.callback(writer.close)
-            before_the_end(lambda: results and stack.close())
+            before_the_end(lambda: stack.close() if results else None)
             if pages:
                 stack.callback(pages.write_index)
             rows = None
@@ -130,7 +130,7 @@ def _result_file(path: Path, results: list[Path]) -> Iterator[TextIO]:
     manager = atomic_write(path, "w", named=True)
     file = manager.__enter__()
     try:
-        yield file
+        yield cast(TextIO, file)
     except BaseException as error:
         if results:
             manager.__exit__(None, None, None)

@@ -45,7 +45,7 @@ class Sheet:
         starts, widths = [clip.start_s for clip in clips], [clip.end_s - clip.start_s for clip in clips]
         rows = sheet.subplots(len(lanes), 1, sharex=True, squeeze=False)[:, 0]
         for axes, one in zip(rows, lanes, strict=True):
-            values = [clip.measures[one.name] for clip in clips]
+            values = [clip.value(one) for clip in clips]
             axes.bar(starts, values, widths, align="edge", color="tab:blue", edgecolor="white", linewidth=0.5)
             axes.set(ylabel=one.label, xlim=(starts[0], clips[-1].end_s))
             if one.judges:

@@ -7,7 +7,7 @@ import typer
 
 from mlavl_cli.cli import console
 from mlavl_cli.cli.dataset import Sport
-from mlavl_cli.errors import one_line
+from mlavl_cli.errors import UsageError, one_line
 from mlavl_cli.heads import dims
 
 if TYPE_CHECKING:
@@ -59,6 +59,8 @@ def encode(
     from mlavl_cli.features.text_features import write_text_features
 
     tower = parse_backbone(text) if text else find_bundle("fs1000").text
+    if tower is None:
+        raise UsageError("the text tower of fs1000 isn't known", hint="Give one with --text.")
     features = encode_prompts(_texts(sport, actions), tower, checkpoint)
     write_text_features(output, features)
     typer.echo(f"{output}\t{features.rows.shape[0]} prompts\t{features.rows.shape[1]} wide")

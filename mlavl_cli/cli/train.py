@@ -175,7 +175,7 @@ def train(
     if data.judged_split == "test":
         console.note("The best epoch is chosen on the test split, as the official code does; a val split is fairer.")
     asked = _asked(given, data, variants, clips)
-    encoded = text_features and prompt_options.read_features(text_features, grade_order == "blocks")
+    encoded = prompt_options.read_features(text_features, grade_order == "blocks") if text_features else None
     guide = guide_of(data.sport, data.backbones, encoded, prompts)
     done = train_bundle(
         data, guide, output, asked, placement, lambda job, folder: told(job, writer and writer(str(folder)))
@@ -207,7 +207,7 @@ def _refuse_other_backbones(output: Path, kind: str, backbones: str) -> None:
 
 
 def _asked(
-    given: SimpleNamespace, data: "Dataset", variants: "tuple[Variant, ...]", window: int | str | None
+    given: SimpleNamespace, data: "Dataset", variants: "tuple[Variant, ...]", window: int | Literal["auto"] | None
 ) -> "TrainingOptions":
     """The options of the command line as those of `train_bundle`; what isn't given is the recipe's."""
     from mlavl_cli.heads.mlavl.losses import LossWeights
@@ -222,8 +222,8 @@ def _asked(
         mse=given.mse, consistency=given.lambda_c, temperature=given.temperature, triplets=given.triplets,
         triplet=given.triplet * ("tl" not in left_out), cross_entropy=given.cross_entropy * ("ce" not in left_out),
     )  # fmt: skip
-    same = ("batch_size", "weight_decay", "optimizer", "schedule", "warmup", "seed", "clip_grad", "patience")
-    same += ("align_epochs", "consistency_every")
+    same = ["batch_size", "weight_decay", "optimizer", "schedule", "warmup", "seed", "clip_grad", "patience"]
+    same += ["align_epochs", "consistency_every"]
     config = TrainConfig(
         epochs=given.epochs or chosen.epochs, lr=chosen.lr if given.lr is None else given.lr, loss=loss,
         milestones=tuple(given.milestone or ()), **{name: getattr(given, name) for name in same},

@@ -52,11 +52,11 @@ def verify(name: _Name) -> None:
 
     bundle = find_bundle(name)
     problems = [WeightsError(text, path=bundle.folder) for text in verify_bundle(bundle)]
-    for path in bundle.heads.values():
+    for target, path in bundle.heads.items():
         try:
-            load_head(path)
-        except WeightsError as problem:
-            problems.append(problem)
+            load_head(path, target)
+        except WeightsError as error:
+            problems.append(error)
     for problem in problems:
         console.error(problem)
     if problems:

@@ -45,6 +45,7 @@ def load_rg(root: Path) -> Dataset:
     if not there:
         raise DataError("holds no Ball_rgb_VST.npy, nor of another apparatus", path=root)
     features = {name: _Features(root, name) for name in there}
+    combined = RG.combined or "all"
     splits: dict[str, list[Routine]] = {}
     for split in ("train", "test"):
         splits[split] = []
@@ -54,8 +55,8 @@ def load_rg(root: Path) -> Dataset:
                 raise DataError(f"{row[0]} is of no apparatus known", path=root / f"{split}.txt")
             if apparatus in features:
                 total = float(row[3])
-                splits[split].append(features[apparatus].routine(row[0], {apparatus: total, RG.combined: total}))
-    ranges = {name: RG.ranges[name] for name in there} | {RG.combined: RG.ranges[there[0]]}
+                splits[split].append(features[apparatus].routine(row[0], {apparatus: total, combined: total}))
+    ranges = {name: RG.ranges[name] for name in there} | {combined: RG.ranges[there[0]]}
     return dataset_of(RG, splits, ranges, [])
 
 
@@ -74,7 +75,7 @@ class _Features:
         return found
 
     def routine(self, id: str, scores: dict[str, float]) -> Routine:
-        arrays = []
+        arrays: list[np.ndarray] = []
         for path, features in zip(self.paths, (self.visual, self.audio), strict=True):
             if id not in features:
                 raise DataError(f"has no features of {id}", path=path, hint="Do labels and features belong together?")
@@ -82,4 +83,5 @@ class _Features:
                 arrays.append(np.asarray(features[id], np.float32))
             except (ValueError, TypeError) as error:
                 raise DataError(f"features of {id} are no array of numbers", path=path) from error
-        return routine(id, *arrays, scores, self.paths[0])
+        visual, audio = arrays
+        return routine(id, visual, audio, scores, self.paths[0])

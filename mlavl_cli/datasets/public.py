@@ -1,4 +1,4 @@
-"""What is known of the public datasets: ranges, windows, sizes, the figures of the paper (spec: sections 9 to 12)."""
+"""What is known of the public datasets: ranges, windows, sizes, the paper's figures (docs/method.md, 9 to 12)."""
 
 from dataclasses import dataclass, field
 

@@ -8,7 +8,7 @@ import io
 import math
 import pickle
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -49,7 +49,7 @@ def _plain_code(code: Any) -> str:
     return code
 
 
-def _build(data: Any, dtype: _DType, shape: tuple[int, ...], order: str) -> np.ndarray:
+def _build(data: Any, dtype: _DType, shape: tuple[int, ...], order: Literal["C", "F", "A"]) -> np.ndarray:
     if dtype.dtype.hasobject:
         array = np.empty(len(data), object)
         array[:] = data
@@ -60,7 +60,7 @@ def _build(data: Any, dtype: _DType, shape: tuple[int, ...], order: str) -> np.n
     return array.reshape(shape, order=order)
 
 
-def _frombuffer(data: Any, dtype: _DType, shape: tuple[int, ...], order: str) -> np.ndarray:
+def _frombuffer(data: Any, dtype: _DType, shape: tuple[int, ...], order: Literal["C", "F", "A"]) -> np.ndarray:
     return _build(data, dtype, shape, order)
 
 

@@ -6,6 +6,7 @@ trained, saved, evaluated and scored with.
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import torch
@@ -29,8 +30,9 @@ class Batch:
         return self.visual.new_ones(self.visual.shape[:2], dtype=torch.bool) if self.mask is None else self.mask
 
     def to(self, device: torch.device) -> "Batch":
-        moved = (None if t is None else t.to(device, non_blocking=True) for t in vars(self).values())
-        return Batch(*moved)
+        audio = None if self.audio is None else self.audio.to(device, non_blocking=True)
+        mask = None if self.mask is None else self.mask.to(device, non_blocking=True)
+        return Batch(self.visual.to(device, non_blocking=True), audio, mask, self.label.to(device, non_blocking=True))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,10 +121,23 @@ class Head(nn.Module, ABC):
         """How well the clips of an output fit any music (B, T, D_a), in [0, 1]: (B, T). `judged` masks the music."""
         raise NotImplementedError(f"{self.name} doesn't judge consistency")
 
+    def alignment(self, batch: Batch) -> torch.Tensor:
+        """What brings pictures and music together before consistency is learned (training/align.py), a scalar."""
+        raise NotImplementedError(f"{self.name} doesn't judge consistency")
+
+    def prompts_read(self) -> list[torch.Tensor]:
+        """The text features that it was made with, if any."""
+        return []
+
     @property
     def visual_weight(self) -> float:
         """What the visual branch counts for beside an audio-visual one, 0 to 1."""
         return 1.0
+
+
+def added(terms: dict[str, torch.Tensor]) -> torch.Tensor:
+    """The sum of a loss's terms."""
+    return reduce(torch.add, terms.values())
 
 
 def text_buffer(text_features: torch.Tensor | None, rows: int, width: int) -> torch.Tensor:

@@ -80,7 +80,7 @@ class HeadDims:
 
     @property
     def prompt_rows(self) -> dict[str, slice]:
-        """Where each group of prompts stands among the P rows (spec: section 2)."""
+        """Where each group of prompts stands among the P rows (docs/method.md, section 2)."""
         counts = {"visual_actions": self.actions}
         if self.hears:
             counts |= {"audio_actions": self.actions, "av_grades": 2 * self.grades}

@@ -14,7 +14,7 @@ TransformerT = TypeVar("TransformerT", nn.TransformerEncoder, nn.TransformerDeco
 
 
 class TokenProjection(nn.Module):
-    """Features of any width -> tokens of width d (spec: section 3): two pointwise convolutions, each normalised."""
+    """Features of any width -> tokens of width d (method.md, 3): two pointwise convolutions, each normalised."""
 
     def __init__(self, features: int, width: int):
         super().__init__()

@@ -15,6 +15,7 @@ class USDL(VisualHead):
 
     name = "usdl"
     STEPS, SPREAD = 101, 0.05
+    worth: torch.Tensor
 
     def __init__(self, dims: HeadDims, text_features: torch.Tensor | None = None):
         super().__init__(dims, text_features)

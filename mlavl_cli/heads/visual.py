@@ -26,6 +26,8 @@ class VisualHead(Head):
         text_features: (P, D_t) prompts, of which MAG2 takes the visual actions, or (M, D_t) those alone.
     """
 
+    text_features: torch.Tensor
+
     def __init__(self, dims: HeadDims, text_features: torch.Tensor | None = None):
         super().__init__(dims)
         self.proj_visual = TokenProjection(dims.visual_dim, dims.width)

@@ -1,4 +1,4 @@
-"""A fixed number of clips a routine, as the official recipe trains and tests (spec: section 9)."""
+"""A fixed number of clips a routine, as the official recipe trains and tests (docs/method.md, section 9)."""
 
 import torch
 

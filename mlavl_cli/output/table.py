@@ -41,7 +41,9 @@ def panel(result: RoutineScore, width: int) -> Panel:
     for i, clip in enumerate(result.weakest()):
         between = "\n          " if width < 72 else "   "
         weakest.append(between if i else "", style="not bold")
-        weakest.append(f"{clock(clip.start_s)}-{clock(clip.end_s)}", style=_colour(clip.strength) + Style(bold=False))
+        weakest.append(
+            f"{clock(clip.start_s)}-{clock(clip.end_s)}", style=_colour(clip.strength or 0.0) + Style(bold=False)
+        )
         weakest.append(f" {clip.strength:.2f}", style="not bold dim")
     numbers = Group(_score_table(result.scores, width), Text(), *_timeline(result, max(width - 20, 16)), weakest)
     body = Group(
@@ -99,7 +101,7 @@ def _timeline(result: RoutineScore, width: int) -> Iterable[Text]:
     for one in result.measured:
         if not one.judges:
             continue
-        values = [clip.measures[one.name] for clip in result.clips]
+        values = [clip.value(one) for clip in result.clips]
         row = Text(f"{one.label:<10}", style="bold")
         for share in _squeeze(values, cells):
             row.append(_STEPS[max(1, round(8 * share))], style=_colour(share) + Style(bold=False))

@@ -25,7 +25,7 @@ def webvtt(result: RoutineScore) -> str:
     measured = [one for one in result.measured if one.judges]
     for clip in result.clips if measured else []:
         times = f"{_timestamp(clip.start_s)} --> {_timestamp(clip.end_s)}"
-        said = "  ".join(f"{one.label} {one.shown(clip.measures[one.name])}" for one in measured)
+        said = "  ".join(f"{one.label} {one.shown(clip.value(one))}" for one in measured)
         blocks.append(f"{clip.index + 1}\n{times}\n{said}")
     return "\n\n".join(blocks) + "\n"
 

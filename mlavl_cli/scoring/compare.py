@@ -1,7 +1,6 @@
 """Two takes of one programme: what differs in the scores, and when."""
 
 from dataclasses import dataclass
-from itertools import takewhile
 from typing import Any
 
 
@@ -54,8 +53,8 @@ def compare_moments(a: dict[str, Any], b: dict[str, Any], offset_s: float = 0.0)
         start, end = clip["start_s"] + offset_s, clip["end_s"] + offset_s
         while first < len(others) and others[first]["end_s"] <= start:
             first += 1
-        near = takewhile(lambda other, end=end: other["start_s"] < end, (others[i] for i in range(first, len(others))))
-        shares = [(min(end, c["end_s"]) - max(start, c["start_s"]), c) for c in near]
+        behind = next((i for i in range(first, len(others)) if others[i]["start_s"] >= end), len(others))
+        shares = [(min(end, c["end_s"]) - max(start, c["start_s"]), c) for c in others[first:behind]]
         shares = [(share, c) for share, c in shares if share > 0]
         moments.append(
             Moment(

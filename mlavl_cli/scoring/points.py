@@ -43,14 +43,14 @@ def target_score(head: TargetHead, output: HeadOutput, interval: Interval | None
     def shares(names: Iterable[str], p: torch.Tensor | None) -> dict[str, float] | None:
         return None if p is None else dict(zip(names, p[0].tolist(), strict=True))
 
-    heard = output.score_av is not None
+    heard = output.score_av
     score = head.points(output.score.item())
     return TargetScore(
         score=score,
         range=head.score_range,
         visual=score if output.score_v is None else head.points(output.score_v.item()),
-        audio_visual=head.points(output.score_av.item()) if heard else None,
-        visual_weight=head.model.visual_weight if heard else 1.0,
+        audio_visual=None if heard is None else head.points(heard.item()),
+        visual_weight=1.0 if heard is None else head.model.visual_weight,
         grades={
             "visual": shares(head.grades, output.p_v),
             "audio_visual": shares(head.audio_visual_grades, output.p_av),

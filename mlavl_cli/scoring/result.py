@@ -35,7 +35,7 @@ class TargetScore:
         shares = self.grades[branch]
         if not shares:
             return None
-        points = self.visual if branch == "visual" else self.audio_visual
+        points = self.visual if branch == "visual" or self.audio_visual is None else self.audio_visual
         low, high = self.range
         words = list(dict.fromkeys(name.split(" with")[0] for name in shares))
         share = (points - low) / (high - low)
@@ -66,6 +66,12 @@ class ClipScore:
     def strength(self) -> float | None:
         """What moments are compared by: consistency, or quality without sound; None without a timeline."""
         return self.quality if self.consistency is None else self.consistency
+
+    def value(self, measure: Measure) -> float:
+        """Of a measure that is known of this clip."""
+        value = self.measures[measure.name]
+        assert value is not None
+        return value
 
     def to_dict(self) -> dict[str, Any]:
         """Flat, as in the JSON."""
@@ -105,14 +111,18 @@ class RoutineScore:
 
     def weakest(self, count: int = 3) -> list[ClipScore]:
         """The clips of least consistency, or of least quality where there is no sound, in the order of time."""
-        return _in_time(sorted(self._judged(), key=lambda clip: clip.strength)[:count])
+        return _in_time(sorted(self._judged(), key=_strength)[:count])
 
     def strongest(self, count: int = 3) -> list[ClipScore]:
         """The clips of most consistency, or of most quality where there is no sound, in the order of time."""
-        return _in_time(sorted(self._judged(), key=lambda clip: -clip.strength)[:count])
+        return _in_time(sorted(self._judged(), key=lambda clip: -_strength(clip))[:count])
 
     def _judged(self) -> list[ClipScore]:
         return [clip for clip in self.clips if clip.strength is not None]
+
+
+def _strength(clip: ClipScore) -> float:
+    return clip.strength or 0.0
 
 
 def _in_time(clips: list[ClipScore]) -> list[ClipScore]:

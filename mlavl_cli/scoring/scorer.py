@@ -76,7 +76,7 @@ class Scorer:
         begin = time.perf_counter()
         for outcome in self.extractor.run(sources, on_clips, self._check_backbones):
             try:
-                result = outcome.error or self._timed(outcome.features, begin)
+                result = outcome.error or self._timed(outcome.unwrap(), begin)
                 if outcome.unkept and on_unkept:
                     on_unkept(outcome.unkept, outcome.source.path)
             except Exception as error:  # of this routine alone
@@ -118,19 +118,21 @@ class Scorer:
                 readings.append(reading)
         domain = self.detector.read(features.tables()) if self.detector else None
         clips = clip_scores(features, readings, domain)
-        heard = [clip for clip in clips if clip.consistency is not None]
+        heard = {clip.index: fit for clip in clips if (fit := clip.consistency) is not None}
         validated = self.bundle.consistency is not None
-        consistency = heard and {
-            "mean": sum(clip.consistency for clip in heard) / len(heard),
-            "min_clip": min(heard, key=lambda clip: clip.consistency).index,
-            "validated": validated,
-        }
+        consistency: dict[str, Any] | None = None
+        if heard:
+            consistency = {
+                "mean": sum(heard.values()) / len(heard),
+                "min_clip": min(heard, key=lambda index: heard[index]),
+                "validated": validated,
+            }
         warnings = [*features.warnings, *filter(None, map(out_of_range, scores, scores.values()))]
         if heard and not validated:
             warnings.append(UNVALIDATED)
-        elif heard and (measured := _swapped_auc(self.bundle.consistency)) < TRUSTED_AUC:
+        elif heard and (measured := _swapped_auc(self.bundle.consistency or {})) < TRUSTED_AUC:
             warnings.append(f"{UNTRUSTED} (AUC {measured:.2f}; 0.5 is chance)")
-        windows = sorted({head.window for head in self.heads.values() if _depends_on_length(head)})
+        windows = sorted({head.window for head in self.heads.values() if head.window and _depends_on_length(head)})
         if any(window != features.clips for window in windows):
             trained = " and ".join(map(str, windows))
             warnings.append(f"{LENGTH} ({features.clips} clips here, {trained} in training)")
@@ -149,7 +151,7 @@ class Scorer:
             device=str(device),
             precision=made.get("precision", "fp32"),
             scores=scores,
-            consistency=consistency or None,
+            consistency=consistency,
             domain=domain_of(domain) if domain else None,
             clips=clips,
             warnings=warnings,

@@ -1,4 +1,4 @@
-"""What a head learns before it learns scores, where it is to judge whether pictures and music fit (spec: section 14).
+"""What a head learns before scores, where it is to judge whether pictures and music fit (docs/method.md, section 14).
 
 Whether two clips fit is a product of both: neither says anything alone, and from a random start the consistency
 objective finds no gradient. So first a moment's pictures and its music are given similar tokens, which costs next to
@@ -10,21 +10,20 @@ from collections.abc import Callable, Iterator
 import torch
 
 from mlavl_cli.errors import DataError
-from mlavl_cli.heads.base import Batch
+from mlavl_cli.heads.base import Batch, Head, added
 from mlavl_cli.heads.mlavl.losses import LossWeights
-from mlavl_cli.heads.mlavl.model import MLAVL
 from mlavl_cli.training.batches import Batches
 
 FIT_ALONE = LossWeights(mse=0, triplet=0, cross_entropy=0, consistency=1)
 
 
 def align(
-    head: MLAVL, train: Batches, epochs: int, lr: float, seed: int, on_epoch: Callable[[int], None] | None = None
+    head: Head, train: Batches, epochs: int, lr: float, seed: int, on_epoch: Callable[[int], None] | None = None
 ) -> None:
     """Trains a head, in place, to tell which music belongs to which pictures.
 
     Args:
-        head: that hears, with DPG, on its device.
+        head: that judges consistency, on its device.
         train: routines with sound.
         epochs: passes over them in which the whole head learns its consistency; three times as many before them, which
             cost next to nothing, bring the projections alone together.
@@ -39,7 +38,7 @@ def align(
 
     def whole(batch: Batch) -> torch.Tensor:
         output = head(batch.visual, batch.audio, batch.mask)
-        return sum(head.loss(output, batch, FIT_ALONE, generator).values())
+        return added(head.loss(output, batch, FIT_ALONE, generator))
 
     head.train()
     done = 0
@@ -51,7 +50,7 @@ def align(
 
 
 def _learn(
-    head: MLAVL,
+    head: Head,
     train: Batches,
     objective: Callable[[Batch], torch.Tensor],
     epochs: int,

@@ -1,4 +1,4 @@
-"""Routines -> batches of tensors: a window of clips each, or all of them behind a mask (spec: section 9)."""
+"""Routines -> batches of tensors: a window of clips each, or all of them behind a mask (docs/method.md, section 9)."""
 
 from collections.abc import Iterator
 
@@ -78,7 +78,10 @@ class Batches:
     def _batches(self, order: list[int], starts: dict[int, int | None]) -> Iterator[Batch]:
         for first in range(0, len(order), self.batch_size):
             members = order[first : first + self.batch_size]
-            visual, audio = (self._windows(rows, members, starts) for rows in (self.visual, self.audio))
+            visual = self._windows([self.visual[i] for i in members], members, starts)
+            heard = [rows for i in members if (rows := self.audio[i]) is not None]
+            # A dataset is heard as a whole or not at all.
+            audio = self._windows(heard, members, starts) if len(heard) == len(members) else None
             lengths = torch.tensor([len(rows) for rows in visual])
             mask = torch.arange(int(lengths.max())) < lengths[:, None]
             yield Batch(
@@ -89,8 +92,6 @@ class Batches:
             )
 
     def _windows(
-        self, rows: list[torch.Tensor | None], members: list[int], starts: dict[int, int | None]
-    ) -> list[torch.Tensor] | None:
-        if any(rows[i] is None for i in members):  # a dataset is heard as a whole or not at all
-            return None
-        return [fit_window(rows[i], self.window, starts.get(i)) for i in members]
+        self, rows: list[torch.Tensor], members: list[int], starts: dict[int, int | None]
+    ) -> list[torch.Tensor]:
+        return [fit_window(one, self.window, starts.get(i)) for one, i in zip(rows, members, strict=True)]

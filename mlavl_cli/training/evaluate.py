@@ -14,7 +14,7 @@ from mlavl_cli.errors import FeatureError, UsageError
 from mlavl_cli.heads.base import Head
 from mlavl_cli.heads.checkpoint import TargetHead, load_head
 from mlavl_cli.heads.layers import lean_attention
-from mlavl_cli.heads.mlavl.losses import false_music
+from mlavl_cli.heads.mlavl.losses import FALSE, false_music
 from mlavl_cli.scoring.interval import Interval, load_intervals
 from mlavl_cli.training.batches import Batches
 from mlavl_cli.training.metrics import Metrics, auc, measure
@@ -77,7 +77,7 @@ def consistency_aucs(head: Head, batches: Batches, placement: Placement, shift: 
             return None
         output = head(batch.visual, batch.audio, batch.mask)
         music = [("true", (batch.audio, batch.real_clips()))]
-        music += [(kind, false_music(batch, kind, by=by)) for kind, by in (("swapped", 1), ("shifted", shift))]
+        music += [(kind, false_music(batch, kind, by=by)) for kind, by in zip(FALSE, (1, shift), strict=True)]
         for kind, (audio, judged) in music:
             _collect(found, kind, head.consistency(output, audio, batch.mask, judged), judged)
     joined = {name: np.concatenate(values) for name, values in found.items() if values}

@@ -16,6 +16,7 @@ import numpy as np
 
 from mlavl_cli.errors import DataError
 from mlavl_cli.features.audio import AudioBackbone
+from mlavl_cli.features.extractor import Extractor
 from mlavl_cli.features.routine import RoutineFeatures
 from mlavl_cli.inputs import Input
 from mlavl_cli.media.container import Media
@@ -88,7 +89,10 @@ def examine(scorer: Scorer, folder: Path, ids: list[str]) -> list[Sitting]:
         MediaError: a video can't be read.
     """
     truths = {id: _truth(folder, id) for id in ids}
-    listen = scorer.extractor.backbones.audio
+    extractor = scorer.extractor
+    if not isinstance(extractor, Extractor):
+        raise DataError("the exam hears music anew, which a cluster doesn't", path=folder)
+    listen = extractor.backbones.audio
     found = []
     for number, (id, truth) in enumerate(truths.items()):
         # The next routine to another music: the same one may be there at several frame rates.
@@ -97,8 +101,8 @@ def examine(scorer: Scorer, folder: Path, ids: list[str]) -> list[Sitting]:
         if other is None:
             raise DataError("fewer than two routines to swap the music of", path=folder)
         video = video_path(folder, id)
-        features = scorer.extractor.one(Input(video, Path("videos", video.name)))
-        accents = (np.array(truth[name]).reshape(-1, 2).T for name in ("movement_accents", "music_accents"))
+        features = extractor.one(Input(video, Path("videos", video.name)))
+        movement, music = (np.array(truth[name]).reshape(-1, 2).T for name in ("movement_accents", "music_accents"))
         swapped = replace(features, audio=hear(listen, video_path(folder, other), features))
         shifted = replace(features, audio=hear(listen, video, features, SHIFT_S))
         found.append(
@@ -107,8 +111,10 @@ def examine(scorer: Scorer, folder: Path, ids: list[str]) -> list[Sitting]:
                 truth["seconds"],
                 truth["fps"],
                 truth["scores"],
-                clip_consistency(*accents, features.start_s, features.end_s),
-                *(scorer.score(heard) for heard in (features, swapped, shifted)),
+                clip_consistency((movement[0], movement[1]), (music[0], music[1]), features.start_s, features.end_s),
+                scorer.score(features),
+                scorer.score(swapped),
+                scorer.score(shifted),
                 tuple(
                     scorer.score(in_a_row(features, times))
                     for times in REPEATED
@@ -159,9 +165,9 @@ def summarise(sittings: list[Sitting]) -> Group:
         mse={target: mse(points[target], true[target]) for target in targets},
         bias={target: share[target] * float((points[target] - true[target]).mean()) for target in targets},
         covered={
-            target: float(np.mean([low <= at <= high for (low, high), at in zip(found, true[target], strict=True)]))
+            target: float(np.mean([low <= at <= high for (low, high), at in zip(known, true[target], strict=True)]))
             for target, found in intervals.items()
-            if None not in found
+            if len(known := [interval for interval in found if interval]) == len(found)
         },
         auc=aucs,
         spearman=srcc(own[known], truth[known]),
@@ -190,7 +196,8 @@ def in_a_row(features: RoutineFeatures, times: int) -> RoutineFeatures:
     tables = {name: np.tile(rows, (times, 1)) for name, rows in features.tables().items()}
     start_s, end_s = (np.tile(edges, times) + late for edges in (features.start_s, features.end_s))
     video = replace(features.video, duration_s=features.video.duration_s + (times - 1) * lasts_s)
-    return replace(features, **tables, start_s=start_s, end_s=end_s, video=video)
+    longer: dict[str, Any] = {**tables, "start_s": start_s, "end_s": end_s, "video": video}
+    return replace(features, **longer)
 
 
 def hear(listen: AudioBackbone, sound: Path, features: RoutineFeatures, shift_s: float = 0.0) -> np.ndarray:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from mlavl_cli.bundle import Bundle, find_bundle
 from mlavl_cli.datasets.public import PUBLIC_SETS, PublicSet, set_of_range
@@ -29,7 +30,7 @@ class Meaning:
     target: str
     score_range: tuple[float, float]
     backbones: str
-    window: int | str | None = "auto"
+    window: int | Literal["auto"] | None = "auto"
     heads: int = 8
 
 
@@ -65,7 +66,8 @@ def import_head(
     dims = found.model.dims
     known = set_of_range(meaning.target, meaning.score_range) or PUBLIC_SETS.get(meaning.backbones)
     unsure = meaning.window == "auto" and known is None
-    window = (known.window if known else None) if meaning.window == "auto" else meaning.window
+    of_set = known.window if known else None
+    window = of_set if meaning.window == "auto" else meaning.window
     grades = GRADES if dims.grades == len(GRADES) else tuple(f"grade {i + 1}" for i in range(dims.grades))
     texts = prompts.texts if prompts else text.texts
     head = TargetHead(found.model, meaning.target, meaning.score_range, grades, texts, window, text.full_stop)

@@ -71,7 +71,7 @@ class Job:
         ]
         text = self.guide.rows(dims) if dims.language else None
         build = partial(_begun, head_class(self.variant.model), dims, text, self.start)
-        return train_head(build, *batches, config, placement, folder, watch)
+        return train_head(build, batches[0], batches[1], config, placement, folder, watch)
 
     def head(self, trained: Trained) -> TargetHead:
         """The trained model as a head of a bundle."""

@@ -1,4 +1,4 @@
-"""How good predictions are (spec: section 11), in points."""
+"""How good predictions are (docs/method.md, section 11), in points."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Recipes by name, and how the learning rate runs (spec: section 9)."""
+"""Recipes by name, and how the learning rate runs (docs/method.md, section 9)."""
 
 import math
 from collections.abc import Callable

@@ -15,7 +15,7 @@ from torch import nn
 from mlavl_cli.device import Placement
 from mlavl_cli.errors import DataError
 from mlavl_cli.files import atomic_write
-from mlavl_cli.heads.base import Batch, Head
+from mlavl_cli.heads.base import Batch, Head, added
 from mlavl_cli.heads.mlavl.losses import LossWeights
 from mlavl_cli.training.align import align
 from mlavl_cli.training.batches import Batches
@@ -152,9 +152,9 @@ class _Run:
 
     def _content(self) -> str:
         """SHA-256 of all that the alignment learns from: features and prompts."""
-        text = [self.model.text_features] if self.model.dims.language else []
         digest = hashlib.sha256()
-        for tensor in (*self.train.visual, *self.train.audio, *text):
+        heard = [rows for rows in self.train.audio if rows is not None]
+        for tensor in (*self.train.visual, *heard, *self.model.prompts_read()):
             digest.update(str(tuple(tensor.shape)).encode() + tensor.cpu().numpy().tobytes())
         return digest.hexdigest()
 
@@ -204,7 +204,7 @@ class _Run:
             output = self.model(batch.visual, batch.audio, batch.mask)
             terms = self.model.loss(output, batch, weights, generator)
         self.optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(sum(terms.values())).backward()
+        self.scaler.scale(added(terms)).backward()
         if self.config.clip_grad:
             self.scaler.unscale_(self.optimizer)
             nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_grad)

@@ -67,7 +67,6 @@ def write_heads(
     Local backbones are copied into it; those of the hub are named. Heads that are there already are kept. What the
     dataset looks like goes beside, so that scoring can tell when a video is of another kind.
     """
-    specs = {role: _inside(getattr(base, role), folder, role) for role in ("visual", "audio", "text")}
     before = find_bundle(folder) if (folder / MANIFEST).exists() else None
     paths = dict(before.heads) if before else {}
     for target, head in heads.items():
@@ -92,7 +91,9 @@ def write_heads(
         frame_rate=base.frame_rate or (dataset.frame_rate if dataset else None),
         intervals=kept | {target: interval.to_dict() for target, interval in about.intervals.items()},
         domain=domain,
-        **specs,
+        visual=_inside(base.visual, folder, "visual"),
+        audio=_inside(base.audio, folder, "audio"),
+        text=_inside(base.text, folder, "text") if base.text else None,
     )
     write_bundle(bundle)
     return bundle
@@ -103,8 +104,8 @@ def _tables(routine: Routine) -> dict[str, np.ndarray]:
     return {"visual": routine.visual, **heard, **routine.statistics}
 
 
-def _inside(spec: BackboneSpec | None, folder: Path, role: str) -> BackboneSpec | None:
-    if spec is None or spec.folder is None:
+def _inside(spec: BackboneSpec, folder: Path, role: str) -> BackboneSpec:
+    if spec.folder is None:
         return spec
     target = folder / "backbones" / role
     if target.resolve() != spec.folder.resolve():

@@ -8,7 +8,7 @@ from heads.test_mlavl import head
 
 @torch.no_grad()
 def test_all_clips_at_once_equal_single_runs_with_a_masked_memory():
-    """The definition, word for word: the PGT with its memory masked to clip t alone (spec: section 14)."""
+    """The definition, word for word: the PGT with its memory masked to clip t alone (docs/method.md, section 14)."""
     model, clips = head(), 6
     output = model(torch.randn(2, clips, 24), torch.randn(2, clips, 20))
     reading = model.per_clip(output)

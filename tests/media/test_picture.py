@@ -33,7 +33,7 @@ def test_equals_the_hub_processor_within_two_levels(height, width):
 
 
 def test_the_crop_of_the_public_features_is_squeezed():
-    """Short side 256, the middle 224 x 300 of it, squeezed to 224 x 224 (spec: section 15)."""
+    """Short side 256, the middle 224 x 300 of it, squeezed to 224 x 224 (docs/method.md, section 15)."""
     import torchvision.transforms.v2.functional as tv
 
     picture = photo(720, 1280, scale=4)  # smooth: one pass of scaling may shift half a pixel

@@ -1,4 +1,4 @@
-"""Per-clip action-music consistency and quality: this project's own reading of a head (spec: section 14).
+"""Per-clip action-music consistency and quality: this project's own reading of a head (docs/method.md, section 14).
 
 Each clip is graded with the PGT's memory masked to that clip alone. Attending to a single token is the same as having
 only it in memory, so all clips of all routines go through as one batch of one-clip routines.
@@ -50,6 +50,7 @@ def consistency(
 def clip_consistency(dpg: DPG, dims: HeadDims, grades: torch.Tensor, fused: torch.Tensor) -> torch.Tensor:
     """Fused clips (B, T, d) -> (B, T): how much of each clip's grades, alone, says "with fitting music"."""
     p = alone(dpg, "av", grades, fused).p
+    assert p is not None
     fits = torch.tensor([fits for _, fits in dims.audio_visual], device=p.device)
     return p[:, fits].sum(-1).clamp(0, 1).view(fused.shape[:2])
 

@@ -1,8 +1,9 @@
-"""What a head learns from (paper, eq. 16-18), and this project's consistency objective (spec: section 14)."""
+"""What a head learns from (paper, eq. 16-18), and this project's consistency objective (docs/method.md, section 14)."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import reduce
 from typing import Literal
 
 import torch
@@ -12,6 +13,8 @@ from torch.nn import functional as F
 from mlavl_cli.heads.base import Batch
 from mlavl_cli.heads.mlavl.output import MLAVLOutput
 
+FalseMusic = Literal["swapped", "shifted"]
+FALSE: tuple[FalseMusic, ...] = ("swapped", "shifted")
 Triplets = Literal["all", "patterns"]
 JUDGED_CLIPS = 4
 CONTRAST_TEMPERATURE = 0.2  # of the alignment; 0.05 to 0.2 made no difference
@@ -45,7 +48,7 @@ def triplet_loss(output: MLAVLOutput, margin: float = 1.0, over: Triplets = "all
             sets.append((patterns.flatten(0, 1), grades))
     if over == "all":
         sets += [(rows, torch.arange(len(rows), device=rows.device)) for rows in output.text.values()]
-    return sum(hardest_triplet(rows, labels, margin) for rows, labels in sets)
+    return reduce(torch.add, (hardest_triplet(rows, labels, margin) for rows, labels in sets))
 
 
 def hardest_triplet(rows: torch.Tensor, labels: torch.Tensor, margin: float) -> torch.Tensor:
@@ -63,11 +66,9 @@ def hardest_triplet(rows: torch.Tensor, labels: torch.Tensor, margin: float) -> 
 
 def grade_cross_entropy(output: MLAVLOutput, temperature: float = 1.0, smoothing: float = 0.1) -> torch.Tensor:
     """Each pattern must be most like the prompt of its own grade (eq. 17), summed over the branches."""
-    branches = [(output.patterns_v, output.text["v_grades"])]
-    if output.patterns_av is not None:
-        branches.append((output.patterns_av, output.text["av_grades"]))
     total = output.score.new_zeros(())
-    for patterns, prompts in branches:
+    branches = ((output.patterns_v, "v_grades"), (output.patterns_av, "av_grades"))
+    for patterns, prompts in ((patterns, output.text[name]) for patterns, name in branches if patterns is not None):
         unit = nn.functional.normalize(patterns, dim=-1)
         logits = unit @ nn.functional.normalize(prompts, dim=-1).T / temperature  # (B, grades, grades)
         labels = torch.arange(len(prompts), device=logits.device).repeat(len(patterns))
@@ -107,19 +108,21 @@ def settled_batch_norms(head: nn.Module) -> Iterator[None]:
 
 
 def false_music(
-    batch: Batch, kind: Literal["swapped", "shifted"], generator: torch.Generator | None = None, by: int | None = None
+    batch: Batch, kind: FalseMusic, generator: torch.Generator | None = None, by: int | None = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Audio features (B, T, D_a) that don't belong to the pictures, and the mask of where they can be judged.
 
     Swapped: of another routine of the batch, where both have clips. Shifted: the routine's own, moved in a circle by
     `by` clips, or by as many as the generator draws; a routine of one clip can't be shifted and is masked.
     """
-    batch_size, clips = batch.audio.shape[:2]
+    audio = batch.audio
+    assert audio is not None
+    batch_size, clips = audio.shape[:2]
     real = batch.real_clips()
     if kind == "swapped":
         step = by or int(torch.randint(1, max(batch_size, 2), (), generator=generator))
         mask = real & real.roll(step, 0) if batch_size > 1 else torch.zeros_like(real)
-        return batch.audio.roll(step, 0), mask
+        return audio.roll(step, 0), mask
     lengths = real.sum(1, keepdim=True)
     if by is None:
         drawn = torch.rand(batch_size, 1, generator=generator).to(lengths.device)
@@ -129,7 +132,7 @@ def false_music(
     positions = torch.arange(clips, device=lengths.device).expand(batch_size, -1)
     moved = torch.where(real, (positions + steps) % lengths, positions)
     mask = real & (steps % lengths != 0)
-    return batch.audio.gather(1, moved.unsqueeze(-1).expand_as(batch.audio)), mask
+    return audio.gather(1, moved.unsqueeze(-1).expand_as(audio)), mask
 
 
 def judged_bce(right: torch.Tensor, judged: torch.Tensor) -> torch.Tensor:

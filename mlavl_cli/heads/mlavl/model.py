@@ -30,6 +30,8 @@ class MLAVL(Head):
 
     name = "mlavl"
     visual_only = False
+    text_features: torch.Tensor
+    dpg: DPG | MeanGrading
 
     def __init__(self, dims: HeadDims, text_features: torch.Tensor | None = None):
         super().__init__(dims)
@@ -166,15 +168,17 @@ class MLAVL(Head):
         Batch norms use their running statistics here, as they will when scoring: by the statistics of a batch of true
         or of false music alone a head could tell which it is, and learn nothing else.
         """
-        mask = batch.mask
+        mask, dpg = batch.mask, self.dpg
+        assert batch.audio is not None
+        assert isinstance(dpg, DPG)
         music = [(batch.audio, batch.real_clips())]
-        music += [losses.false_music(batch, kind, generator) for kind in ("swapped", "shifted")]
+        music += [losses.false_music(batch, kind, generator) for kind in losses.FALSE]
         with losses.settled_batch_norms(self):
             tokens = [self.encode_audio(audio, output.text, mask) for audio, _ in music]
             thrice = None if mask is None else mask.repeat(3, 1)
             fused = self.fuse(output.visual.repeat(3, 1, 1), torch.cat(tokens), thrice)
             places = torch.randperm(fused.shape[1], generator=generator)[: losses.JUDGED_CLIPS].to(fused.device)
-            fits = clip_consistency(self.dpg, self.dims, output.text["av_grades"], fused[:, places])
+            fits = clip_consistency(dpg, self.dims, output.text["av_grades"], fused[:, places])
             true, swapped, shifted = fits.chunk(3)
         judged = [clips[:, places] for _, clips in music]
         false = losses.judged_bce(1 - swapped, judged[1]) + losses.judged_bce(1 - shifted, judged[2])
@@ -189,6 +193,9 @@ class MLAVL(Head):
         projected = self.proj_visual(batch.visual, batch.mask), self.proj_audio(batch.audio, batch.mask)
         return losses.contrast(*projected, batch.mask)
 
+    def prompts_read(self) -> list[torch.Tensor]:
+        return [self.text_features] if self.dims.language else []
+
     @property
     def judges_consistency(self) -> bool:
         return self.dims.hears and self.dims.dpg
@@ -201,6 +208,7 @@ class MLAVL(Head):
         judged: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """How well the clips of an output fit any music (B, T, D_a), in [0, 1]: (B, T). `judged` masks the music."""
+        assert isinstance(self.dpg, DPG)
         fused = self.fuse(output.visual, self.encode_audio(music, output.text, mask), mask)
         return consistency(self.dpg, self.dims, output.text["av_grades"], fused, mask if judged is None else judged)
 
@@ -208,11 +216,11 @@ class MLAVL(Head):
         """Reads an output clip by clip; values of padded clips mean nothing (attention: 0)."""
         text, visual = output.text, output.visual
         quality = alone(self.dpg, "v", text["v_grades"], visual).score.view(visual.shape[:2])
-        if output.p_v is None:
+        if output.p_v is None or not isinstance(self.dpg, DPG):
             real = torch.ones_like(quality) if mask is None else mask.to(quality.dtype)
             return ClipReading(None, quality, real / real.sum(1, keepdim=True))
         attention = self.dpg.attention(self.asked(text["v_grades"], visual, mask), visual, output.p_v, mask)
-        if output.fused is None:
+        if output.fused is None or output.p_av is None:
             return ClipReading(None, quality, attention)
         asked = self.asked(text["av_grades"], output.fused, mask)
         heard = self.dpg.attention(asked, output.fused, output.p_av, mask)

@@ -1,4 +1,4 @@
-"""The authors' checkpoints -> our names (spec: section 13). Every tensor is accounted for."""
+"""The authors' checkpoints -> our names (docs/method.md, section 13). Every tensor is accounted for."""
 
 import re
 import zipfile

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -89,6 +90,6 @@ def _rhythm(sounds: list[tuple[float, np.ndarray]]) -> tuple[list[float], list[f
     except (ImportError, RuntimeError):  # numba wants to write a cache beside its code or at home, and may not
         return [], []
     strength = librosa.onset.onset_strength(y=samples, sr=SAMPLE_RATE_HZ)
-    rhythm = {"onset_envelope": strength, "sr": SAMPLE_RATE_HZ, "units": "time"}
+    rhythm: dict[str, Any] = {"onset_envelope": strength, "sr": SAMPLE_RATE_HZ, "units": "time"}
     onsets, beats = librosa.onset.onset_detect(**rhythm), librosa.beat.beat_track(**rhythm)[1]
     return [begin + float(t) for t in onsets], [begin + float(t) for t in beats]

@@ -106,7 +106,7 @@ def _card(target: str, score: TargetScore) -> str:
 
 
 def _interval(score: TargetScore) -> str:
-    if score.interval is None:
+    if score.interval is None or score.confidence is None:
         return "no interval: these weights were not calibrated"
     return "{:.0%} interval: {:.1f} to {:.1f}".format(score.confidence, *score.interval)
 
@@ -139,7 +139,7 @@ def _lanes(result: RoutineScore, glimpse: Glimpse) -> str:
     begin, end = clips[0].start_s, clips[-1].end_s
     lanes = []
     for one in result.measured:
-        values = [clip.measures[one.name] for clip in clips]
+        values = [clip.value(one) for clip in clips]
         most = 1.0 if one.judges else max(values) or 1.0
         lanes.append(_lane(one.label, clips, [value / most for value in values], coloured=one.judges))
     lanes.append(_sound_lane(glimpse, begin, end))
@@ -188,7 +188,7 @@ def _moments(clips: list[ClipScore], measured: list[Measure], glimpse: Glimpse) 
     for clip in clips:
         picture = glimpse.thumbnails.get(clip.index)
         image = f'<img alt="" src="{picture}">' if picture else ""
-        said = ", ".join(f"{one.label} {one.shown(clip.measures[one.name])}" for one in measured if one.judges)
+        said = ", ".join(f"{one.label} {one.shown(clip.value(one))}" for one in measured if one.judges)
         items.append(
             f'<li><button type="button" data-start="{clip.start_s:.6f}">{image}<span>{clock(clip.start_s)} to '
             f"{clock(clip.end_s)}<br>{said}</span></button></li>"
