@@ -31,6 +31,7 @@ fuzz: .venv/installed-test
 lint: .venv/installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 # The package is installed as a user gets it, weights and all; a changed source installs it again.
 SOURCES := pyproject.toml $(shell find mlavl_cli weights -type f -not -name '*.pyc' 2>/dev/null)

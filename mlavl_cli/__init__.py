@@ -10,7 +10,7 @@ Everything below is imported on first use, so that `import mlavl_cli` costs noth
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOME = {
     "load_scorer": "mlavl_cli.scoring.scorer",

@@ -53,7 +53,7 @@ def test_a_format_from_outside(run, tmp_path, outside, monkeypatch):
             self.stream, self.targets = stream, targets
 
         def add(self, result):
-            self.stream.write(f"- path: {json.dumps(result.video['path'])}\n")
+            self.stream.write(f"- path: {json.dumps(result.video.path)}\n")
             for target in self.targets:
                 self.stream.write(f"  {target}: {result.scores[target].score:.2f}\n")
 

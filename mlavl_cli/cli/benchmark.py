@@ -22,7 +22,7 @@ def benchmark(
     precision: options.PrecisionOption = "auto",
     batch_size: options.BatchSize = None,
     compiled: options.Compile = False,
-    form: Annotated[TableFormat, typer.Option("--format", "-f")] = "table",
+    form: Annotated[TableFormat, typer.Option("--format", "-f", help="How the rows are printed.")] = "table",
     verbose: options.Verbose = False,
 ) -> None:
     """Measure decoding, both backbones and the whole pipeline on this machine."""

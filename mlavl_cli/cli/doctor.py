@@ -29,7 +29,7 @@ def doctor(
     device: options.Device = "auto",
     precision: options.PrecisionOption = "auto",
     weights: options.Weights = "mini",
-    form: Annotated[TableFormat, typer.Option("--format", "-f")] = "table",
+    form: Annotated[TableFormat, typer.Option("--format", "-f", help="How the rows are printed.")] = "table",
     verbose: options.Verbose = False,
 ) -> None:
     """Check the machine: packages, device, codecs, weights, hub cache, room to write; and say how to mend it.

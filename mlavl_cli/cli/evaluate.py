@@ -27,8 +27,8 @@ def evaluate(
     predictions: Annotated[
         Path | None, typer.Option(help="Write each routine's true and predicted score as csv.")
     ] = None,
-    batch_size: Annotated[int, typer.Option(min=2)] = 64,
-    form: Annotated[TableFormat, typer.Option("--format", "-f")] = "table",
+    batch_size: Annotated[int, typer.Option(min=2, help="Routines a pass of a head.")] = 64,
+    form: Annotated[TableFormat, typer.Option("--format", "-f", help="How the rows are printed.")] = "table",
     sport: dataset.SportOption = "skating",
     score_range: dataset.Ranges = None,
     features: dataset.Features = None,

@@ -41,7 +41,7 @@ class Sheet:
             raise UsageError("these weights have no timeline to draw", path=self.path)
         sheet = self._figure(figsize=(10, 1.6 * len(lanes) + 0.9), layout="constrained")
         points = "   ".join(f"{target} {score.score:.2f}" for target, score in result.scores.items())
-        sheet.suptitle(_plain(f"{Path(result.video['path']).name}\n{points}"), fontsize=10)
+        sheet.suptitle(_plain(f"{Path(result.video.path).name}\n{points}"), fontsize=10)
         starts, widths = [clip.start_s for clip in clips], [clip.end_s - clip.start_s for clip in clips]
         rows = sheet.subplots(len(lanes), 1, sharex=True, squeeze=False)[:, 0]
         for axes, one in zip(rows, lanes, strict=True):
@@ -50,7 +50,7 @@ class Sheet:
             axes.set(ylabel=one.label, xlim=(starts[0], clips[-1].end_s))
             if one.judges:
                 axes.set_ylim(0, 1)
-        notes = [f"{result.weights['name']}: {result.weights['trained_on']}", *result.warnings]
+        notes = [str(result.weights), *map(str, result.warnings)]
         axes.set_xlabel(_plain("\n".join(["seconds", *notes])), fontsize=7)
         self._save(sheet)
 

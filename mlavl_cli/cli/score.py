@@ -106,7 +106,7 @@ def score(
             for sink in sinks:
                 with progress.aside():
                     sink(source, result)
-            console.note(f"{source.path}: {result.timing['real_time_factor']:.1f} x real time, {result.timing}")
+            console.note(f"{source.path}: {result.timing.real_time_factor:.1f} x real time, {result.timing}")
 
         scored = (
             result
@@ -118,11 +118,11 @@ def score(
 
 def _warn(source: Input, result: "RoutineScore", strict: Batch | None) -> None:
     """Says what a user should know of a result; with a strict batch, out of domain counts as failed."""
-    from mlavl_cli.scoring.result import UNFAMILIAR, is_of_consistency
+    from mlavl_cli.scoring.result import OF_CONSISTENCY, UNFAMILIAR
 
     outside = strict is not None and result.in_domain is False
-    for text in result.warnings:
-        if not (is_of_consistency(text) or (outside and text == UNFAMILIAR)):
-            console.warning(f"{source.path}: {text}")
+    for notice in result.warnings:
+        if notice.code not in OF_CONSISTENCY and not (outside and notice.code == "out-of-domain"):
+            console.warning(f"{source.path}: {notice.text}")
     if strict is not None and outside:
         strict.fail(FeatureError(UNFAMILIAR, path=source.path))

@@ -89,7 +89,9 @@ def import_(
     ] = "auto",
     heads: Annotated[int, typer.Option(min=1, help="Attention heads, which tensors don't show.")] = 8,
     trained_on: Annotated[str, typer.Option(help="The sentence shown with every score.")] = "an imported checkpoint",
-    licence: Annotated[str, typer.Option()] = "of the checkpoint's authors",
+    licence: Annotated[
+        str, typer.Option(help="Of the weights, as the bundle says it.")
+    ] = "of the checkpoint's authors",
 ) -> None:
     """Bring a checkpoint of the official code: a .pkl becomes a head in a bundle that `mlavl score` takes.
 

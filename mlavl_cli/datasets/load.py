@@ -1,5 +1,6 @@
 """The datasets by name."""
 
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
@@ -52,4 +53,5 @@ def load_dataset(
     extractor = load_extractor(
         backbones, precision=precision, options=ExtractionOptions(store=store), placement=placement
     )
-    return load_manifest(path, sport, backbones, ranges, extractor.one)
+    found = load_manifest(path, sport, backbones, ranges, extractor.one)
+    return replace(found, name="simulated routines") if kind == "simulated" else found

@@ -19,15 +19,14 @@ class CsvWriter:
         self.rows.writerow(["path", *map(csv_text, targets), *columns])
 
     def add(self, result: RoutineScore) -> None:
-        weights = result.weights
         self.rows.writerow(
             [
-                csv_text(result.video["path"]),
+                csv_text(result.video.path),
                 *(f"{result.scores[target].score:.4f}" for target in self.targets),
-                f"{result.consistency['mean']:.4f}" if result.consistency else "",
+                f"{result.consistency.mean:.4f}" if result.consistency else "",
                 len(result.clips),
-                f"{result.video['duration_s']:.3f}",
-                csv_text("; ".join([*result.warnings, f"weights {weights['name']}: {weights['trained_on']}"])),
+                f"{result.video.duration_s:.3f}",
+                csv_text("; ".join([*map(str, result.warnings), f"weights {result.weights}"])),
                 {True: "yes", False: "no", None: ""}[result.in_domain],
                 *(
                     f"{end:.4f}" if end is not None else ""
@@ -54,6 +53,6 @@ class ClipsCsvWriter:
         for clip in result.clips:
             values = ((clip.measures[one.name], 4 if one.judges else 6) for one in MEASURES)
             shown = ("" if value is None else f"{value:.{digits}f}" for value, digits in values)
-            path = csv_text(result.video["path"])
+            path = csv_text(result.video.path)
             self.rows.writerow([path, clip.index, f"{clip.start_s:.3f}", f"{clip.end_s:.3f}", *shown])
         self.stream.flush()

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mlavl_cli.errors import one_line
-from mlavl_cli.scoring.result import UNFAMILIAR, RoutineScore, TargetScore, clock, is_of_consistency, level
+from mlavl_cli.scoring.result import OF_CONSISTENCY, UNFAMILIAR, RoutineScore, TargetScore, clock, level
 
 _STEPS = " ▁▂▃▄▅▆▇█"
 _BAR = 8  # cells of a score's bar
@@ -34,7 +34,7 @@ class TableWriter:
 def panel(result: RoutineScore, width: int) -> Panel:
     """Scores with their range and grades, the timeline, the three weakest moments, and what the weights are."""
     video = result.video
-    facts = f"{clock(video['duration_s'])}, {len(result.clips)} clips, {video['width_px']} x {video['height_px']}"
+    facts = f"{clock(video.duration_s)}, {len(result.clips)} clips, {video.width_px} x {video.height_px}"
     outside = result.in_domain is False
     notes = [Text(UNFAMILIAR, style="bold red"), Text()] if outside else []
     weakest = Text("weakest   " if result.measured else "no timeline", style="bold" if result.measured else "dim")
@@ -50,10 +50,10 @@ def panel(result: RoutineScore, width: int) -> Panel:
         *notes,
         Styled(numbers, "dim") if outside else numbers,
         Text(),
-        Text(f"{result.weights['name']}: {result.weights['trained_on']}", style="dim"),
+        Text(str(result.weights), style="dim"),
     )
     return Panel(
-        body, title=Text(one_line(video["path"]), style="bold"), subtitle=Text(facts, style="dim"), title_align="left"
+        body, title=Text(one_line(video.path), style="bold"), subtitle=Text(facts, style="dim"), title_align="left"
     )
 
 
@@ -111,9 +111,9 @@ def _timeline(result: RoutineScore, width: int) -> Iterable[Text]:
         return
     start, end = clock(result.clips[0].start_s), clock(result.clips[-1].end_s)
     yield Text(" " * 10 + start + end.rjust(max(cells - len(start), len(end) + 1)), style="dim")
-    for text in result.warnings:
-        if is_of_consistency(text):
-            yield Text(f"          fit = action-music {one_line(text)}", style="dim")
+    for notice in result.warnings:
+        if notice.code in OF_CONSISTENCY:
+            yield Text(f"          fit = action-music {one_line(notice.text)}", style="dim")
 
 
 def _squeeze(values: list[float], cells: int) -> list[float]:

@@ -19,7 +19,7 @@ def write_webvtt(path: Path, result: RoutineScore) -> None:
 
 def webvtt(result: RoutineScore) -> str:
     """One cue a clip: "fit 0.62  quality 0.41", without fit where there is no sound."""
-    about = "; ".join([f"{result.weights['name']}: {result.weights['trained_on']}", *result.warnings])
+    about = "; ".join([str(result.weights), *map(str, result.warnings)])
     note = re.sub("-+>", ">", about)
     blocks = ["WEBVTT", f"NOTE {' '.join(note.split())}"]
     measured = [one for one in result.measured if one.judges]

@@ -12,7 +12,7 @@ from mlavl_cli.heads.checkpoint import TargetHead
 from mlavl_cli.scoring.domain import TABLES, DomainReading
 from mlavl_cli.scoring.interval import Interval
 from mlavl_cli.scoring.measures import MEASURES
-from mlavl_cli.scoring.result import ClipScore, TargetScore
+from mlavl_cli.scoring.result import ClipScore, Domain, TargetScore
 
 
 def out_of_range(target: str, score: TargetScore) -> str | None:
@@ -29,14 +29,9 @@ def no_numbers(value: Any, name: str = "") -> Iterator[str]:
         yield f"{name} is {value}"
 
 
-def domain_of(reading: DomainReading) -> dict[str, Any]:
-    return {
-        "distance": reading.distance,
-        "limit": reading.limit,
-        "inside": reading.inside,
-        "by": TABLES[reading.table],
-        "clips_inside": int(reading.clips_inside.sum()),
-    }
+def domain_of(reading: DomainReading) -> Domain:
+    clips = int(reading.clips_inside.sum())
+    return Domain(reading.distance, reading.limit, reading.inside, TABLES[reading.table], clips)
 
 
 def target_score(head: TargetHead, output: HeadOutput, interval: Interval | None, clips: int) -> TargetScore:

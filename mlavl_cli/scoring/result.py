@@ -1,17 +1,75 @@
 """RoutineScore: what is said about one routine. `to_dict` is the JSON that users build on (schema.json, version 1)."""
 
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+from mlavl_cli.errors import DataError
 from mlavl_cli.scoring.measures import MEASURES, Measure
 
+if TYPE_CHECKING:
+    from mlavl_cli.media.decode import VideoInfo
+
 SCHEMA_VERSION = 1
-UNVALIDATED = "consistency is not validated for these weights"
-UNTRUSTED = "with these weights consistency barely distinguishes matching from swapped music"
 TRUSTED_AUC = 0.7  # below it, a measured consistency is said to tell little
 UNFAMILIAR = "out of domain: unlike the training data of these weights, so its scores have no meaning"
-NO_TIMELINE = "these heads say nothing of single clips: there is a score and no timeline"
-LENGTH = "what is said of single clips depends on how many there are with these weights"
+
+Code = Literal[
+    "video", "out-of-range", "unvalidated", "untrusted", "length", "no-timeline", "out-of-domain", "clips-out-of-domain"
+]
+OF_CONSISTENCY: tuple[Code, ...] = ("unvalidated", "untrusted")  # of the weights' consistency, not of the video
+
+
+@dataclass(frozen=True)
+class Notice:
+    """What a user should know of a score: a code that programs match on, and a text for people."""
+
+    code: Code
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True)
+class ScoredBy:
+    """Which weights gave a score, and what they were trained on."""
+
+    name: str
+    trained_on: str
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.trained_on}"
+
+
+@dataclass(frozen=True)
+class Consistency:
+    """Action-music consistency of a routine: the mean over its clips, the clip that fits worst, and whether the
+    consistency of these weights was ever measured."""
+
+    mean: float
+    min_clip: int
+    validated: bool
+
+
+@dataclass(frozen=True)
+class Domain:
+    """How far a routine is from the training set (1 is usual), by which of its tables, and where the limit is."""
+
+    distance: float
+    limit: float
+    inside: bool
+    by: str
+    clips_inside: int
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Wall seconds of features and heads, and seconds of video a second."""
+
+    features_s: float = 0.0
+    head_s: float = 0.0
+    total_s: float = 0.0
+    real_time_factor: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -26,6 +84,12 @@ class TargetScore:
     grades: dict[str, dict[str, float] | None]  # branch -> grade word -> share
     interval: tuple[float, float] | None = None  # points, from and to; None: these weights know none
     confidence: float | None = None  # the share of routines whose true score lies in their interval
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "TargetScore":
+        low, high = values["range"]
+        interval = values.get("interval")
+        return cls(**{**values, "range": (low, high), "interval": tuple(interval) if interval else None})
 
     def grade(self, branch: str) -> str | None:
         """The grade word that the branch's points come nearest to; None where it has no grades.
@@ -73,6 +137,12 @@ class ClipScore:
         assert value is not None
         return value
 
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "ClipScore":
+        rest = dict(values)
+        index, start_s, end_s = (rest.pop(name) for name in ("index", "start_s", "end_s"))
+        return cls(index, start_s, end_s, rest.pop("in_domain", None), rest)
+
     def to_dict(self) -> dict[str, Any]:
         """Flat, as in the JSON."""
         times = {"index": self.index, "start_s": self.start_s, "end_s": self.end_s}
@@ -81,28 +151,76 @@ class ClipScore:
 
 @dataclass(frozen=True)
 class RoutineScore:
-    """The score of one routine: the fields of the JSON schema."""
+    """The score of one routine: the fields of the JSON schema.
 
-    video: dict[str, Any]
-    weights: dict[str, Any]
+    Attributes:
+        video: what was scored, as a viewer sees it.
+        weights: which gave the score.
+        backbones: their identities, by role.
+        device, precision: where the backbones ran, and in which number format.
+        scores: by target.
+        consistency: None without sound, or without a timeline.
+        domain: None where the weights don't say what they were trained on.
+        clips: in the order of time.
+        warnings: what a user should know.
+        timing: of this score.
+    """
+
+    video: "VideoInfo"
+    weights: ScoredBy
     backbones: dict[str, Any]
     device: str
     precision: str
     scores: dict[str, TargetScore]
-    consistency: dict[str, Any] | None
-    domain: dict[str, Any] | None  # how far from the training set; None: the weights don't say what that looked like
+    consistency: Consistency | None
+    domain: Domain | None
     clips: list[ClipScore]
-    warnings: list[str]
-    timing: dict[str, float]
+    warnings: list[Notice]
+    timing: Timing = Timing()
 
     @property
     def in_domain(self) -> bool | None:
         """Whether the video is of the kind that the weights were trained on; None where they don't say."""
-        return self.domain["inside"] if self.domain else None
+        return self.domain.inside if self.domain else None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
-        return {"schema": SCHEMA_VERSION, **asdict(self), "clips": [clip.to_dict() for clip in self.clips]}
+        texts = {
+            "warnings": [notice.text for notice in self.warnings],
+            "warning_codes": [notice.code for notice in self.warnings],
+        }
+        return {"schema": SCHEMA_VERSION, **asdict(self), "clips": [clip.to_dict() for clip in self.clips], **texts}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "RoutineScore":
+        """What `to_dict` gave, or mlavl 0.1.
+
+        Raises:
+            DataError: it is something else, or of another version.
+        """
+        from mlavl_cli.media.decode import VideoInfo
+
+        try:
+            if values["schema"] != SCHEMA_VERSION:
+                raise DataError(f"is a score of version {values['schema']!r:.20}, not {SCHEMA_VERSION}")
+            codes = values.get("warning_codes") or ["video"] * len(values["warnings"])
+            return cls(
+                video=VideoInfo(**values["video"]),
+                weights=ScoredBy(**values["weights"]),
+                backbones=values["backbones"],
+                device=values["device"],
+                precision=values["precision"],
+                scores={target: TargetScore.from_dict(score) for target, score in values["scores"].items()},
+                consistency=Consistency(**values["consistency"]) if values["consistency"] else None,
+                domain=Domain(**values["domain"]) if values.get("domain") else None,
+                clips=[ClipScore.from_dict(clip) for clip in values["clips"]],
+                warnings=[Notice(*pair) for pair in zip(codes, values["warnings"], strict=True)],
+                timing=Timing(**values["timing"]),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise DataError(
+                "is no score of a routine", hint="Write it with: mlavl score VIDEO --format json."
+            ) from error
 
     @property
     def measured(self) -> list[Measure]:
@@ -132,11 +250,6 @@ def _in_time(clips: list[ClipScore]) -> list[ClipScore]:
 def level(share: float) -> Literal["low", "mid", "high"]:
     """The third of [0, 1] that a share lies in, which colours it."""
     return "low" if share < 1 / 3 else "mid" if share < 2 / 3 else "high"
-
-
-def is_of_consistency(warning: str) -> bool:
-    """Whether a warning is of the weights' consistency, which tables say beside it, not of the video."""
-    return warning.startswith((UNVALIDATED, UNTRUSTED))
 
 
 def clock(seconds: float) -> str:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from mlavl_cli.inputs import Input
 from mlavl_cli.scoring.domain import OutOfDomainDetector, load_detector
 from mlavl_cli.scoring.interval import Interval, load_intervals
 from mlavl_cli.scoring.points import clip_scores, domain_of, no_numbers, out_of_range, target_score
-from mlavl_cli.scoring.result import LENGTH, NO_TIMELINE, TRUSTED_AUC, UNFAMILIAR, UNTRUSTED, UNVALIDATED, RoutineScore
+from mlavl_cli.scoring.result import TRUSTED_AUC, UNFAMILIAR, Consistency, Notice, RoutineScore, ScoredBy, Timing
 
 
 class Scorer:
@@ -88,14 +88,9 @@ class Scorer:
         extracted = time.perf_counter()
         result = on_one_thread(partial(self._grade, features), self.extractor.placement)
         graded = time.perf_counter()
-        timing = {
-            "features_s": extracted - begin,
-            "head_s": graded - extracted,
-            "total_s": graded - begin,
-            "real_time_factor": features.video.duration_s / max(graded - begin, 1e-9),
-        }
-        result.timing.update({name: round(value, 4) for name, value in timing.items()})
-        return result
+        seconds = (extracted - begin, graded - extracted, graded - begin)
+        real_time = features.video.duration_s / max(graded - begin, 1e-9)
+        return replace(result, timing=Timing(*(round(value, 4) for value in (*seconds, real_time))))
 
     def _grade(self, features: RoutineFeatures) -> RoutineScore:
         with torch.inference_mode(), lean_attention(features.clips):
@@ -120,33 +115,35 @@ class Scorer:
         clips = clip_scores(features, readings, domain)
         heard = {clip.index: fit for clip in clips if (fit := clip.consistency) is not None}
         validated = self.bundle.consistency is not None
-        consistency: dict[str, Any] | None = None
+        consistency = None
         if heard:
-            consistency = {
-                "mean": sum(heard.values()) / len(heard),
-                "min_clip": min(heard, key=lambda index: heard[index]),
-                "validated": validated,
-            }
-        warnings = [*features.warnings, *filter(None, map(out_of_range, scores, scores.values()))]
+            worst = min(heard, key=lambda index: heard[index])
+            consistency = Consistency(sum(heard.values()) / len(heard), worst, validated)
+        warnings = [Notice("video", text) for text in features.warnings]
+        warnings += [Notice("out-of-range", text) for text in map(out_of_range, scores, scores.values()) if text]
         if heard and not validated:
-            warnings.append(UNVALIDATED)
+            warnings.append(Notice("unvalidated", "consistency is not validated for these weights"))
         elif heard and (measured := _swapped_auc(self.bundle.consistency or {})) < TRUSTED_AUC:
-            warnings.append(f"{UNTRUSTED} (AUC {measured:.2f}; 0.5 is chance)")
+            told = "with these weights consistency barely distinguishes matching from swapped music"
+            warnings.append(Notice("untrusted", f"{told} (AUC {measured:.2f}; 0.5 is chance)"))
         windows = sorted({head.window for head in self.heads.values() if head.window and _depends_on_length(head)})
         if any(window != features.clips for window in windows):
+            told = "what is said of single clips depends on how many there are with these weights"
             trained = " and ".join(map(str, windows))
-            warnings.append(f"{LENGTH} ({features.clips} clips here, {trained} in training)")
+            warnings.append(Notice("length", f"{told} ({features.clips} clips here, {trained} in training)"))
         if not readings:
-            warnings.append(NO_TIMELINE)
+            told = "these heads say nothing of single clips: there is a score and no timeline"
+            warnings.append(Notice("no-timeline", told))
         if domain and not domain.inside:
-            warnings.append(UNFAMILIAR)
+            warnings.append(Notice("out-of-domain", UNFAMILIAR))
         elif domain and not domain.clips_inside.all():
             outside = int((~domain.clips_inside).sum())
-            warnings.append(f"{outside} of {features.clips} clips are out of domain: their values have no meaning")
+            told = f"{outside} of {features.clips} clips are out of domain: their values have no meaning"
+            warnings.append(Notice("clips-out-of-domain", told))
         made = features.provenance
         result = RoutineScore(
-            video=asdict(features.video),
-            weights={"name": self.bundle.name, "trained_on": self.bundle.trained_on},
+            video=features.video,
+            weights=ScoredBy(self.bundle.name, self.bundle.trained_on),
             backbones=made.get("backbones", {}),
             device=str(device),
             precision=made.get("precision", "fp32"),
@@ -155,7 +152,6 @@ class Scorer:
             domain=domain_of(domain) if domain else None,
             clips=clips,
             warnings=warnings,
-            timing={},
         )
         if wrong := next(no_numbers(asdict(result)), None):
             cause = f"{wrong}: these weights can't score it"

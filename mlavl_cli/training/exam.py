@@ -185,7 +185,7 @@ def _moved(sittings: list[Sitting], share: dict[str, float]) -> dict[str, float]
         target: float(np.mean([abs(a.scores[target].score - b.scores[target].score) * by for a, b in pairs]))
         for target, by in share.items()
     }
-    heard = [abs(a.consistency["mean"] - b.consistency["mean"]) for a, b in pairs if a.consistency and b.consistency]
+    heard = [abs(a.consistency.mean - b.consistency.mean) for a, b in pairs if a.consistency and b.consistency]
     return moved | ({"consistency": 100 * float(np.mean(heard))} if heard else {})
 
 

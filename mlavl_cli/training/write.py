@@ -10,6 +10,7 @@ import numpy as np
 from mlavl_cli.bundle import MANIFEST, BackboneSpec, Bundle, find_bundle, write_bundle
 from mlavl_cli.datasets.dataset import Dataset, Routine
 from mlavl_cli.errors import WeightsError
+from mlavl_cli.files import one_at_a_time
 from mlavl_cli.heads.checkpoint import TargetHead, save_head
 from mlavl_cli.scoring.domain import fit_detector, save_detector
 from mlavl_cli.scoring.interval import Interval
@@ -36,6 +37,10 @@ def _content(spec: BackboneSpec) -> dict[str, Any]:
     """What a backbone is, wherever its files lie."""
     identity = spec.identity()
     return {name: value for name, value in identity.items() if name != "id" or "sha256" not in identity}
+
+
+LOCK = ".bundle.lock"
+SPORTS = {"skating": "figure skating", "gymnastics": "rhythmic gymnastics", "swimming": "artistic swimming"}
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,14 @@ def write_heads(
     Local backbones are copied into it; those of the hub are named. Heads that are there already are kept. What the
     dataset looks like goes beside, so that scoring can tell when a video is of another kind.
     """
+    folder.mkdir(parents=True, exist_ok=True)
+    with one_at_a_time(folder / LOCK):  # another run may add its heads to the same bundle
+        return _write_heads(folder, base, heads, about, dataset, half)
+
+
+def _write_heads(
+    folder: Path, base: Bundle, heads: dict[str, TargetHead], about: About, dataset: Dataset | None, half: bool
+) -> Bundle:
     before = find_bundle(folder) if (folder / MANIFEST).exists() else None
     paths = dict(before.heads) if before else {}
     for target, head in heads.items():
@@ -81,7 +94,7 @@ def write_heads(
     bundle = Bundle(
         folder=folder,
         name=folder.resolve().name,
-        sport=base.sport,
+        sport=SPORTS[dataset.sport] if dataset else base.sport,
         trained_on=about.trained_on,
         licence=about.licence,
         clip_frames=base.clip_frames,

@@ -122,3 +122,21 @@ def test_a_table_fits_its_terminal(routine):
             assert sum(line.startswith(f"│ {name} ") for line in lines) == 1
         timeline = next(line for line in lines if line.startswith("│ fit "))
         assert timeline.rstrip(" │")[-4] == "0"  # its mean, 0.xx, at its end
+
+
+def test_every_option_says_what_it_is():
+    import typer.main
+
+    from mlavl_cli.cli.app import app
+
+    silent = []
+
+    def walk(command, path):
+        for option in command.params:
+            if option.param_type_name == "option" and not option.help:
+                silent.append(f"{path} {option.name}")
+        for name, inner in getattr(command, "commands", {}).items():
+            walk(inner, f"{path} {name}")
+
+    walk(typer.main.get_command(app), "mlavl")
+    assert silent == []

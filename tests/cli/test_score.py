@@ -322,3 +322,22 @@ def test_a_page_that_fails_costs_no_scores(run, tmp_path, routine):
     assert result.exit_code == 1
     assert len(result.errors) == 1
     assert len((tmp_path / "s.csv").read_text().splitlines()) == 2
+
+
+def test_a_written_score_is_read_back(run, routine):
+    """`from_dict` gives what `to_dict` gave; mlavl 0.1 wrote no codes of warnings, and no domain of clips."""
+    from mlavl_cli.errors import DataError
+    from mlavl_cli.scoring.result import RoutineScore
+
+    written = run("score", routine, "-f", "json").json()
+    read = RoutineScore.from_dict(written)
+    assert json.loads(json.dumps(read.to_dict())) == written
+    assert read.clips[0].consistency == written["clips"][0]["consistency"]
+    assert len(written["warning_codes"]) == len(written["warnings"])
+    old = {name: value for name, value in written.items() if name != "warning_codes"}
+    for clip in old["clips"]:
+        clip.pop("in_domain")
+    assert [notice.text for notice in RoutineScore.from_dict(old).warnings] == written["warnings"]
+    for wrong in ({}, {**written, "schema": 2}, {**written, "clips": 3}, {**written, "weights": {"name": 1}}):
+        with pytest.raises(DataError):
+            RoutineScore.from_dict(wrong)

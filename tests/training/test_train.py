@@ -310,3 +310,11 @@ def test_a_bundle_on_other_backbones_is_refused_before_anything_is_trained(run, 
     assert result.exit_code == 1
     assert "holds heads on the visual backbone" in result.errors[0]
     assert not (tmp_path / "b" / "runs" / "PCS").exists()
+
+
+def test_a_bundle_says_which_sport_it_scores(run, tmp_path, text):
+    """A head on LOGO is for artistic swimming, whatever its backbones were made for; two runs may fill one bundle."""
+    for kind, sport in (("logo", "artistic swimming"), ("fisv", "figure skating"), ("rg", "rhythmic gymnastics")):
+        output = tmp_path / f"bundle-{kind}"
+        train(run, kind, layouts.MAKERS[kind](tmp_path / kind), output, text, epochs=1)
+        assert json.loads((output / "bundle.json").read_text())["sport"] == sport

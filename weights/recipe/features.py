@@ -1,9 +1,10 @@
-"""Features and scores of simulated routines of 9 to 365 seconds, as a manifest that `mlavl train` reads.
+"""Features and scores of simulated routines of 9 to 365 seconds, as manifests that `mlavl train` reads.
 
     python weights/recipe/features.py BACKBONES OUT [--workers N]
 
 BACKBONES is what second.py made. The routines go through the very backbones that score, but not through an mp4; those
-to train on twice if they are short, cut into clips at other moments. What is there isn't made again.
+to train on twice if they are short, cut into clips at other moments. What is there isn't made again. `first.csv` holds
+what heads begin with, `manifest.csv` has many short routines more.
 """
 
 import argparse
@@ -32,19 +33,21 @@ from mlavl_cli.simulate.write import Recipe, simulate
 
 SHORTEST_S, LONGEST_S = 9.0, 365.0  # 7 to 285 clips of 25 frames/s
 FIRSTS = (0, FRAMES // 2)  # pictures at which the training routines begin: twice as many clips
+SHORT_S = 60.0
 TWICE_S = 120.0  # longer routines have clips enough, and cost the most to learn from
 BATCH = 64  # clips
 
 
-def recipes(seed: int, count: int, styles: tuple[str, ...]) -> list[Recipe]:
+def recipes(seed: int, count: int, styles: tuple[str, ...], longest_s: float = LONGEST_S) -> list[Recipe]:
     """Every duration is as likely as its double: shares of a golden section, so that each style gets all of them."""
     share = np.arange(count) * (5**0.5 - 1) / 2 % 1
-    seconds = (SHORTEST_S * (LONGEST_S / SHORTEST_S) ** share).round(2).tolist()
+    seconds = (SHORTEST_S * (longest_s / SHORTEST_S) ** share).round(2).tolist()
     return [Recipe(seed, i, styles[i % len(styles)], (s, s)) for i, s in enumerate(seconds)]
 
 
 SPLITS = {
     "train": recipes(3000, 900, TRAINING),
+    "more": recipes(3100, 1600, TRAINING, SHORT_S),  # a short routine shows few elements, so it takes more of them
     "val": recipes(4000, 120, VALIDATION),
     "calibration": recipes(5000, 360, VALIDATION),
 }
@@ -107,7 +110,7 @@ def main() -> None:
             jobs = [
                 pool.submit(
                     make, given.out, given.backbones, recipe,
-                    FIRSTS if split == "train" and recipe.seconds[1] <= TWICE_S else FIRSTS[:1],
+                    FIRSTS if split in ("train", "more") and recipe.seconds[1] <= TWICE_S else FIRSTS[:1],
                 )
                 for recipe in chosen
             ]  # fmt: skip
@@ -115,10 +118,13 @@ def main() -> None:
                 rows += [{**row, "split": split} for row in job.result()]
                 if number % 50 == 0:
                     print(split, number, flush=True)
-    with atomic_write(given.out / "manifest.csv", "w") as file:
-        out = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        out.writeheader()
-        out.writerows(rows)
+    for name, left_out in (("first.csv", "more"), ("manifest.csv", None)):
+        with atomic_write(given.out / name, "w") as file:
+            out = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+            out.writeheader()
+            for row in rows:
+                if row["split"] != left_out:
+                    out.writerow(row | ({"split": "train"} if row["split"] == "more" else {}))
 
 
 if __name__ == "__main__":

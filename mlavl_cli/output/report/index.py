@@ -40,12 +40,12 @@ def entry(result: RoutineScore, page: str, name: str) -> Entry:
     return Entry(
         page=page,
         name=name,
-        weights=result.weights["name"],
+        weights=result.weights.name,
         scores={target: score.score for target, score in result.scores.items()},
-        consistency=result.consistency["mean"] if result.consistency else None,
-        duration_s=result.video["duration_s"],
-        warnings=result.warnings,
-        trained_on=result.weights["trained_on"],
+        consistency=result.consistency.mean if result.consistency else None,
+        duration_s=result.video.duration_s,
+        warnings=[notice.text for notice in result.warnings],
+        trained_on=result.weights.trained_on,
         in_domain=result.in_domain,
     )
 

@@ -1,12 +1,13 @@
 """A RoutineScore and a glimpse of its video -> the page of one routine."""
 
 import json
+from dataclasses import asdict
 from typing import Any
 
 from mlavl_cli.output.report.glimpse import Glimpse
 from mlavl_cli.output.report.html import document, text
 from mlavl_cli.scoring.measures import MEASURES, Measure
-from mlavl_cli.scoring.result import ClipScore, RoutineScore, TargetScore, clock, is_of_consistency, level
+from mlavl_cli.scoring.result import OF_CONSISTENCY, ClipScore, RoutineScore, TargetScore, clock, level
 
 MOMENTS = 3  # the weakest and the strongest shown
 
@@ -26,8 +27,8 @@ def page(
     """
     video = result.video
     facts = (
-        f"{clock(video['duration_s'])}, {len(result.clips)} clips, "
-        f"{video['width_px']} x {video['height_px']}, {video['fps']:.4g} frames/s"
+        f"{clock(video.duration_s)}, {len(result.clips)} clips, "
+        f"{video.width_px} x {video.height_px}, {video.fps:.4g} frames/s"
     )
     weakest, strongest = result.weakest(MOMENTS), result.strongest(MOMENTS)
     outside = ' class="outside"' if result.in_domain is False else ""
@@ -35,7 +36,7 @@ def page(
 <header>
 <p class="soft"><a href="{text(index_url)}">All routines</a></p>
 <h1>{text(name)}</h1>
-<p class="soft">{facts}. Scored by {text(result.weights["name"])}: {text(result.weights["trained_on"])}</p>
+<p class="soft">{facts}. Scored by {text(str(result.weights))}</p>
 </header>
 <main{outside}>
 {_notes(result)}
@@ -73,13 +74,13 @@ def shown_clips(result: RoutineScore, strip: int = 12) -> set[int]:
 
 
 def _notes(result: RoutineScore) -> str:
-    found = [warning for warning in result.warnings if not is_of_consistency(warning)]
+    found = [notice.text for notice in result.warnings if notice.code not in OF_CONSISTENCY]
     items = "".join(f"<li>{text(warning)}</li>" for warning in found)
     return f'<div class="notes" role="note"><ul>{items}</ul></div>' if found else ""
 
 
 def _fit_note(result: RoutineScore) -> str:
-    return "".join(f" Note: {text(warning)}." for warning in result.warnings if is_of_consistency(warning))
+    return "".join(f" Note: {text(notice.text)}." for notice in result.warnings if notice.code in OF_CONSISTENCY)
 
 
 def _summary(target: str, score: TargetScore) -> str:
@@ -212,12 +213,14 @@ def _table(result: RoutineScore) -> str:
 
 def _provenance(result: RoutineScore) -> str:
     facts: dict[str, Any] = {
-        "video": result.video["path"],
-        "weights": f"{result.weights['name']}: {result.weights['trained_on']}",
+        "video": result.video.path,
+        "weights": str(result.weights),
         "backbones": json.dumps(result.backbones),
         "device, precision": f"{result.device}, {result.precision}",
-        "consistency": json.dumps(result.consistency) if result.consistency else "none: no sound",
-        "distance from the training set": json.dumps(result.domain) if result.domain else "not known for these weights",
+        "consistency": json.dumps(asdict(result.consistency)) if result.consistency else "none: no sound",
+        "distance from the training set": json.dumps(asdict(result.domain))
+        if result.domain
+        else "not known for these weights",
     }
     listed = "".join(f"<dt>{text(name)}</dt><dd>{text(value)}</dd>" for name, value in facts.items())
     meaning = (

@@ -57,7 +57,7 @@ class Report:
             MediaError: the video can't be read again.
             MlavlError: the folder can't be written.
         """
-        size_px = (result.video["width_px"], result.video["height_px"])
+        size_px = (result.video.width_px, result.video.height_px)
         glimpse = look(source.path, shown_clips(result), size_px, self.cutting)
         embedded = self._embedded(source.path) if self.embed else None
         self.folder.mkdir(parents=True, exist_ok=True)
