@@ -1,7 +1,6 @@
 """The datasets by name."""
 
 from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
 
 from mlavl_cli.datasets.dataset import Dataset
@@ -10,6 +9,7 @@ from mlavl_cli.datasets.manifest import load_manifest
 from mlavl_cli.device import Placement
 from mlavl_cli.errors import DataError, UsageError
 from mlavl_cli.features.extractor import ExtractionOptions, load_extractor
+from mlavl_cli.tables import look_up
 
 # Twelve elements earn a simulated routine at most some 125 points, five components 50.
 SIMULATED_RANGES = {"TES": (0.0, 130.0), "PCS": (0.0, 50.0)}
@@ -44,8 +44,7 @@ def load_dataset(
     if not path.exists():
         raise DataError("no such dataset", path=path, hint="Give the dataset's folder, or the csv of a manifest.")
     if kind in FOLDERS:
-        module, function = FOLDERS[kind].split(":")
-        return getattr(import_module(module), function)(path)
+        return look_up(FOLDERS, kind, "kind of dataset")(path)
     ranges = ranges or {}
     if kind == "simulated":
         path, ranges = path / "manifest.csv", {**SIMULATED_RANGES, **ranges}

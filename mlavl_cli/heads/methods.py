@@ -1,9 +1,8 @@
 """Every method by its name: what `mlavl train --model` takes and a checkpoint names."""
 
-from importlib import import_module
 from typing import TYPE_CHECKING
 
-from mlavl_cli.errors import UsageError
+from mlavl_cli.tables import look_up
 
 if TYPE_CHECKING:  # the command line lists the names before torch is loaded
     from mlavl_cli.heads.base import Head
@@ -23,7 +22,4 @@ def head_class(name: str) -> "type[Head]":
     Raises:
         UsageError: there is none.
     """
-    if name not in HEADS:
-        raise UsageError(f"no such model: {name!r:.40}", hint=f"There are {', '.join(HEADS)}.")
-    module, attribute = HEADS[name].split(":")
-    return getattr(import_module(module), attribute)
+    return look_up(HEADS, name, "model")

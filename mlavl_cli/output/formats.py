@@ -4,10 +4,9 @@ A format is a class with `add(result)`, which prints one RoutineScore at once, a
 that it writes to, the targets of all results, and whether several videos were asked for.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Protocol, TextIO
 
-from mlavl_cli.errors import UsageError
+from mlavl_cli.tables import look_up
 
 if TYPE_CHECKING:
     from mlavl_cli.scoring.result import RoutineScore
@@ -34,7 +33,4 @@ def format_class(name: str) -> type[Writer]:
     Raises:
         UsageError: there is none.
     """
-    if name not in FORMATS:
-        raise UsageError(f"no such format: {name!r:.40}", hint=f"There are {', '.join(FORMATS)}.")
-    module, attribute = FORMATS[name].split(":")
-    return getattr(import_module(module), attribute)
+    return look_up(FORMATS, name, "format")

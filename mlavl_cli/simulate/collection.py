@@ -85,6 +85,7 @@ def _end_with_parent() -> None:
     """A worker must not outlive its command, however that ends; and only the command answers to signals."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
+    assert parent is not None  # only the pool's own processes begin with this
 
     def watch() -> None:
         connection.wait([parent.sentinel])

@@ -1,5 +1,6 @@
 """A programme -> the figure's joints at every frame: poses as key frames, accents, turns, jumps, a path on the ice."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -8,6 +9,7 @@ from scipy.interpolate import PchipInterpolator
 from scipy.ndimage import gaussian_filter1d
 
 from mlavl_cli.simulate.body import PART, POSE_PARTS, place_joints
+from mlavl_cli.simulate.elements import Element, Kind
 from mlavl_cli.simulate.programme import Programme, Segment
 from mlavl_cli.simulate.style import Look
 
@@ -88,7 +90,10 @@ def move(programme: Programme, look: Look, rng: np.random.Generator) -> Motion:
     t = np.arange(frames) / look.fps
     keys = _Keys()
     for segment in programme.segments:
-        _KINDS.get(segment.element.kind if segment.element else "", _connect)(keys, segment, rng)
+        if segment.element is None:
+            _connect(keys, segment, rng)
+        else:
+            _KINDS[segment.element.kind](keys, segment, segment.element, rng)
     times, poses = zip(*keys.poses, strict=True)
     pose = PchipInterpolator([*times, programme.seconds + 1], np.stack([*poses, poses[-1]]))(t)
 
@@ -147,8 +152,8 @@ def _connect(keys: _Keys, segment: Segment, rng: np.random.Generator) -> None:
         keys.speed.append((start + 0.1, 1.0))
 
 
-def _jump(keys: _Keys, segment: Segment, rng: np.random.Generator) -> None:
-    element, start, good = segment.element, segment.start_s, (segment.grade + 5) / 10
+def _jump(keys: _Keys, segment: Segment, element: Element, rng: np.random.Generator) -> None:
+    start, good = segment.start_s, (segment.grade + 5) / 10
     off = start + 0.8
     air_s = 0.30 + 0.09 * element.rotations + 0.1 * good
     on = off + air_s
@@ -174,8 +179,8 @@ def _jump(keys: _Keys, segment: Segment, rng: np.random.Generator) -> None:
     keys.pose(segment.end_s - 0.05, _GLIDE)
 
 
-def _spin(keys: _Keys, segment: Segment, rng: np.random.Generator) -> None:
-    element, start, end, good = segment.element, segment.start_s, segment.end_s, (segment.grade + 5) / 10
+def _spin(keys: _Keys, segment: Segment, element: Element, rng: np.random.Generator) -> None:
+    start, end, good = segment.start_s, segment.end_s, (segment.grade + 5) / 10
     first, last = start + 0.5, end - 0.4
     keys.pose(start + 0.2, _POSES["gather"])
     keys.speed += [(start, 0.8), (first, 0.25 * (1 - good)), (last, 0.25 * (1 - good)), (end, 0.7)]
@@ -195,8 +200,8 @@ def _spin(keys: _Keys, segment: Segment, rng: np.random.Generator) -> None:
     keys.pose(end, _GLIDE)
 
 
-def _steps(keys: _Keys, segment: Segment, rng: np.random.Generator) -> None:
-    element, good = segment.element, (segment.grade + 5) / 10
+def _steps(keys: _Keys, segment: Segment, element: Element, rng: np.random.Generator) -> None:
+    good = (segment.grade + 5) / 10
     every = 0.62 - 0.09 * element.level
     at, side = segment.start_s, 1
     keys.turn(at, 0.0)
@@ -212,7 +217,7 @@ def _steps(keys: _Keys, segment: Segment, rng: np.random.Generator) -> None:
     keys.speed.append((segment.end_s - 0.2, 0.6 + 0.3 * good))
 
 
-def _spiral(keys: _Keys, segment: Segment, rng: np.random.Generator) -> None:
+def _spiral(keys: _Keys, segment: Segment, element: Element, rng: np.random.Generator) -> None:
     start, end, good = segment.start_s, segment.end_s, (segment.grade + 5) / 10
     pose = _GLIDE + (0.45 + 0.55 * good) * (_POSES["spiral on a deep edge"] - _GLIDE)
     other = _GLIDE + (0.45 + 0.55 * good) * (_POSES["Ina Bauer"] - _GLIDE)
@@ -223,7 +228,12 @@ def _spiral(keys: _Keys, segment: Segment, rng: np.random.Generator) -> None:
     keys.speed.append((start + 0.3, 1.0))
 
 
-_KINDS = {"jump": _jump, "spin": _spin, "steps": _steps, "spiral": _spiral}
+_KINDS: dict[Kind, Callable[[_Keys, Segment, Element, np.random.Generator], None]] = {
+    "jump": _jump,
+    "spin": _spin,
+    "steps": _steps,
+    "spiral": _spiral,
+}
 
 
 # --- The path over the ice --------------------------------------------------------------------------------------------

@@ -44,11 +44,6 @@ class Music:
     beat_s: float
     samples: np.ndarray
 
-    def loudness_at(self, time_s: np.ndarray) -> np.ndarray:
-        """Of the section, at each time."""
-        section = np.searchsorted(self.section_s, time_s, side="right") - 1
-        return self.loudness[np.clip(section, 0, len(self.loudness) - 1)]
-
 
 def compose(style: Style, seconds: float, rng: np.random.Generator) -> Music:
     """A piece of this length.
@@ -128,7 +123,8 @@ def _note(
     start, length = round(time_s * RATE_HZ), round((attack_s + 3 * decay_s) * RATE_HZ)
     t = np.arange(length, dtype=np.float32) / RATE_HZ
     hz = 440 * 2 ** ((pitch - 69) / 12) * (1 if instrument != "drums" else 0.5)
-    tone = sum(a * np.sin(2 * np.pi * hz * (k + 1) * t, dtype=np.float32) for k, a in enumerate(harmonics) if a)
+    waves = (a * np.sin(2 * np.pi * hz * (k + 1) * t, dtype=np.float32) for k, a in enumerate(harmonics) if a)
+    tone = sum(waves, np.zeros(length, np.float32))
     if instrument == "drums":
         tone = tone + 0.8 * rng.normal(0, 1, length).astype(np.float32)
     envelope = np.minimum(t / attack_s, 1) * np.exp(-np.maximum(t - attack_s, 0) / decay_s)

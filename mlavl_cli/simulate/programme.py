@@ -174,7 +174,8 @@ def _accents(
     sections = len(music.loudness)
     follows = np.clip(skater.musicality + rng.normal(0, 0.2, sections), 0, 1)
     section = np.clip(np.searchsorted(music.section_s, music.accent_s, side="right") - 1, 0, sections - 1)
-    times, strengths = [], []
+    times: list[float] = []
+    strengths: list[float] = []
     for time_s, strength, here in zip(music.accent_s, music.accent, section, strict=True):
         if rng.random() < follows[here]:
             times.append(time_s + rng.normal(0, 0.015 + 0.035 * (1 - follows[here])))
@@ -186,10 +187,10 @@ def _accents(
         if segment.element and segment.element.kind == "jump":
             times.append(segment.start_s + _anchor(segment.element))
             strengths.append(0.9)
-    times, strengths = np.array(times), np.clip(strengths, 0, 1)
-    order = np.argsort(times, kind="stable")
-    kept = [i for i in order if 0.1 < times[i] < seconds - 0.3 and not _hidden(times[i], segments)]
-    return times[kept], strengths[kept]
+    at = np.array(times)
+    order = np.argsort(at, kind="stable")
+    kept = [i for i in order if 0.1 < at[i] < seconds - 0.3 and not _hidden(at[i], segments)]
+    return at[kept], np.clip(strengths, 0, 1)[kept]
 
 
 def _hidden(time_s: float, segments: list[Segment]) -> bool:

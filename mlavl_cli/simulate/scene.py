@@ -9,7 +9,7 @@ from scipy.ndimage import gaussian_filter1d
 from mlavl_cli.simulate.body import JOINTS
 from mlavl_cli.simulate.motion import Motion
 from mlavl_cli.simulate.recording import closer, shots
-from mlavl_cli.simulate.style import Colour, Look
+from mlavl_cli.simulate.style import Colour, Look, as_colour
 
 BODY_M = 1.65
 _MARGIN_M = 6.0  # of the scenery beyond the path
@@ -126,14 +126,14 @@ def _wall(look: Look, width: int, height: int, rng: np.random.Generator) -> np.n
     boards = round(0.55 * height)
     for _ in range(width * boards // 900):
         x, y = rng.uniform(0, width), rng.uniform(0, boards)
-        shade = tuple(int(np.clip(c + rng.normal(0, 34), 0, 255)) for c in style.crowd)
+        shade = as_colour(int(np.clip(c + rng.normal(0, 34), 0, 255)) for c in style.crowd)
         r = 0.012 * height * rng.uniform(0.6, 1.4)
         pen.ellipse([x - r, y - r, x + r, y + r], fill=_lit(shade, look))
     pen.rectangle([0, boards, width, height], fill=_lit(style.wall, look))
     x = 0.0
     while x < width:
         wide = rng.uniform(0.5, 1.4) * height
-        shade = tuple(int(np.clip(c + rng.normal(0, 45), 0, 255)) for c in style.wall)
+        shade = as_colour(int(np.clip(c + rng.normal(0, 45), 0, 255)) for c in style.wall)
         if rng.random() < 0.6:
             pen.rectangle([x, boards + 0.03 * height, x + 0.8 * wide, height - 0.03 * height], fill=_lit(shade, look))
         x += wide
@@ -147,7 +147,7 @@ def _ground(look: Look, width: int, height: int, per_metre: float, rng: np.rando
     pen = ImageDraw.Draw(sheet)
 
     def shade(by: float) -> Colour:
-        return _lit(tuple(int(np.clip(c + by, 0, 255)) for c in style.ground), look)
+        return _lit(as_colour(int(np.clip(c + by, 0, 255)) for c in style.ground), look)
 
     if style.setting == "ice":
         for x in np.arange(0, width, 7 * per_metre):
@@ -172,7 +172,7 @@ def _grain(sheet: Image.Image, rng: np.random.Generator) -> np.ndarray:
 
 
 def _lit(colour: Colour, look: Look) -> Colour:
-    return tuple(int(np.clip(c * look.light, 0, 255)) for c in colour)
+    return as_colour(int(np.clip(c * look.light, 0, 255)) for c in colour)
 
 
 def _light(look: Look, size: tuple[int, int]) -> np.ndarray | None:

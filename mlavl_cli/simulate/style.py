@@ -1,6 +1,7 @@
 """Styles: palette, body, camera, tempo and instruments. A head trained in some styles can be judged in another."""
 
 import colorsys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -157,7 +158,7 @@ def draw_look(style: Style, rng: np.random.Generator) -> Look:
     """One routine's look."""
     dress = _colour(rng.uniform(*style.costume_hue) % 1, rng.uniform(0.2, 0.95), rng.uniform(*style.costume_light))
     skin_tone = rng.uniform(0, 1)
-    skin = tuple(int(a + skin_tone * (b - a)) for a, b in ((222, 96), (168, 60), (136, 42)))
+    skin = as_colour(int(a + skin_tone * (b - a)) for a, b in ((222, 96), (168, 60), (136, 42)))
     dark = _colour(rng.uniform(0, 1), 0.4, rng.uniform(0.08, 0.3))
     return Look(
         style=style,
@@ -177,4 +178,10 @@ def draw_look(style: Style, rng: np.random.Generator) -> Look:
 
 
 def _colour(hue: float, saturation: float, value: float) -> Colour:
-    return tuple(round(255 * c) for c in colorsys.hsv_to_rgb(hue, saturation, value))
+    return as_colour(round(255 * c) for c in colorsys.hsv_to_rgb(hue, saturation, value))
+
+
+def as_colour(parts: Iterable[int]) -> Colour:
+    """Red, green and blue as one colour."""
+    red, green, blue = parts
+    return red, green, blue

@@ -59,8 +59,8 @@ def judge(programme: Programme, music: Music, motion: Motion, fps: int) -> dict[
     consistency = clip_consistency(*accents, start_s, end_s)
     fit = float(np.clip((np.nanmean(consistency) - _CHANCE) / (_CLOSE - _CHANCE), 0, 1))
 
-    done = [segment for segment in programme.segments if segment.element]
-    jumps = [segment for segment in done if segment.element.kind == "jump"]
+    done = [(segment, segment.element) for segment in programme.segments if segment.element]
+    jumps = [segment for segment, element in done if element.kind == "jump"]
     between = [
         s for s in programme.segments if not s.element and OPENING_S <= s.start_s < programme.seconds - CLOSING_S
     ]
@@ -68,7 +68,7 @@ def judge(programme: Programme, music: Music, motion: Motion, fps: int) -> dict[
     whole = sum(s.end_s - s.start_s for s in between)
     moving = float(np.clip((np.percentile(motion.speed, 70) - 1.4) / 4.6, 0, 1))
     held = float(np.mean([segment.landing == "clean" for segment in jumps])) if jumps else 1.0
-    centres = np.array([0.0, *((s.start_s + s.end_s) / 2 for s in done), programme.seconds])
+    centres = np.array([0.0, *((s.start_s + s.end_s) / 2 for s, _ in done), programme.seconds])
     gaps = np.diff(centres)
     even = float(np.clip(1 - (gaps.std() / gaps.mean()) / 0.9, 0, 1))
     covered = float(np.clip((np.ptp(motion.ground[:, 1]) - 2) / 12, 0, 1))
@@ -80,7 +80,7 @@ def judge(programme: Programme, music: Music, motion: Motion, fps: int) -> dict[
         "CO": 10 * (0.6 * even + 0.4 * covered),
         "IN": 10 * fit,
     }
-    tes = sum(s.element.base + goe(s.element.base, s.grade) for s in done)
+    tes = sum(element.base + goe(element.base, s.grade) for s, element in done)
     return {
         "scores": {name: round(float(p), 3) for name, p in {"TES": tes, "PCS": sum(points.values()), **points}.items()},
         "skater": asdict(programme.skater),

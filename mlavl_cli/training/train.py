@@ -83,7 +83,7 @@ def train_head(
         train, judged: the training split, and the one on which the best epoch is chosen.
         config: the recipe.
         placement: device, and the number format of the forward pass.
-        folder: RUNS/TARGET/VARIANT, gets `last.pt`, `best_srcc.pt`, `best_mse.pt` and `log.csv`; RUNS gets what the
+        folder: RUNS/TARGET/VARIANT, gets `last.pt`, `best_srcc.pt` and `log.csv`; RUNS gets what the
             targets share.
         watch: who is told of the progress.
 
@@ -126,7 +126,7 @@ class _Run:
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, course)
         self.scaler = torch.amp.GradScaler(enabled=placement.dtype == torch.float16)
         self.history: list[Epoch] = []
-        self.best = {"rank": -math.inf, "mse": math.inf}
+        self.best = {"rank": -math.inf}
         heard = all(sound is not None for sound in train.audio)
         self.consistent = config.loss.consistency > 0 and heard and model.judges_consistency
         self.aligned = not self.consistent
@@ -217,9 +217,6 @@ class _Run:
         if last.rank > self.best["rank"] or len(self.history) == 1:
             self.best["rank"] = last.rank
             _save(self.folder / "best_srcc.pt", self.model.state_dict())
-        if last.mse < self.best["mse"]:
-            self.best["mse"] = last.mse
-            _save(self.folder / "best_mse.pt", self.model.state_dict())
 
     def _settings(self) -> dict[str, Any]:
         """What must be the same for a run to go on; how often it is saved need not."""
