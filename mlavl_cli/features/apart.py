@@ -41,6 +41,8 @@ START_CPU_S, CLIP_CPU_S, PICTURE_CPU_S, MEGAPIXEL_CPU_S = 20.0, 0.1, 1 / 32, 1 /
 _LOOK_S = 1.0
 _PR_SET_PDEATHSIG = 1
 
+Request = tuple[PictureSpec, int, Cutting, bool]  # what `reading.prepare` takes behind the path
+
 
 @dataclass(frozen=True)
 class _Failed:
@@ -68,12 +70,12 @@ class _Worker:
         self._ended = False  # by itself: its number may be another process's by now
         self.pid: int = pipe.recv()
 
-    def read(self, path: Path, request: tuple[Any, ...]) -> Read:
+    def read(self, path: Path, request: Request, patient: bool) -> Read:
         self.fit = False
         begin = reached = self._cpu_s()
         clips, allowed_s = 0, 0.0
         try:
-            self._pipe.send((path, *request))
+            self._pipe.send((path, request, patient))
             while True:
                 while not self._pipe.poll(_LOOK_S):
                     self._refuse_too_slow(path, begin, reached, clips, allowed_s)
@@ -132,8 +134,8 @@ class Decoders:
         self._asks, self._asking = asks, threading.Lock()
         self._idle: list[_Worker] = []
 
-    def prepare(self, path: Path, *request: Any) -> Read:
-        """As `reading.prepare`, by a worker; `request` ends in whether it may wait for memory.
+    def prepare(self, path: Path, request: Request, patient: bool) -> Read:
+        """As `reading.prepare`, by a worker, which may wait for memory if it is patient.
 
         Raises:
             MediaError: the file can't be read; its decoder crashed, or takes too much memory or time.
@@ -141,10 +143,10 @@ class Decoders:
         try:
             worker = self._take()
         except (OSError, EOFError):  # who forks them is gone
-            yield from prepare(path, *request[:-1])
+            yield from prepare(path, *request)
             return
         try:
-            yield from worker.read(path, request)
+            yield from worker.read(path, request, patient)
         finally:
             if worker.fit:
                 self._idle.append(worker)
@@ -196,9 +198,8 @@ def prepare_file(
         path, picture, frames, cutting, spare_cores: as `reading.prepare` takes them.
         patient: whether it may wait until no other file needs much memory; else it does with little.
     """
-    if _decoders:
-        return _decoders.prepare(path, picture, frames, cutting, spare_cores, patient)
-    return prepare(path, picture, frames, cutting, spare_cores)
+    request = (picture, frames, cutting, spare_cores)
+    return _decoders.prepare(path, request, patient) if _decoders else prepare(path, *request)
 
 
 # --- In the other processes -------------------------------------------------------------------------------------------
@@ -251,7 +252,7 @@ def _work(pipe: Connection, much: int) -> None:
             bounded(MEMORY)
 
     while not large:  # whoever read a large file reads no other: what it freed counts against the limit
-        path, *request, patient = pipe.recv()
+        path, request, patient = pipe.recv()
         bounded(LITTLE)
         for item in _answers(path, request, opened, pipe.send):
             if isinstance(item, _Failed):
@@ -262,7 +263,7 @@ def _work(pipe: Connection, much: int) -> None:
 
 
 def _answers(
-    path: Path, request: list[Any], opened: Callable[[VideoInfo], object], on_repeat: Callable[[Any], object]
+    path: Path, request: Request, opened: Callable[[VideoInfo], object], on_repeat: Callable[[Any], object]
 ) -> Iterator[Prepared | End | _Failed]:
     try:
         yield from prepare(path, *request, opened, on_repeat)

@@ -1,11 +1,12 @@
 """The frozen Audio Spectrogram Transformer at a clip's own length: samples -> spectrogram -> one row a clip, (B, 768).
 
 AST was trained on 10.24 s; padding a one-second clip to that length costs eleven times the work. Its authors cut the
-position embeddings for shorter input instead, and so do we (spec: section 15).
+position embeddings for shorter input instead, and so do we (docs/method.md, section 15).
 """
 
 import math
 from collections import defaultdict
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
@@ -17,17 +18,22 @@ from mlavl_cli.errors import WeightsError
 from mlavl_cli.features.hub import load_model, load_pretrained, unfit
 from mlavl_cli.media.sound import SAMPLE_RATE_HZ
 
+if TYPE_CHECKING:
+    from transformers import ASTModel
+
 _WINDOW_S, _SHIFT_S = 0.025, 0.010  # kaldi's defaults, which AST uses
 
 
 class AudioBackbone:
     """A frozen AST. `dim` is D_a."""
 
-    def __init__(self, model: nn.Module, mel_bins: int, mean: float, std: float, placement: Placement):
-        self.model, self.placement = model.to(placement.device), placement
+    def __init__(self, model: "ASTModel", mel_bins: int, mean: float, std: float, placement: Placement):
+        cast(nn.Module, model).to(placement.device)  # the library's own `to` is annotated as if it took no device
+        self.model, self.placement = model, placement
         self.dim = model.config.hidden_size
         self.mel_bins, self.mean, self.std = mel_bins, mean, std
-        self.patch, self.stride = model.config.patch_size, model.config.time_stride
+        self.patch = cast(int, model.config.patch_size)  # of two sides the library itself makes no AST
+        self.stride = model.config.time_stride
 
     def spectrogram(self, sound: np.ndarray) -> torch.Tensor:
         """float32 (samples,) at 16 kHz -> normalised log-mel frames (L, mel bins), L = patch + stride * n.
@@ -136,5 +142,5 @@ def load_audio(spec: BackboneSpec, placement: Placement) -> AudioBackbone:
     if not usable:
         cause = f"its settings can't be used: {bins} mel bins, mean {mean}, std {std}"
         raise WeightsError(cause, path=spec.source, hint="Is it a saved Hugging Face model?")
-    model = load_model(ASTModel.from_pretrained, spec, dtype=placement.dtype)
+    model = load_model(ASTModel, spec, dtype=placement.dtype)
     return AudioBackbone(model, bins, mean, std, placement)

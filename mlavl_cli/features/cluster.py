@@ -1,5 +1,6 @@
 """Extraction on a Ray cluster: files go to actors that each hold the backbones, on one GPU or on some CPUs."""
 
+import logging
 import socket
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -95,12 +96,12 @@ def load_cluster_extractor(
     Raises:
         WeightsError: no such bundle or backbone.
     """
-    there = {
-        name: str(Path(source).absolute())
-        for name in ("visual", "audio")
-        if (source := getattr(options, name)) and Path(source).exists()  # else it is a hub id
-    }
-    options = replace(options, **there, store=Path(options.store).absolute() if options.store else None)
+    options = replace(
+        options,
+        visual=_from_anywhere(options.visual),
+        audio=_from_anywhere(options.audio),
+        store=Path(options.store).absolute() if options.store else None,
+    )
     if Path(weights).is_dir():
         weights = Path(weights).absolute()
     make = partial(load_extractor, weights, precision=precision, options=options)
@@ -109,11 +110,17 @@ def load_cluster_extractor(
     return ClusterExtractor(make, local, cluster, device)
 
 
+def _from_anywhere(source: str | None) -> str | None:
+    """A folder by its absolute path; a hub id as it is."""
+    return str(Path(source).absolute()) if source and Path(source).exists() else source
+
+
 class _Worker:
     """What runs on the other machine."""
 
     def __init__(self, make: Callable[[str], Extractor], device: str):
-        self._make, self._device, self._extractor = make, device, None
+        self._make, self._device = make, device
+        self._extractor: Extractor | None = None
 
     def extract(self, sources: list[Input]) -> list[Outcome] | MlavlError:
         """One outcome a file; or why there can't be any."""
@@ -219,9 +226,9 @@ def _connected(address: str) -> Iterator[Any]:
     hint = "Start one with `ray start --head`, name its HOST:PORT, or use --ray local."
     if ":" in address and not _answers(address):  # Ray itself would wait for minutes, and talk
         raise DeviceError(f"no Ray cluster at {address}", hint=hint)
-    quiet = {"log_to_driver": False, "logging_level": "error"}
+    dashboard = False if address == LOCAL else None
     try:
-        ray.init(address=address, **quiet, **({"include_dashboard": False} if address == LOCAL else {}))
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, include_dashboard=dashboard)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise DeviceError(f"no Ray cluster at {address}", hint=hint) from error
     try:

@@ -1,7 +1,7 @@
 """The extraction pipeline: files -> RoutineFeatures. Decoding runs beside the backbones."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -114,7 +114,7 @@ def extract_many(
     batch_size: int | None = None,
     workers: int = DECODERS,
     on_clips: Progress | None = None,
-) -> Iterator[RoutineFeatures | Exception]:
+) -> Generator[RoutineFeatures | Exception, None, None]:
     """Videos -> their features or what was wrong with each, in order, in memory that doesn't grow with their length.
 
     While the backbones work the next clips are decoded, of several videos at once. Clips are taken from whichever video
@@ -140,7 +140,7 @@ def extract_many(
     try:
         while more or under_way:
             reading = sum(not routine.read for routine in under_way)
-            begun = []
+            begun: list[Path | RoutineFeatures] = []
             while more and reading < workers + _WAITING and len(under_way) + len(begun) < _AHEAD * workers:
                 job = next(coming, None)
                 if job is None:
@@ -203,8 +203,8 @@ class _Routine:
         self._visual, self._audio = Rows(), Rows()
         self._of_picture: list[np.ndarray] = []
         self._of_sound: list[np.ndarray] = []
-        self._reader = None
-        if self.end is None:
+        self._reader: Reader | None = None
+        if not isinstance(job, RoutineFeatures):
             visual = backbones.visual
             clips = prepare_file(job, visual.picture, visual.frames, cutting, spare_cores)
             self._reader = Reader(clips, depth, pool, lambda item: events.put((self, item)))
@@ -220,6 +220,7 @@ class _Routine:
 
     def add(self, clip: Prepared, visual: torch.Tensor, audio: torch.Tensor | None) -> None:
         """One clip's features, in order."""
+        assert self._reader is not None  # whose clip it is
         self._reader.used()
         self._spans.append(clip.span)
         self._visual.append(visual)
@@ -227,6 +228,7 @@ class _Routine:
         self._of_picture.append(of_picture)
         if audio is not None:
             self._audio.append(audio)
+        if of_sound is not None:
             self._of_sound.append(of_sound)
 
     def outcome(self) -> RoutineFeatures | Exception:
@@ -239,6 +241,7 @@ class _Routine:
             return self.end
         if isinstance(self.end, BaseException):
             raise self.end
+        assert self.end is not None  # it is asked for once it is complete
         try:
             return self._features(self.end)
         except FeatureError as error:

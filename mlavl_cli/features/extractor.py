@@ -73,6 +73,7 @@ class Outcome:
         """
         if self.error is not None:
             raise self.error
+        assert self.features is not None  # one or the other is there
         return self.features
 
 

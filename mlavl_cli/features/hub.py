@@ -6,6 +6,7 @@ import os
 import pickle
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from logging import CRITICAL
 from pathlib import Path
 from typing import Any
 
@@ -68,17 +69,17 @@ def load_pretrained(load: Callable[..., Any], spec: BackboneSpec, **options: Any
             raise _explain(spec, error) from error
 
 
-def load_model(load: Callable[..., Any], spec: BackboneSpec, ignore: tuple[str, ...] = (), **options: Any) -> Any:
-    """As `load_pretrained`, for a model: frozen, in eval mode, and refused when tensors are missing from its file.
+def load_model(kind: Any, spec: BackboneSpec, ignore: tuple[str, ...] = (), **options: Any) -> Any:
+    """As `load_pretrained`, for a model of this class: frozen, in eval mode, and refused when tensors are missing from
+    its file.
 
     `ignore` lists prefixes of tensors that the features don't depend on.
     """
-    _refuse_impossible(load.__self__, spec)
-    model, report = load_pretrained(load, spec, output_loading_info=True, **options)
+    _refuse_impossible(kind, spec)
+    model, report = load_pretrained(kind.from_pretrained, spec, output_loading_info=True, **options)
     missing = sorted(name for name in report["missing_keys"] if not name.startswith(ignore))
     if missing:
-        kind, names = type(model).__name__, ", ".join(missing[:3])
-        hint = f"Is it really the weights of a {kind}?"
+        names, hint = ", ".join(missing[:3]), f"Is it really the weights of a {type(model).__name__}?"
         raise WeightsError(f"{len(missing)} tensors are missing: {names}, ...", path=spec.source, hint=hint)
     return model.eval().requires_grad_(False)
 
@@ -111,7 +112,7 @@ def _refuse_impossible(kind: Any, spec: BackboneSpec) -> None:
         raise WeightsError(cause, path=spec.source, hint="Take its divided, or its sdpa attention.")
     if spec.folder is None:
         return
-    build = getattr(kind, "from_config", None) if kind.__name__.startswith("Auto") else kind
+    build = kind.from_config if kind.__name__.startswith("Auto") else kind
 
     def on_paper(_: str, **__: Any) -> int:
         with torch.device("meta"):
@@ -156,7 +157,7 @@ def _refuse_odd_settings(path: Path) -> None:
         value = todo.pop()
         todo += value.values() if isinstance(value, dict) else value if isinstance(value, list) else []
         if isinstance(value, dict):
-            labels = value.get("num_labels")
+            labels = value.get("num_labels", 0)
             if type(labels) in (int, float) and labels > _MOST_LABELS:
                 raise WeightsError(f"has {labels:g} labels, more than any backbone", path=path, hint=_IS_IT_ONE)
             if name := next((name for name in _LEADS_ELSEWHERE if name in value), None):
@@ -230,7 +231,7 @@ def _quiet() -> Iterator[None]:
     from transformers.utils import logging
 
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity(logging.CRITICAL)
+    logging.set_verbosity(CRITICAL)
     logging.disable_progress_bar()
     try:
         yield

@@ -66,8 +66,8 @@ class Passes(Generic[Item, Result]):
             future = Future()
             future.set_result(self._run(item))
         self._under_way.append((item, future))
-        if self._on_done:
-            future.add_done_callback(lambda _: self._on_done())
+        if on_done := self._on_done:
+            future.add_done_callback(lambda _: on_done())
 
     def done(self, everything: bool = False) -> Iterator[tuple[Item, Result]]:
         """(item, result) of those that are done, in order; `everything` waits for the rest.

@@ -2,12 +2,16 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mlavl_cli.bundle import BackboneSpec
 from mlavl_cli.errors import WeightsError
 from mlavl_cli.features.hub import load_model, load_pretrained
 from mlavl_cli.features.prompts import as_sentences
 from mlavl_cli.features.text_features import TextFeatures
+
+if TYPE_CHECKING:
+    import torch
 
 _RENAMES = {  # OpenAI's names of a text block -> Hugging Face's
     "ln_1": "layer_norm1",
@@ -32,10 +36,10 @@ def encode_prompts(texts: Sequence[str], spec: BackboneSpec, checkpoint: Path | 
         WeightsError: the text tower can't be had, or the checkpoint doesn't fit it.
     """
     import torch
-    from transformers import CLIPTextModelWithProjection, CLIPTokenizerFast
+    from transformers import CLIPTextModelWithProjection, CLIPTokenizer
 
-    tokenizer = load_pretrained(CLIPTokenizerFast.from_pretrained, spec)
-    model = load_model(CLIPTextModelWithProjection.from_pretrained, spec, dtype=torch.float32)
+    tokenizer = load_pretrained(CLIPTokenizer.from_pretrained, spec)
+    model = load_model(CLIPTextModelWithProjection, spec, dtype=torch.float32)
     if checkpoint:
         load_openai_tensors(model, checkpoint)
     length = model.config.max_position_embeddings
@@ -51,7 +55,7 @@ def encode_prompts(texts: Sequence[str], spec: BackboneSpec, checkpoint: Path | 
     return TextFeatures(rows.clone(), tuple(texts), full_stop=True)
 
 
-def load_openai_tensors(model, path: Path) -> None:
+def load_openai_tensors(model: "torch.nn.Module", path: Path) -> None:
     """Fills a Hugging Face CLIP text tower from a checkpoint in OpenAI's naming, wherever in it the tower sits.
 
     The token embedding may be absent (ViFi-CLIP keeps it frozen outside); everything else must be there.
@@ -84,7 +88,7 @@ def load_openai_tensors(model, path: Path) -> None:
     model.load_state_dict({name: ours.get(name, tensor).float() for name, tensor in wanted.items()})
 
 
-def _from_openai(state: dict) -> dict:
+def _from_openai(state: "dict[str, torch.Tensor]") -> "dict[str, torch.Tensor]":
     """Text tensors of any prefix (module., text_encoder., ...) in OpenAI's names -> Hugging Face's names."""
     found = {}
     for name, tensor in state.items():

@@ -25,7 +25,7 @@ TORCHVISION = "torchvision/"  # ids like torchvision/swin3d_b
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 # How each kind of model says one thing about a clip: its class token, or the mean over its tokens.
-_POOLING: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+POOLING: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "timesformer": lambda tokens: tokens[:, 0],
     "vivit": lambda tokens: tokens[:, 0],
     "videomae": lambda tokens: tokens.mean(1),
@@ -43,9 +43,12 @@ class VisualBackbone(nn.Module):
         parameters_held: how many numbers it has.
     """
 
+    factor: torch.Tensor
+    offset: torch.Tensor
+
     def __init__(
         self,
-        network: Callable[[torch.Tensor], torch.Tensor],
+        network: nn.Module,
         dim: int,
         frames: int,
         picture: PictureSpec,
@@ -105,7 +108,7 @@ def load_visual(spec: BackboneSpec, placement: Placement) -> VisualBackbone:
 class _Pooled(nn.Module):
     def __init__(self, model: nn.Module, kind: str):
         super().__init__()
-        self.model, self.pool = model, _POOLING[kind]
+        self.model, self.pool = model, POOLING[kind]
         self.extra = {"skip_predictor": True} if kind == "vjepa2" else {}
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
@@ -117,12 +120,12 @@ def _load_transformer(spec: BackboneSpec, placement: Placement) -> VisualBackbon
 
     config = load_pretrained(AutoConfig.from_pretrained, spec)
     kind = config.model_type
-    if kind not in _POOLING:
-        hint = f"Known kinds: {', '.join(sorted(_POOLING))}, and {TORCHVISION}swin3d_b."
+    if kind not in POOLING:
+        hint = f"Known kinds: {', '.join(sorted(POOLING))}, and {TORCHVISION}swin3d_b."
         raise WeightsError(f"a {kind!r} model is no visual backbone", path=spec.source, hint=hint)
     frames = config.frames_per_clip if kind == "vjepa2" else config.num_frames
     # VideoMAE's mean-pooled checkpoints and ViViT's pooler: nothing that the pooled tokens depend on.
-    model = load_model(AutoModel.from_pretrained, spec, ignore=("pooler.", "predictor."), dtype=placement.dtype)
+    model = load_model(AutoModel, spec, ignore=("pooler.", "predictor."), dtype=placement.dtype)
     processor = load_pretrained(AutoVideoProcessor.from_pretrained, spec)
     try:
         picture, scale = _picture_spec(processor, spec.options), _scale(processor, -1.0 if kind == "vivit" else 0.0)
@@ -166,14 +169,14 @@ def _load_swin(spec: BackboneSpec, placement: Placement) -> VisualBackbone:
     """Every frame of the clip; the pictures of the public Fis-V and RG features where the options say so."""
     from torchvision.models import get_model, get_model_weights
 
-    local = spec.folder is not None
-    name = spec.options.get("arch", "swin3d_b") if local else spec.source.removeprefix(TORCHVISION)
+    folder = spec.folder
+    name = spec.options.get("arch", "swin3d_b") if folder is not None else spec.source.removeprefix(TORCHVISION)
     if name not in _SWIN:
         hint = f"Use {TORCHVISION} and one of {', '.join(_SWIN)}."
         raise WeightsError("no such torchvision backbone", path=spec.source, hint=hint)
-    if local:
+    if folder is not None:
         model = get_model(name)
-        load_swin_tensors(model, spec.folder)
+        load_swin_tensors(model, folder)
     else:
         try:
             model = get_model(name, weights=get_model_weights(name)[spec.revision or "DEFAULT"])
@@ -184,7 +187,7 @@ def _load_swin(spec: BackboneSpec, placement: Placement) -> VisualBackbone:
             )
             raise WeightsError("not in torch's cache, and not to be downloaded", path=spec.source, hint=hint) from error
     dim, model.head = model.head.in_features, nn.Identity()
-    options = {"short_side": 256, "crop": [224, 224], "size": [224, 224]} | spec.options
+    options: dict[str, Any] = {"short_side": 256, "crop": [224, 224], "size": [224, 224]} | spec.options
     try:
         picture = PictureSpec(tuple(options["size"]), options["short_side"], tuple(options["crop"]))
     except (TypeError, ValueError) as error:
@@ -218,12 +221,11 @@ def load_swin_tensors(model: nn.Module, path: Path) -> None:
     Raises:
         WeightsError: not such a file; the first missing or misshapen tensor is named.
     """
+    read: Callable[[Path], dict[str, Any]] = read_torch
     if path.suffix == ".safetensors":
         from safetensors.torch import load_file
 
         read = load_file
-    else:
-        read = read_torch
     try:
         state = read(path)
     except Exception as error:  # torch and safetensors raise many kinds for a file that isn't theirs

@@ -7,7 +7,6 @@ sound_clock.py.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import chain
 from typing import TypeVar
 
 import av
@@ -90,15 +89,18 @@ class CommonClock:
 
     def _shift(self, part: _Part) -> float:
         if part.shift_s is None:
+            assert part.before is not None  # only the first part has none, and it isn't moved
             part.shift_s = self._shift(part.before) + part.before.end_s - part.start_s
         return part.shift_s
 
     def _part_of(self, index: int, packet: av.Packet) -> _Part | None:
         """Which part it belongs to; None where that can't be known."""
         stream = self._streams.get(index)
-        if None not in (packet.pts, packet.dts) and packet.dts - packet.pts > _WRAP // 2:
-            packet.pts += _WRAP  # a frame that is shown behind the end of a 33-bit clock, and decoded before
-        decoded, shown = packet.dts, packet.dts if packet.pts is None else packet.pts
+        decoded, shown = packet.dts, packet.pts
+        if decoded is not None and shown is not None and decoded - shown > _WRAP // 2:
+            # A frame that is shown behind the end of a 33-bit clock, and decoded before.
+            packet.pts = shown = shown + _WRAP
+        shown = decoded if shown is None else shown
         if shown is None:
             return stream.part if stream else None
         a_second = packet.time_base.denominator / packet.time_base.numerator
@@ -110,8 +112,7 @@ class CommonClock:
             stream = self._streams[index] = _Stream(parts[-1])
         if decoded is not None:
             decoded_s = decoded / a_second
-            if stream.last_s is not None:
-                self._advance(stream, parts, decoded_s, shown_s)
+            self._advance(stream, parts, decoded_s, shown_s)
             stream.before_s, stream.last_s = stream.last_s, decoded_s
         part = stream.part
         stream.end_s, part.end_s = part.end_s, max(part.end_s, end_s)
@@ -122,15 +123,16 @@ class CommonClock:
 
     def _advance(self, stream: _Stream, parts: list[_Part], decoded_s: float, shown_s: float) -> None:
         """Puts the stream into the part to which its next packet belongs."""
-        if self.restarts >= _MOST_RESTARTS:  # there is no clock at all
+        last_s, before_s = stream.last_s, stream.before_s
+        if last_s is None or self.restarts >= _MOST_RESTARTS:  # it is its first, or there is no clock at all
             return
         came_from, stream.came_from = stream.came_from, None
-        returns = stream.before_s is not None and -RESTART_S <= decoded_s - stream.before_s <= GLITCH_S
-        if came_from is not None and returns and decoded_s > stream.last_s + RESTART_S:
+        returns = before_s is not None and -RESTART_S <= decoded_s - before_s <= GLITCH_S
+        if came_from is not None and returns and decoded_s > last_s + RESTART_S:
             stream.part = came_from  # the timestamp before was broken, and the clock never started anew
             self.restarts -= 1
-        elif decoded_s < stream.last_s - RESTART_S:
-            if returns and stream.last_s > stream.before_s + GLITCH_S:  # likewise
+        elif decoded_s < last_s - RESTART_S:
+            if before_s is not None and returns and last_s > before_s + GLITCH_S:  # likewise
                 stream.part.end_s = min(stream.part.end_s, stream.end_s)
                 return
             stream.came_from = stream.part
@@ -162,7 +164,7 @@ def picture_times(
     whose timestamp lies behind is shown at once, unless the clock stands still: then time goes on as usual.
     """
     last_s, before_s, stuck = None, None, 0
-    for (stamp_s, picture), (next_s, _) in _with_following(stamped):
+    for (stamp_s, picture), next_s in _with_following(stamped):
         stuck = stuck + 1 if stamp_s is not None and stamp_s == before_s else 0
         before_s = stamp_s
         if last_s is None:
@@ -182,10 +184,14 @@ def picture_times(
         yield last_s, picture
 
 
-def _with_following(entries: Iterable[tuple[float | None, T]]) -> Iterator[tuple[tuple[float | None, T], tuple]]:
-    """Each entry with the one after it; behind the last comes (None, None)."""
+def _with_following(
+    entries: Iterable[tuple[float | None, T]],
+) -> Iterator[tuple[tuple[float | None, T], float | None]]:
+    """Each entry with the timestamp of the one after it; behind the last comes None."""
     held: list[tuple[float | None, T]] = []
-    for entry in chain(entries, [(None, None)]):
+    for entry in entries:
         if held:
-            yield held.pop(), entry
+            yield held.pop(), entry[0]
         held.append(entry)
+    if held:
+        yield held.pop(), None

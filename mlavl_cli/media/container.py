@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
+from typing import TypeVar, cast
 
 import av
 from av.container import InputContainer
@@ -17,6 +18,8 @@ from mlavl_cli.files import is_hollow
 from mlavl_cli.media.boxes import is_fragmented
 from mlavl_cli.media.clock import CommonClock, Indexed
 from mlavl_cli.media.limits import excess
+
+StreamT = TypeVar("StreamT", bound=av.stream.Stream)
 
 # A media file must never make us read another file or a network address: only self-contained formats, only files.
 _FORMATS = (
@@ -41,6 +44,7 @@ _BY_SUFFIX = {".mjpg": "mjpeg", ".mjpeg": "mjpeg"}  # what FFmpeg takes for a se
 _SMALL_BYTES = 1 << 20
 _PROGRAMME_BYTES = 1 << 16  # behind the last packet of a broadcast, that may be another programme
 _BEFORE_ALL = -(1 << 40)  # ticks; the first timestamps of a stream may be negative
+_STARTS_ANYWHERE = cast(int, Flags.ts_discont.value)  # a number, whatever PyAV's annotations say
 _PROTECTED_TAGS = frozenset({"encv", "enca", "drmi", "drms"})
 
 
@@ -73,8 +77,8 @@ class Media:
             if is_hollow(path):
                 cause = "is far longer than what is stored of it"
                 raise MediaError(cause, path=path, hint="Is its download finished? Copy it again.")
-            if cause := excess(path):
-                raise MediaError(cause, path=path, hint=HARM)
+            if claim := excess(path):
+                raise MediaError(claim, path=path, hint=HARM)
             self.container = _opened(path)
         except PermissionError as error:
             raise MediaError("no permission to read it", path=path, hint="Check the file's permissions.") from error
@@ -105,7 +109,7 @@ class Media:
     @property
     def origin_s(self) -> float:
         """Where the container's clock stands when playing starts: formats of broadcasting start anywhere."""
-        if self.container.format.flags & Flags.ts_discont.value and self.container.start_time:
+        if self.container.format.flags & _STARTS_ANYWHERE and self.container.start_time:
             return self.container.start_time / av.time_base
         return 0.0
 
@@ -123,7 +127,7 @@ class Media:
         """
         return "mov" in self.format.split(",") and not is_fragmented(self.path)
 
-    def packets(self, stream: av.stream.Stream) -> Iterator[av.Packet]:
+    def packets(self, stream: StreamT) -> "Iterator[av.Packet[StreamT]]":
         """A stream's packets, on the clock that all streams of the file share; the last one is empty.
 
         Raises:
@@ -143,8 +147,8 @@ class Media:
             packets = self._demuxed([stream] if self.has_sample_tables else self._timed)
             yield from (packet for index, packet in packets if index == stream.index)
             return
-        packets, error = self._kept[stream.index]
-        yield from packets
+        kept, error = self._kept[stream.index]
+        yield from kept
         if error:
             raise error
 

@@ -169,6 +169,7 @@ class VideoReader:
                 raise MediaError(f"says that a picture is shown after {time_s:.3g} seconds", path=self.path, hint=HARM)
             if last is None:
                 first_s = time_s
+                assert picture is not None  # the first is looked at
                 self._describe_first(picture)
             count, last_s, last = count + 1, time_s, picture or last
             if picture:
@@ -197,11 +198,15 @@ class VideoReader:
         def timed(stamped: Iterator[tuple[int | None, Picture]]) -> Iterator[tuple[float | None, Picture]]:
             return ((None if stamp is None else stamp * ticks / a_second - origin_s, one) for stamp, one in stamped)
 
+        if looked_at is None:
+            yield from timed(self._pictures.in_order())
+            return
+
         def of_stamps(shown: Iterator[int]) -> Iterator[int]:
             times = picture_times(timed((stamp, stamp) for stamp in shown), interval_s, Repairs())
             return (frame.picture for frame in looked_at(TimedFrame(*entry) for entry in times))
 
-        yield from timed(self._pictures.in_order(of_stamps if looked_at else None))
+        yield from timed(self._pictures.in_order(of_stamps))
 
     def _describe_first(self, picture: av.VideoFrame) -> None:
         """How it is turned is known with the first frame."""
@@ -229,8 +234,8 @@ class VideoReader:
 
     def _lasts_s(self, picture: av.VideoFrame, interval_s: float) -> float:
         """How long the last picture is shown, as its packet says, unless that is a single tick."""
-        known = picture.duration > 1 and self.stream.time_base
-        return float(picture.duration * self.stream.time_base) if known else interval_s
+        tick = self.stream.time_base
+        return float(picture.duration * tick) if picture.duration > 1 and tick else interval_s
 
     def _describe_end(self, count: int, first_s: float, last_s: float, lasts_s: float) -> None:
         end_s, declared_s = last_s + lasts_s, self._declared_s

@@ -3,6 +3,7 @@
 Existing frames only: nothing is blended. Rates that public datasets mix count as one, and keep their frames.
 """
 
+import math
 from collections import deque
 from collections.abc import Iterator
 
@@ -41,7 +42,7 @@ class FrameRate:
 
     def __call__(self, frames: Iterator[TimedFrame]) -> Iterator[TimedFrame]:
         """Frames in the order of their times -> frames in that order. A repeated one gets the time of its turn."""
-        turn_s = None  # the next frame is the one that is shown then
+        turn_s = -math.inf  # the next frame is the one that is shown then
         frame = next(frames, None)
         while frame is not None:
             following = next(frames, None)
@@ -49,9 +50,9 @@ class FrameRate:
             self._intervals.append(min(shown_s, _LONGEST_S))
             if count_as_one(_OVER / sum(self._intervals), self._fps):
                 yield frame
-                turn_s = None
+                turn_s = -math.inf
             else:
-                begins = turn_s is None or turn_s < frame.time_s - _NEXT_TO_S
+                begins = turn_s < frame.time_s - _NEXT_TO_S
                 if begins:
                     turn_s = frame.time_s
                 end_s, taken = frame.time_s + min(shown_s, _LONGEST_S) - _NEXT_TO_S, False

@@ -4,6 +4,8 @@ import av
 import numpy as np
 from av.sidedata.sidedata import Type
 
+from mlavl_cli.media.picture import side_data
+
 UPRIGHT = (0, False)
 
 
@@ -13,10 +15,10 @@ def orientation(picture: av.VideoFrame) -> tuple[int, bool]:
     `UPRIGHT` where there is no matrix, or one that shows nothing. A point (x, y) of the decoded picture, y downwards,
     is shown at (a x + c y, b x + d y).
     """
-    data = next((one for one in picture.side_data if one.type is Type.DISPLAYMATRIX), None)
+    data = next((one for one in side_data(picture) if one.type is Type.DISPLAYMATRIX), None)
     if data is None or data.buffer_size < 36:
         return UPRIGHT
-    a, b, _, c, d = (int(value) for value in np.frombuffer(data, np.int32)[:5])
+    a, b, _, c, d = (int(value) for value in np.frombuffer(bytes(data), np.int32)[:5])
     determinant = a * d - b * c
     if determinant == 0:
         return UPRIGHT

@@ -1,9 +1,11 @@
 """A decoded frame -> the small upright RGB picture that a backbone looks at, in one pass of libswscale."""
 
 from dataclasses import dataclass
+from typing import cast
 
 import av
 import numpy as np
+from av.sidedata.sidedata import SideDataContainer
 from av.video.reformatter import ColorPrimaries, ColorTrc, Interpolation, VideoReformatter
 
 from mlavl_cli.errors import MediaError
@@ -119,7 +121,7 @@ class PictureMaker:
         as it is after some changes.
         """
         if frame.color_trc in _HDR:
-            told = tuple(bytes(one) for one in frame.side_data if one.type.name in _TELL_COLOURS)
+            told = tuple(bytes(one) for one in side_data(frame) if one.type.name in _TELL_COLOURS)
             colours = (frame.color_trc, frame.color_primaries, told)
             self._changes += colours != self._colours
             self._colours = colours
@@ -129,6 +131,11 @@ class PictureMaker:
         if frame.color_primaries == ColorPrimaries.BT2020:
             return {"dst_color_trc": ColorTrc.BT709, "dst_color_primaries": ColorPrimaries.BT709}
         return {}
+
+
+def side_data(frame: av.VideoFrame) -> SideDataContainer:
+    """What a file says besides the picture. PyAV's own annotation knows of motion vectors alone."""
+    return cast(SideDataContainer, frame.side_data)
 
 
 def high_dynamic_range(frame: av.VideoFrame) -> str | None:

@@ -120,6 +120,6 @@ class Pictures:
         unused = told_by(codec)
         return Sparing(packets, codec, unused, looked_at) if unused else None
 
-    def _break_off(self, why: str) -> None:
+    def _break_off(self, why: str | None) -> None:
         self.warnings.append(f"reading stopped early ({why})")
         self.broke_off = True

@@ -49,7 +49,8 @@ def write_sample(
 
 def _footage(count: int, width: int, height: int) -> Iterator[np.ndarray]:
     rng = np.random.default_rng(0)
-    hall = 120 + sum(strength * _blots(rng, 2 * width, 2 * height, cell) for cell, strength in _TEXTURE)
+    textures = (strength * _blots(rng, 2 * width, 2 * height, cell) for cell, strength in _TEXTURE)
+    hall = 120 + sum(textures, np.zeros((2 * height, 2 * width), np.float32))
     wide, high = width // 10, height // 3
     people = [rng.uniform(60, 200) + 25 * _blots(rng, wide, high, 8) for _ in range(_PEOPLE)]
     grain = rng.normal(0, _GRAIN, (height + _SPARE, width + _SPARE)).astype(np.float32)

@@ -1,11 +1,11 @@
 """A video's sound as mono 16 kHz samples on the video's clock, in constant memory."""
 
 from collections import OrderedDict, deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import av
 import numpy as np
-import soxr
+import soxr  # type: ignore[import-untyped]  # it has no annotations that a checker may use
 
 from mlavl_cli.errors import MediaError
 from mlavl_cli.media.container import Media
@@ -77,7 +77,7 @@ class SoundReader:
                 out[begin - first : end - first] = samples[begin - position : end - position]
         return out
 
-    def _timed_chunks(self) -> Iterator[tuple[int, np.ndarray]]:
+    def _timed_chunks(self) -> Generator[tuple[int, np.ndarray], None, None]:
         """(sample number, samples) of each stretch of sound, as decoded and resampled."""
         stretch, resamplers = None, _Resamplers()
         for placed in self._clock.place(self._stamped()):
@@ -173,11 +173,16 @@ class _Stretch:
         frame.pts = None  # the clock is ours; the resampler only changes the rate
         self._gathered.write(frame)
         if self._gathered.samples >= self._enough:
-            yield self._resampled(mono(self._gathered.read()))
+            yield self._resampled(self._taken())
 
     def rest(self) -> Iterator[tuple[int, np.ndarray]]:
         """(sample number, samples) of what is left at the end."""
-        yield self._resampled(mono(self._gathered.read()) if self._gathered.samples else _NOTHING, last=True)
+        yield self._resampled(self._taken(), last=True)
+
+    def _taken(self) -> np.ndarray:
+        """All that was gathered."""
+        frame = self._gathered.read()
+        return _NOTHING if frame is None else mono(frame)
 
     def _resampled(self, mono: np.ndarray, last: bool = False) -> tuple[int, np.ndarray]:
         begin, samples = self.position, self._resampler.resample_chunk(mono, last)

@@ -42,7 +42,8 @@ class SoundClock:
     """Places the frames of one stream; `warnings` says what was corrected so far, and by how much."""
 
     def __init__(self) -> None:
-        self._now_s: float | None = None  # when the next frame is heard if it is contiguous
+        self._begun = False  # whether the first frame has come
+        self._now_s = 0.0  # when the next frame is heard if it is contiguous
         self._ignored_s = 0.0  # what timestamps that run at a wrong rate are off by now
         self._recent: deque[float] = deque(maxlen=_AHEAD_FRAMES)  # how far timestamps were off
         self._recent_s = 0.0  # for how long they have been noted
@@ -57,9 +58,9 @@ class SoundClock:
         source, ahead = iter(stamped), deque[Stamped]()
         while entry := ahead.popleft() if ahead else next(source, None):
             stamp_s, frame = entry
-            contiguous = self._now_s is not None
+            contiguous = self._begun
             if not contiguous:
-                self._now_s = stamp_s or 0.0
+                self._begun, self._now_s = True, stamp_s or 0.0
             elif stamp_s is not None:
                 off_s = stamp_s - self._now_s - self._ignored_s
                 if abs(off_s) > TOLERANCE_S + abs(self._catching_up_s) and self._now_s >= self._settled_until_s:

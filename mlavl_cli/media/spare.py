@@ -52,16 +52,17 @@ class Sparing:
             self._look_further()
         if not self._ahead:
             raise StopIteration
-        while self._is_shown(self._ahead[0]) and self._known_to < self._ahead[0].pts:
+        time = self._ahead[0].pts if self._is_shown(self._ahead[0]) else None
+        while time is not None and self._known_to < time:
             self._look_further()
         packet = self._ahead.popleft()
         unused, left_out = packet.size > 0 and self._unused(packet), False
-        if self._is_shown(packet):
+        if time is not None:
             # What lies behind all that will be looked at may be the last picture, which says how long it is shown.
-            wanted = packet.pts in self._wanted or self._known_to == float("inf")
-            self._wanted.discard(packet.pts)
+            wanted = time in self._wanted or self._known_to == float("inf")
+            self._wanted.discard(time)
             left_out = unused and not wanted
-            heapq.heappush(self._due, (packet.pts, left_out))
+            heapq.heappush(self._due, (time, left_out))
         self._codec.skip_frame = "NONREF" if left_out else "DEFAULT"
         return packet
 

@@ -8,17 +8,15 @@ from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
-from typing import Generic, TypeVar
+from typing import Generic, cast
 
 import av
 import numpy as np
 from av.stream import Disposition
 
 from mlavl_cli.errors import MediaError
-from mlavl_cli.media.container import Media, decodable
+from mlavl_cli.media.container import Media, StreamT, decodable
 from mlavl_cli.media.mono import mono
-
-StreamT = TypeVar("StreamT", bound=av.stream.Stream)
 
 SILENT_BELOW = 1e-4  # -80 dB of full scale
 _STILL = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
@@ -89,7 +87,7 @@ def choose_sound(media: Media, index: int | None = None, beside: int | None = No
     best = None
     if media.clock.programmes:
         picture = choose_picture(media).stream if beside is None else media.container.streams[beside]
-        best = media.container.streams.best("audio", picture)
+        best = cast(av.AudioStream | None, media.container.streams.best("audio", picture))
     if best is None or not decodable(best):
         candidates = [s for s in sounds if not s.disposition & _FOR_SOME] or sounds
         candidates.sort(key=lambda s: not s.disposition & Disposition.default)  # the file's order otherwise
@@ -119,7 +117,7 @@ def _first_to_be_heard(media: Media, streams: list[av.AudioStream]) -> av.AudioS
     packets_left, samples_left = _MOST_PACKETS, _MOST_SAMPLES
     for stream in streams:
         with Media(media.path) as again, suppress(av.FFmpegError):
-            for packet in again.packets(again.container.streams[stream.index]):
+            for packet in again.packets(cast(av.AudioStream, again.container.streams[stream.index])):
                 packets_left -= 1
                 for frame in _decoded(packet):
                     samples_left -= frame.samples * frame.layout.nb_channels
@@ -130,7 +128,7 @@ def _first_to_be_heard(media: Media, streams: list[av.AudioStream]) -> av.AudioS
     return None
 
 
-def _decoded(packet: av.Packet) -> list[av.AudioFrame]:
+def _decoded(packet: "av.Packet[av.AudioStream]") -> list[av.AudioFrame]:
     try:
         return packet.decode()
     except av.FFmpegError:

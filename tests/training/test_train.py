@@ -318,3 +318,29 @@ def test_a_bundle_says_which_sport_it_scores(run, tmp_path, text):
         output = tmp_path / f"bundle-{kind}"
         train(run, kind, layouts.MAKERS[kind](tmp_path / kind), output, text, epochs=1)
         assert json.loads((output / "bundle.json").read_text())["sport"] == sport
+
+
+def test_training_begins_with_the_heads_of_a_bundle(run, tmp_path, text):
+    root = layouts.fisv(tmp_path / "d")
+    train(run, "fisv", root, tmp_path / "first", text, "-t", "TES", "--lr", "3e-3", epochs=60)
+    again = ["-t", "TES", "--start-from", tmp_path / "first", "--lr", "1e-12"]
+    stood = train(run, "fisv", root, tmp_path / "second", text, *again, epochs=1).json()
+    assert stood[0]["SRCC"] > 0.9
+    anew = train(run, "fisv", root, tmp_path / "anew", text, "-t", "TES", "--lr", "1e-12", epochs=1).json()
+    assert anew[0]["SRCC"] < 0.9
+    for wrong, cause in ((["--order", "2"], "of another method or of other sizes"), (["-t", "PCS"], "no head for PCS")):
+        result = train(run, "fisv", root, tmp_path / "wrong", text, *again, *wrong, epochs=1)
+        assert result.exit_code in (1, 2)
+        assert cause in result.errors[0]
+
+
+def test_consistency_is_learned_in_some_steps(run, tmp_path, text):
+    """One step in three has its terms, so that their mean over all steps is about a third."""
+    root = layouts.fisv(tmp_path / "d")
+    found = {}
+    for every in ("1", "3"):
+        options = ["-t", "TES", "--lambda-c", "1", "--align-epochs", "0", "--lr", "1e-9", "--consistency-every", every]
+        train(run, "fisv", root, tmp_path / every, text, *options, epochs=2)
+        rows = list(csv.DictReader(io.StringIO((tmp_path / every / "runs" / "TES" / "mlavl" / "log.csv").read_text())))
+        found[every] = float(rows[-1]["loss_consistency"])
+    assert 0.15 < found["3"] / found["1"] < 0.6
