@@ -165,9 +165,9 @@ def summarise(sittings: list[Sitting]) -> Group:
         mse={target: mse(points[target], true[target]) for target in targets},
         bias={target: share[target] * float((points[target] - true[target]).mean()) for target in targets},
         covered={
-            target: float(np.mean([low <= at <= high for (low, high), at in zip(known, true[target], strict=True)]))
+            target: float(np.mean([low <= at <= high for (low, high), at in zip(told, true[target], strict=True)]))
             for target, found in intervals.items()
-            if len(known := [interval for interval in found if interval]) == len(found)
+            if len(told := [interval for interval in found if interval]) == len(found)
         },
         auc=aucs,
         spearman=srcc(own[known], truth[known]),

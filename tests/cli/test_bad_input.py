@@ -117,7 +117,7 @@ def mini_with(folder, **changes):
 def test_a_head_of_the_wrong_width_is_said_before_extraction(run, routine, tmp_path):
     import torch
 
-    from mlavl_cli.heads.checkpoint import Head, save_head
+    from mlavl_cli.heads.checkpoint import TargetHead, save_head
     from mlavl_cli.heads.dims import HeadDims
     from mlavl_cli.heads.mlavl.model import MLAVL
 
@@ -125,7 +125,7 @@ def test_a_head_of_the_wrong_width_is_said_before_extraction(run, routine, tmp_p
     target, path = next(iter(bundle.heads.items()))
     dims = HeadDims(768, 2, audio_dim=96, text_dim=16, width=32, heads=4)
     save_head(
-        path, Head(MLAVL(dims, torch.zeros(dims.prompts, 16)), target, (0.0, 1.0), ("a", "b", "c", "d", "e", "f"))
+        path, TargetHead(MLAVL(dims, torch.zeros(dims.prompts, 16)), target, (0.0, 1.0), ("a", "b", "c", "d", "e", "f"))
     )
     result = run("score", routine, "-w", bundle.folder)
     assert result.exit_code == 1
