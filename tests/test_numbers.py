@@ -26,9 +26,9 @@ def season(tmp_path_factory):
     ]
 
 
-def scored(paths, **options):
+def scored(paths, precision="auto", **options):
     """All numbers of each video, by name."""
-    scorer = load_scorer("mini", "cpu", options=ExtractionOptions(**options))
+    scorer = load_scorer("mini", "cpu", precision, ExtractionOptions(**options))
     found = {}
     for source, result in scorer.score_many(Input(path, path.name) for path in paths):
         values = result.to_dict()

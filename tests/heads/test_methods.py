@@ -76,7 +76,7 @@ def manifest(tmp_path_factory):
     return folder / "m.csv"
 
 
-@pytest.mark.parametrize("name", ["ms-lstm", "usdl", "core", "gdlt", "gdlt+mag2", "core+mag2", "loudest"])
+@pytest.mark.parametrize("name", ["ms-lstm", "usdl", "core", "gdlt+mag2", "loudest"])
 def test_what_is_trained_is_saved_and_scored_with(run, manifest, tmp_path, toy, name):
     output = tmp_path / "bundle"
     result = trained(run, name, manifest, output)
