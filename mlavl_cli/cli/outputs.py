@@ -40,7 +40,10 @@ class Outputs:
     many: bool  # whether several videos were asked for
 
     def __post_init__(self) -> None:
-        format_class(self.format)
+        try:
+            format_class(self.format)
+        except UsageError as error:
+            raise UsageError(error.message, hint=f"{error.hint} See mlavl score --help.") from error
         if self.embed and not self.report:
             raise UsageError("--report-embed-video is of no use without --report", hint="Add --report FOLDER.")
 
