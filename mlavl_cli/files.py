@@ -56,8 +56,8 @@ def _refuse_special(path: Path) -> None:
 def is_hollow(path: Path) -> bool:
     """Whether a file is much longer than what is stored of it: its holes read as zeros, and cost nobody anything."""
     status = path.stat()
-    stored = getattr(status, "st_blocks", None)  # of 512 bytes; not everywhere
-    return stored is not None and status.st_size > max(_HOLLOW_BYTES, stored * 512 * _HOLLOW)
+    stored = getattr(status, "st_blocks", 0)  # of 512 bytes; 0 where a drive doesn't say, or hasn't written it yet
+    return stored > 0 and status.st_size > max(_HOLLOW_BYTES, stored * 512 * _HOLLOW)
 
 
 def refuse_outside(path: Path, folder: Path) -> None:
@@ -179,7 +179,8 @@ def sweep_parts(folder: Path) -> None:
         for path in folder.glob(".*.part"):
             found = _PART.fullmatch(path.name)
             if found and found[1] == _machine() and not _alive(int(found[2])) and not path.is_symlink():
-                _remove_unless_held(path)
+                with suppress(OSError):  # of this one alone
+                    _remove_unless_held(path)
 
 
 def _remove_unless_held(path: Path) -> None:

@@ -1322,3 +1322,13 @@ def test_a_writers_file_is_not_swept_though_its_number_means_nobody_here(tmp_pat
     files._swept.clear()
     files.sweep_parts(tmp_path)
     assert not left.exists()
+
+
+def test_a_drive_that_does_not_say_what_it_stores_is_believed(tmp_path, monkeypatch):
+    """Network drives give no number of blocks, and a file that was just written may have none yet."""
+    (tmp_path / "v").write_bytes(b"x")
+    os.truncate(tmp_path / "v", 1 << 30)
+    assert files.is_hollow(tmp_path / "v")
+    status = (tmp_path / "v").stat()
+    monkeypatch.setattr(Path, "stat", lambda self, **_: type("S", (), {"st_size": status.st_size, "st_blocks": 0})())
+    assert not files.is_hollow(tmp_path / "v")
