@@ -126,15 +126,16 @@ def _bundled() -> Path:
     return next((folder for folder in WEIGHTS_FOLDERS if folder.is_dir()), WEIGHTS_FOLDERS[0])
 
 
-def find_bundle(name_or_folder: str | Path) -> Bundle:
-    """A bundled name or a folder -> its bundle.
+def find_bundle(name_or_folder: str | Path | Bundle) -> Bundle:
+    """A bundled name or a folder -> its bundle; one that was found already is itself.
 
-    A bundled name always means what came with the package, whatever lies in the working folder: `mini` is never
-    `./mini`.
+    A bundled name always means what came with the package: `mini` is never `./mini`.
 
     Raises:
         WeightsError: there is no such bundle, or its `bundle.json` is broken.
     """
+    if isinstance(name_or_folder, Bundle):
+        return name_or_folder
     if isinstance(name_or_folder, str) and name_or_folder in bundled_names():
         return read_bundle(_bundled() / name_or_folder)
     folder = Path(name_or_folder)

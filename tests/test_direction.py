@@ -6,7 +6,7 @@ from pathlib import Path
 import mlavl_cli
 
 PACKAGE = Path(mlavl_cli.__file__).parent
-GROUND = ["errors", "tables", "cores", "files", "inputs", "pickles", "untrusted", "bundle", "device"]
+GROUND = ["errors", "tables", "score_range", "cores", "files", "inputs", "pickles", "untrusted", "bundle", "device"]
 RANK = {
     "media": 1,
     "features": 2, "heads": 2, "simulate": 2,
@@ -28,7 +28,7 @@ ORDER = {
     "simulate": "style elements body recording music programme motion scene truth write collection".split(),
     "scoring": ["measures", "result", "domain", "interval", "points", "scorer", "compare"],
     "datasets": "layouts public dataset unpickle fs1000 logo manifest pickled load".split(),
-    "output": ["formats", "json", "csv", "table", "webvtt", "report"],
+    "output": ["formats", "json", "csv", "table", "webvtt", "plot", "report"],
     "output/report": ["glimpse", "html", "page", "index", "write"],
 }
 

@@ -150,7 +150,7 @@ def test_shards_of_a_list_that_comes_in_pieces_are_those_of_the_whole(tmp_path, 
     pieces = [[str(tmp_path / f"{i}.mp4") for i in part] for part in ((0,), (1, 2), (3, 4, 5, 6))]
     monkeypatch.setattr("mlavl_cli.inputs._stdin_paths", lambda: iter(pieces))
     shards = [
-        [one.path.stem for group in batch.Batch(["-"], f"{n}/3", as_they_come=True).groups() for one in group]
+        [one.path.stem for group in batch.Batch(["-"], (n, 3), as_they_come=True).groups() for one in group]
         for n in (1, 2, 3)
     ]
     assert shards == [["0", "3", "6"], ["1", "4"], ["2", "5"]]

@@ -45,6 +45,6 @@ def test_five_hundred_scorings_in_one_process(routine):
     assert found["different"] == 1
     assert found["memory"][-1] <= 1.03 * found["memory"][99]
     for what in ("memory", "in use"):  # the least of each hundred: what malloc keeps for a while comes and goes
-        least = [min(found[what][i : i + 100]) for i in range(10, 500, 100)]
+        least = [min(found[what][i : i + 100]) for i in range(0, 500, 100)]
         print(f"\n{what} in each 100 scorings, at least, MB:", [round(mb, 1) for mb in least])
-        assert max(least) <= 1.01 * least[0]
+        assert max(least[1:]) <= 1.01 * least[1]  # in the first hundred pools are still filled

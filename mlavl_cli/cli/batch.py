@@ -20,7 +20,7 @@ class Batch:
 
     Args:
         arguments: as on the command line.
-        shard: like 2/8: only every 8th input from the 2nd.
+        shard: (2, 8): only every 8th input from the 2nd.
         as_they_come: work on what stdin has named so far, instead of waiting for the end of the list.
 
     Attributes:
@@ -28,12 +28,11 @@ class Batch:
         failed: how many inputs failed so far.
 
     Raises:
-        UsageError: the shard isn't like 2/8.
         typer.Exit: there is nothing to do.
     """
 
-    def __init__(self, arguments: list[str], shard: str | None = None, as_they_come: bool = False):
-        number, of = _parse_shard(shard)
+    def __init__(self, arguments: list[str], shard: tuple[int, int] = (1, 1), as_they_come: bool = False):
+        number, of = shard
         self.failed, self._none = 0, True
         self._groups = self._expanded(expand_inputs(arguments, as_they_come), number - 1, of)
         self.known = next(self._groups, [])
@@ -62,16 +61,6 @@ class Batch:
         """Says what is wrong with an input."""
         self.failed += 1
         console.error(problem, path)
-
-
-def _parse_shard(text: str | None) -> tuple[int, int]:
-    try:
-        number, of = map(int, (text or "1/1").split("/"))
-    except ValueError as error:
-        raise UsageError(f"--shard {text} isn't like 2/8") from error
-    if not 1 <= number <= of:
-        raise UsageError(f"--shard {text}: the first number goes from 1 to the second")
-    return number, of
 
 
 def for_each(

@@ -98,14 +98,26 @@ class FileProgress:
 
 
 @contextmanager
-def file_progress() -> Iterator[FileProgress]:
-    """A bar on stderr while files are worked on; on a terminal only, and not with --quiet."""
+def bar(*fields: str) -> Iterator[Any]:
+    """A bar of rich's on stderr, on a terminal and without --quiet; otherwise None.
+
+    Args:
+        fields: of its tasks, shown behind the bar.
+    """
     if quiet or not sys.stderr.isatty():
-        yield FileProgress(None)
+        yield None
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.fields[clips]}"))
-    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bar:
-        yield FileProgress(bar)
+    shown = [TextColumn(f"{{task.fields[{name}]}}", markup=False) for name in fields]
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), *shown, TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        yield progress
+
+
+@contextmanager
+def file_progress() -> Iterator[FileProgress]:
+    """Progress over many videos."""
+    with bar("clips") as shown:
+        yield FileProgress(shown)

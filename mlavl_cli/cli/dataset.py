@@ -1,14 +1,42 @@
 """Options that name a dataset, for train and evaluate."""
 
-import math
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
 from mlavl_cli.datasets.layouts import FOLDERS, TABLES
 from mlavl_cli.errors import UsageError
+from mlavl_cli.score_range import Range, is_range
 from mlavl_cli.untrusted import plain_name
+
+
+def range_of(text: str) -> Range:
+    """0:130 -> (0, 130).
+
+    Raises:
+        UsageError: not of that form, or empty.
+    """
+    try:
+        low, high = map(float, text.split(":"))
+    except ValueError as error:
+        raise UsageError(f"--range {text} isn't like 0:130") from error
+    if not is_range(low, high):
+        raise UsageError(f"--range {text} is no range", hint="From a number to a larger one, like 0:130.")
+    return low, high
+
+
+def target_range_of(text: str) -> tuple[str, Range]:
+    """TES=0:130 -> ("TES", (0, 130)).
+
+    Raises:
+        UsageError: not of that form, or empty.
+    """
+    target, equals, bounds = text.partition("=")
+    if not equals:
+        raise UsageError(f"--range {text} isn't like TES=0:130")
+    return plain_name(target, "a target", UsageError), range_of(bounds)
+
 
 Sport = Literal["skating", "gymnastics", "swimming"]
 KindArgument = Annotated[
@@ -29,27 +57,14 @@ Targets = Annotated[
 ]
 SportOption = Annotated[Sport, typer.Option("--sport", help="Whose prompts guide a manifest's heads.")]
 Ranges = Annotated[
-    list[str] | None, typer.Option("--range", help="A manifest's score range, like TES=0:130 (again for more).")
+    list[Any] | None,
+    typer.Option(
+        "--range",
+        metavar="TARGET=LOW:HIGH",
+        parser=target_range_of,
+        help="A manifest's score range, in points, like TES=0:130 (again for more).",
+    ),
 ]
 Features = Annotated[
     Path | None, typer.Option("--features", help="Where a manifest's features are kept.  [default: beside the csv]")
 ]
-
-
-def parse_ranges(texts: list[str] | None) -> dict[str, tuple[float, float]]:
-    """TES=0:130 -> {"TES": (0, 130)}.
-
-    Raises:
-        UsageError: not of that form, or empty.
-    """
-    ranges = {}
-    for text in texts or []:
-        try:
-            target, bounds = text.split("=")
-            low, high = map(float, bounds.split(":"))
-        except ValueError as error:
-            raise UsageError(f"--range {text} isn't like TES=0:130") from error
-        if not (low < high and math.isfinite(high - low)):
-            raise UsageError(f"--range {text} is no range", hint="From a number to a larger one, like TES=0:130.")
-        ranges[plain_name(target, "a target", UsageError)] = (low, high)
-    return ranges

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mlavl_cli.cli import console, dataset, exam, options, plots
+from mlavl_cli.cli import console, dataset, exam, options
 from mlavl_cli.cli.tables import Row, TableFormat, print_rows
+from mlavl_cli.output.plot import Sheet
 
 if TYPE_CHECKING:
     from mlavl_cli.training.evaluate import Evaluation
@@ -48,8 +49,7 @@ def evaluate(
 
     mlavl evaluate simulated skate --weights my-weights
     """
-    ranges = dataset.parse_ranges(score_range)
-    sheet = plots.Sheet(plot) if plot else None
+    sheet = Sheet(plot) if plot else None
 
     from mlavl_cli.features import apart
 
@@ -62,7 +62,7 @@ def evaluate(
 
     bundle = find_bundle(weights)
     simulated = kind == "simulated"
-    data = load_dataset(kind, path, place(device), weights, sport, ranges, features)
+    data = load_dataset(kind, path, place(device), bundle, sport, dict(score_range or ()), features)
     found = evaluate_bundle(
         bundle, data, target or (), split, placement=place(device, "fp32"), batch_size=batch_size,
         bootstraps=bootstrap, shift=None if simulated else shift,
@@ -72,7 +72,7 @@ def evaluate(
         rows.append(_average(rows, data.published.get("average", (None, None))))
     if simulated:  # its exam measures the consistency, from the sound itself
         ids = [Path(routine.id).stem for routine in data.splits[split]]  # they are named by their paths, videos/ID.mp4
-        sat = exam.sit(weights, path, ids, features, device)
+        sat = exam.sit(bundle, path, ids, features, device)
         rows = exam.as_rows(rows, sat)
     print_rows(rows, form, f"{bundle.name} on {data.name}, split {split}; average SRCC by Fisher's z")
     if predictions:

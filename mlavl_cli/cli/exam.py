@@ -2,9 +2,12 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mlavl_cli.cli.tables import Row
+
+if TYPE_CHECKING:
+    from mlavl_cli.bundle import Bundle
 
 _BY_TARGET = {
     "srcc": "SRCC",
@@ -14,13 +17,15 @@ _BY_TARGET = {
 }
 
 
-def sit(weights: str, folder: Path, ids: list[str], features: Path | None, device: str) -> dict[str, dict[str, Any]]:
+def sit(
+    bundle: "Bundle", folder: Path, ids: list[str], features: Path | None, device: str
+) -> dict[str, dict[str, Any]]:
     """What `examine` finds, by group of routines, as plain values."""
     from mlavl_cli.features.extractor import ExtractionOptions
     from mlavl_cli.scoring.scorer import load_scorer
     from mlavl_cli.training.exam import examine, groups
 
-    scorer = load_scorer(weights, device, options=ExtractionOptions(store=features or folder / "features"))
+    scorer = load_scorer(bundle, device, options=ExtractionOptions(store=features or folder / "features"))
     return {name: asdict(group) for name, group in groups(examine(scorer, folder, ids)).items()}
 
 

@@ -37,7 +37,7 @@ def extract_features(
     video_stream: options.VideoStream = None,
     audio_stream: options.AudioStream = None,
     frame_rate: options.FrameRate = "auto",
-    shard: options.Shard = None,
+    shard: options.Shard = "1/1",
     ray: options.Ray = None,
     ray_cpus: options.RayCpus = 4,
     fail_fast: options.FailFast = False,
@@ -61,13 +61,14 @@ def extract_features(
     from mlavl_cli.media.cutting import Cutting
 
     store = FeatureStore(output)
-    rate = options.frame_rate_of(frame_rate, find_bundle(weights).frame_rate)
+    bundle = find_bundle(weights)
+    cutting = Cutting(tail, video_stream, audio_stream, bundle.frame_rate if frame_rate == "auto" else frame_rate)
     load = partial(load_cluster_extractor, Cluster(ray, ray_cpus)) if ray else load_extractor
     asked = ExtractionOptions(
-        visual=visual, audio=audio, store=output, cutting=Cutting(tail, video_stream, audio_stream, rate),
+        visual=visual, audio=audio, store=output, cutting=cutting,
         batch_size=batch_size, workers=workers, compiled=compiled,
     )  # fmt: skip
-    extractor = load(weights, device, precision, asked)
+    extractor = load(bundle, device, precision, asked)
 
     def work(source: Input, outcome: Outcome) -> None:
         if outcome.fresh:

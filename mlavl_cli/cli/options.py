@@ -1,7 +1,7 @@
 """Options that several commands share, each in one place."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -10,6 +10,53 @@ from mlavl_cli.device import Precision
 from mlavl_cli.errors import UsageError
 from mlavl_cli.media.cutting import Tail
 
+
+def shard_of(text: str) -> tuple[int, int]:
+    """2/8 -> (2, 8).
+
+    Raises:
+        UsageError: not of that form.
+    """
+    try:
+        number, of = map(int, text.split("/"))
+    except ValueError as error:
+        raise UsageError(f"--shard {text} isn't like 2/8") from error
+    if not 1 <= number <= of:
+        raise UsageError(f"--shard {text}: the first number goes from 1 to the second")
+    return number, of
+
+
+def frame_rate_of(text: str) -> float | Literal["auto"] | None:
+    """Frames a second; None for native, the video's own; or "auto", the weights'.
+
+    Raises:
+        UsageError: none of them.
+    """
+    if text in ("auto", "native"):
+        return "auto" if text == "auto" else None
+    try:
+        fps = float(text)
+    except ValueError:
+        fps = 0.0
+    if not 1 <= fps <= 1000:
+        raise UsageError(f"--frame-rate {text} is no rate", hint="Use frames a second, native or auto.")
+    return fps
+
+
+def window_of(text: str) -> int | Literal["auto"] | None:
+    """A number of clips; None for full, all of them; or "auto".
+
+    Raises:
+        UsageError: none of them.
+    """
+    if text in ("auto", "full"):
+        return "auto" if text == "auto" else None
+    if not (text.isdecimal() and int(text) > 0):
+        raise UsageError(f"--window {text} is no number of clips", hint="Use a number, full or auto.")
+    return int(text)
+
+
+# Typer takes no unions: what a parser makes of a text is Any to it.
 Inputs = Annotated[
     list[str],
     typer.Argument(metavar="INPUT...", help="Videos, folders of videos, or - for a list of paths on stdin."),
@@ -36,7 +83,19 @@ Compile = Annotated[
 ]
 Workers = Annotated[int, typer.Option("--workers", min=1, help="Videos that are decoded at once.")]
 Shard = Annotated[
-    str | None, typer.Option("--shard", metavar="I/N", help="Only every N-th input from the I-th, as for SLURM arrays.")
+    Any,
+    typer.Option(
+        "--shard", metavar="I/N", parser=shard_of, help="Only every N-th input from the I-th, as for SLURM arrays."
+    ),
+]
+FrameRate = Annotated[
+    Any,
+    typer.Option(
+        "--frame-rate",
+        metavar="RATE",
+        parser=frame_rate_of,
+        help="Of clips, in frames/s: auto (the weights'; 23.976 to 30 count as one), native (the video's), a number.",
+    ),
 ]
 Ray = Annotated[
     str | None,
@@ -58,43 +117,3 @@ Verbose = Annotated[
     bool, typer.Option("--verbose", "-v", callback=console.set_verbose, help="Verbose output, with tracebacks.")
 ]
 Output = Annotated[Path | None, typer.Option("--output", "-o", help="Write the results here instead of to stdout.")]
-
-FrameRate = Annotated[
-    str,
-    typer.Option(
-        "--frame-rate",
-        help="Of clips, in frames/s: auto (the weights'; 23.976 to 30 count as one), native (the video's), a number.",
-    ),
-]
-
-
-def frame_rate_of(text: str, of_weights: float | None) -> float | None:
-    """What --frame-rate says: frames a second, or None for the video's own.
-
-    Raises:
-        UsageError: none of them.
-    """
-    if text in ("auto", "native"):
-        return of_weights if text == "auto" else None
-    try:
-        fps = float(text)
-    except ValueError:
-        fps = 0.0
-    if not 1 <= fps <= 1000:
-        raise UsageError(f"--frame-rate {text} is no rate", hint="Use frames a second, native or auto.")
-    return fps
-
-
-def window_of(text: str) -> int | Literal["auto"] | None:
-    """What --window says: a number of clips, None for full, or "auto".
-
-    Raises:
-        UsageError: none of them.
-    """
-    if text == "auto":
-        return "auto"
-    if text == "full":
-        return None
-    if not (text.isdecimal() and int(text) > 0):
-        raise UsageError(f"--window {text} is no number of clips", hint="Use a number, full or auto.")
-    return int(text)

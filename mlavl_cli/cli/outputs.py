@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO, cast
 
-from mlavl_cli.cli import plots
 from mlavl_cli.cli.batch import results_only, writing_results
 from mlavl_cli.cli.ending import before_the_end
 from mlavl_cli.errors import UsageError
 from mlavl_cli.files import atomic_write, refuse_outside
 from mlavl_cli.inputs import Input
 from mlavl_cli.output.formats import FORMATS, format_class
+from mlavl_cli.output.plot import Sheet
 
 if TYPE_CHECKING:
     from mlavl_cli.media.cutting import Cutting
@@ -77,7 +77,7 @@ class Outputs:
     @contextmanager
     def opened(self, inputs: list[Input], targets: list[str], cutting: "Cutting") -> Iterator[list[Sink]]:
         """The sinks, in the order in which they take a score; files appear whole, after an error with what was done."""
-        sheet = plots.Sheet(self.plot) if self.plot else None
+        sheet = Sheet(self.plot) if self.plot else None
         pages = None
         if self.report:  # only then is its import worth its time
             from mlavl_cli.output.report.write import Report

@@ -56,7 +56,7 @@ def score(
     video_stream: options.VideoStream = None,
     audio_stream: options.AudioStream = None,
     frame_rate: options.FrameRate = "auto",
-    shard: options.Shard = None,
+    shard: options.Shard = "1/1",
     ray: options.Ray = None,
     ray_cpus: options.RayCpus = 4,
     strict: Annotated[
@@ -92,13 +92,13 @@ def score(
     from mlavl_cli.media.cutting import Cutting
     from mlavl_cli.scoring.scorer import load_scorer
 
-    rate = options.frame_rate_of(frame_rate, find_bundle(weights).frame_rate)
-    cutting = Cutting(tail, video_stream, audio_stream, rate)
+    bundle = find_bundle(weights)
+    cutting = Cutting(tail, video_stream, audio_stream, bundle.frame_rate if frame_rate == "auto" else frame_rate)
     cluster = Cluster(ray, ray_cpus) if ray else None
     asked = ExtractionOptions(
         store=features, cutting=cutting, batch_size=batch_size, workers=workers, compiled=compiled
     )
-    scorer = load_scorer(weights, device, precision, asked, cluster)
+    scorer = load_scorer(bundle, device, precision, asked, cluster)
     with outputs.opened(batch.known, list(scorer.heads), cutting) as sinks, console.file_progress() as progress:
 
         def work(source: Input, result: "RoutineScore") -> None:

@@ -1,16 +1,47 @@
 """mlavl synthesize: simulated routines of known score, as real mp4 files with a manifest."""
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import typer
 
 from mlavl_cli.cli import console, options
 from mlavl_cli.cores import cores
 from mlavl_cli.errors import UsageError
+
+
+def _pair(text: str, option: str, example: str, sign: str = ":") -> tuple[float, float]:
+    try:
+        first, second = map(float, text.split(sign))
+    except ValueError as error:
+        raise UsageError(f"{option} {text} isn't like {example}") from error
+    return first, second
+
+
+def seconds_of(text: str) -> tuple[float, float]:
+    """20:180 -> (20, 180)."""
+    shortest, longest = _pair(text, "--seconds", "20:180")
+    if not 5 <= shortest <= longest <= 600:
+        raise UsageError(f"--seconds {text}: a routine takes 5 to 600 seconds")
+    return shortest, longest
+
+
+def fidelity_of(text: str) -> tuple[float, float]:
+    """0.5:1 -> (0.5, 1)."""
+    low, high = _pair(text, "--fidelity", "0.5:1")
+    if not 0 <= low <= high <= 1:
+        raise UsageError(f"--fidelity {text} must lie between 0 and 1")
+    return low, high
+
+
+def size_of(text: str) -> tuple[int, int]:
+    """640x360 -> (640, 360)."""
+    width, height = _pair(text, "--size", "640x360", "x")
+    if not all(64 <= side <= 4096 and side % 2 == 0 for side in (width, height)) or not height <= width <= 4 * height:
+        raise UsageError(f"--size {text}: even sides of 64 to 4096, at least as wide as high")
+    return int(width), int(height)
 
 
 def synthesize(
@@ -24,11 +55,16 @@ def synthesize(
         ),
     ] = None,
     split: Annotated[
-        str, typer.Option(help="train, val or test for all of them; auto: 70, 10 and 20 per cent.")
+        Literal["auto", "train", "val", "test"], typer.Option(help="Of all; auto: 70, 10 and 20 per cent.")
     ] = "auto",
-    seconds: Annotated[str, typer.Option(help="Shortest and longest, like 20:180.")] = "40:50",
-    fidelity: Annotated[str, typer.Option(help="How closely the movement follows the music, from and to.")] = "0:1",
-    size: Annotated[str, typer.Option(help="Of the picture.")] = "640x360",
+    seconds: Annotated[
+        Any, typer.Option(metavar="FROM:TO", parser=seconds_of, help="Shortest and longest, like 20:180.")
+    ] = "40:50",
+    fidelity: Annotated[
+        Any,
+        typer.Option(metavar="FROM:TO", parser=fidelity_of, help="How closely the movement follows the music, 0 to 1."),
+    ] = "0:1",
+    size: Annotated[Any, typer.Option(metavar="WxH", parser=size_of, help="Of the picture, in pixels.")] = "640x360",
     fps: Annotated[int | None, typer.Option(min=5, max=120, help="Frames a second.  [default: the style's]")] = None,
     workers: Annotated[int | None, typer.Option("--workers", min=1, help="Processes.  [default: one a core]")] = None,
     quiet: options.Quiet = False,
@@ -42,18 +78,6 @@ def synthesize(
 
     Run the same command again to go on where it stopped; run it with another seed to add to the folder.
     """
-    shortest, longest = _pair(seconds, "--seconds", "20:180")
-    low, high = _pair(fidelity, "--fidelity", "0.5:1")
-    width, height = _pair(size, "--size", "640x360", "x")
-    if not 5 <= shortest <= longest <= 600:
-        raise UsageError(f"--seconds {seconds}: a routine takes 5 to 600 seconds")
-    if not 0 <= low <= high <= 1:
-        raise UsageError(f"--fidelity {fidelity} must lie between 0 and 1")
-    if not all(64 <= side <= 4096 and side % 2 == 0 for side in (width, height)) or not height <= width <= 4 * height:
-        raise UsageError(f"--size {size}: even sides of 64 to 4096, at least as wide as high")
-    if split not in ("auto", "train", "val", "test"):
-        raise UsageError(f"--split {split}: use train, val, test or auto")
-
     from mlavl_cli.simulate.collection import MANIFEST, split_of, synthesize_set
     from mlavl_cli.simulate.style import TRAINING, find_style
     from mlavl_cli.simulate.write import Recipe
@@ -61,10 +85,7 @@ def synthesize(
     styles = list(style or TRAINING)
     for name in styles:
         find_style(name)
-    recipes = [
-        Recipe(seed, i, styles[i % len(styles)], (shortest, longest), (low, high), (int(width), int(height)), fps)
-        for i in range(count)
-    ]
+    recipes = [Recipe(seed, i, styles[i % len(styles)], seconds, fidelity, size, fps) for i in range(count)]
     splits = [split_of(i, count) if split == "auto" else split for i in range(count)]
     with _bar(count) as advance:
         for id in synthesize_set(output, recipes, splits, workers or cores()):
@@ -72,23 +93,9 @@ def synthesize(
     typer.echo(output / MANIFEST)
 
 
-def _pair(text: str, option: str, example: str, sign: str = ":") -> tuple[float, float]:
-    try:
-        first, second = map(float, text.split(sign))
-    except ValueError as error:
-        raise UsageError(f"{option} {text} isn't like {example}") from error
-    return first, second
-
-
 @contextmanager
 def _bar(total: int) -> Iterator[Callable[[str], None]]:
     """On a terminal, how many are done."""
-    if console.quiet or not sys.stderr.isatty():
-        yield lambda id: None
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=total)
-        yield lambda id: bar.update(task, advance=1, description=id)
+    with console.bar() as bar:
+        task = bar.add_task("", total=total) if bar else None
+        yield lambda id: bar.update(task, advance=1, description=id) if bar else None

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
-from mlavl_cli.cli import console, dataset, options, plots, training_rows
+from mlavl_cli.cli import console, dataset, options, training_rows
 from mlavl_cli.cli import prompts as prompt_options
 from mlavl_cli.cli.tables import TableFormat, print_rows
 from mlavl_cli.cli.training_progress import told
@@ -21,6 +21,7 @@ from mlavl_cli.device import Precision
 from mlavl_cli.errors import UsageError
 from mlavl_cli.heads.dims import Graph, Regressor
 from mlavl_cli.heads.methods import HEADS
+from mlavl_cli.output.plot import Sheet
 from mlavl_cli.training.choices import Modalities, OptimizerName, Part, RecipeName, Schedule
 
 
@@ -84,7 +85,12 @@ def train(
     ] = None,
     width: Annotated[int, typer.Option(min=2, help="d, the hidden width.", rich_help_panel="Method")] = 256,
     window: Annotated[
-        str, typer.Option(help="Clips a routine: a number, full (all, masked), or auto: the dataset's own.")
+        Any,
+        typer.Option(
+            metavar="CLIPS",
+            parser=options.window_of,
+            help="Clips a routine: a number, full (all, masked), or auto: the dataset's own.",
+        ),
     ] = "auto",
     seed: Annotated[int, typer.Option(help="Of all that is drawn.", rich_help_panel="Recipe")] = 0,
     clip_grad: Annotated[
@@ -236,10 +242,8 @@ def train(
             PATH/FEATURES/EVENT/ID.npy                   (T, D)
     """
     given = SimpleNamespace(**locals())  # all options, by name
-    ranges = dataset.parse_ranges(score_range)
     if (mag2 and not model) or (ablation and model):
         raise UsageError("--mag2 goes with --model, --ablation with the whole method")
-    clips = options.window_of(window)
 
     from mlavl_cli.features import apart
 
@@ -252,16 +256,16 @@ def train(
 
     variants = variants_of(model or ["mlavl"], mag2, ablation is not None)
     writer = tensorboard_writer() if tensorboard else None
-    sheet = plots.Sheet(plot) if plot else None
+    sheet = Sheet(plot) if plot else None
     placement = place(device, precision)
     if len(variants) == 1:  # before hours of extraction
         refuse_other_backbones_early(output, kind, backbones)
-    data = load_dataset(kind, path, place(device), backbones, sport, ranges, features)
+    data = load_dataset(kind, path, place(device), backbones, sport, dict(score_range or ()), features)
     for text in data.notes:
         console.warning(text)
     if data.judged_split == "test":
         console.note("The best epoch is chosen on the test split, as the official code does; a val split is fairer.")
-    asked = asked_for(given, data, variants, clips)
+    asked = asked_for(given, data, variants)
     encoded = prompt_options.read_features(text_features, grade_order == "blocks") if text_features else None
     guide = guide_of(data.sport, data.backbones, encoded, prompts)
     done = train_bundle(

@@ -1,6 +1,5 @@
 """How a training run is told: a bar on a terminal, a few lines elsewhere, and TensorBoard."""
 
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
@@ -21,16 +20,8 @@ def told(job: "Job", writer: Any) -> Iterator["Watch"]:
 
     label, total = f"{job.target} {job.variant.name}", job.config.epochs
     with ExitStack() as stack:
-        bar = None
-        if sys.stderr.isatty() and not console.quiet:
-            from rich.console import Console
-            from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-            columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[said]}"))
-            bar = stack.enter_context(
-                Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True)
-            )
-            task = bar.add_task(label, total=total, said="")
+        bar = stack.enter_context(console.bar("said"))
+        task = bar.add_task(label, total=total, said="") if bar else None
         if writer:
             stack.callback(writer.close)
 

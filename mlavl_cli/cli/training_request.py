@@ -2,7 +2,7 @@
 
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from mlavl_cli.errors import UsageError
 
@@ -28,14 +28,12 @@ def refuse_other_backbones_early(output: Path, kind: str, backbones: str) -> Non
     refuse_other_backbones(output, public.backbones if public else backbones)
 
 
-def asked_for(
-    given: SimpleNamespace, data: "Dataset", variants: "tuple[Variant, ...]", window: int | Literal["auto"] | None
-) -> "TrainingOptions":
+def asked_for(given: SimpleNamespace, data: "Dataset", variants: "tuple[Variant, ...]") -> "TrainingOptions":
     """The options of the command line as those of `train_bundle`; what isn't given is the recipe's."""
     from mlavl_cli.heads.mlavl.losses import LossWeights
     from mlavl_cli.training import recipes
     from mlavl_cli.training.bundle import TrainingOptions
-    from mlavl_cli.training.train import TrainConfig
+    from mlavl_cli.training.config import TrainConfig
     from mlavl_cli.training.variants import MODALITIES
 
     chosen = recipes.recipe(given.recipe, data.public)
@@ -54,7 +52,7 @@ def asked_for(
     dims["dropout"] = chosen.dropout if given.dropout is None else given.dropout
     dims |= dict.fromkeys(left_out - {"tl", "ce"}, False) | MODALITIES[given.modalities]
     return TrainingOptions(
-        targets=tuple(given.target or ()), variants=variants, config=config, dims=dims, window=window,
+        targets=tuple(given.target or ()), variants=variants, config=config, dims=dims, window=given.window,
         totals=tuple(given.total or ()), start_from=given.start_from, trained_on=given.trained_on,
         licence=given.licence, half=given.half,
     )  # fmt: skip

@@ -1,14 +1,15 @@
 """mlavl weights: what can score here, and whether it is whole."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from mlavl_cli.bundle import BackboneSpec, Bundle, bundled_names, find_bundle, verify_bundle
 from mlavl_cli.cli import console, dataset, options
 from mlavl_cli.cli import prompts as prompt_options
-from mlavl_cli.errors import WeightsError, one_line
+from mlavl_cli.errors import UsageError, WeightsError, one_line
+from mlavl_cli.untrusted import plain_name
 
 app = typer.Typer(no_args_is_help=True, help="The weights that can be used: list, info, verify.")
 _Name = Annotated[str, typer.Argument(metavar="NAME_OR_FOLDER")]
@@ -74,7 +75,10 @@ def import_(
         Path, typer.Option("--text-features", help="The official *_text_feature.npy, or your own.")
     ],
     target: Annotated[str, typer.Option("--target", "-t", help="What it scores: TES, PCS, ..., Ball, ...")],
-    score_range: Annotated[str, typer.Option("--range", help="Of that score, in points: 0:130.")],
+    score_range: Annotated[
+        Any,
+        typer.Option("--range", metavar="LOW:HIGH", parser=dataset.range_of, help="Of that score, in points: 0:130."),
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The bundle; other targets in it are kept.")],
     backbones: Annotated[str, typer.Option("--backbones", help="Whose features it was trained on: fs1000, fisv, rg.")],
     prompts: Annotated[
@@ -82,9 +86,11 @@ def import_(
     ] = None,
     grade_order: prompt_options.GradeOrder = "interleaved",
     window: Annotated[
-        str,
+        Any,
         typer.Option(
-            help="Clips it was trained on: a number, full, or auto: the dataset's of that range or those backbones."
+            metavar="CLIPS",
+            parser=options.window_of,
+            help="Clips it was trained on: a number, full, or auto: the dataset's of that range or those backbones.",
         ),
     ] = "auto",
     heads: Annotated[int, typer.Option(min=1, help="Attention heads, which tensors don't show.")] = 8,
@@ -101,8 +107,7 @@ def import_(
     from mlavl_cli.features.prompts import read_prompts
     from mlavl_cli.training.imported import Meaning, import_head
 
-    ((target, points),) = dataset.parse_ranges([f"{target}={score_range}"]).items()
-    meaning = Meaning(target, points, backbones, options.window_of(window), heads)
+    meaning = Meaning(plain_name(target, "a target", UsageError), score_range, backbones, window, heads)
     text = prompt_options.read_features(text_features, grade_order == "blocks")
     listed = read_prompts(prompts) if prompts else None
     found = import_head(checkpoint, text, listed, meaning, output, trained_on, licence)

@@ -8,7 +8,9 @@ import numpy as np
 
 from mlavl_cli.datasets.public import PublicSet
 from mlavl_cli.errors import DataError, UsageError
+from mlavl_cli.features.routine import wrong_tables
 from mlavl_cli.files import refuse_irregular
+from mlavl_cli.score_range import Range
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class Dataset:
     sport: str
     backbones: str
     splits: dict[str, list[Routine]]
-    ranges: dict[str, tuple[float, float]]
+    ranges: dict[str, Range]
     public: PublicSet | None = None
     combined: str | None = None
     notes: tuple[str, ...] = ()
@@ -111,15 +113,8 @@ def routine(id: str, visual: np.ndarray, audio: np.ndarray | None, scores: dict[
     Raises:
         DataError: shapes that disagree, no clips, NaN or infinity in features or scores.
     """
-    for name, rows in (("visual", visual), ("audio", audio)):
-        if rows is None:
-            continue
-        if rows.ndim != 2 or 0 in rows.shape:
-            raise DataError(f"{name} features of {id} have shape {rows.shape}, not (clips, width)", path=path)
-        if not np.isfinite(rows).all():
-            raise DataError(f"{name} features of {id} hold NaN or infinity", path=path)
-    if audio is not None and len(audio) != len(visual):
-        raise DataError(f"{id} has {len(visual)} clips of visual and {len(audio)} of audio features", path=path)
+    if wrong := wrong_tables({"visual": visual} if audio is None else {"visual": visual, "audio": audio}):
+        raise DataError(f"{id}: {wrong}", path=path)
     for target, score in scores.items():
         if not np.isfinite(score):
             raise DataError(f"the {target} score of {id} is {score}", path=path)
@@ -127,7 +122,7 @@ def routine(id: str, visual: np.ndarray, audio: np.ndarray | None, scores: dict[
 
 
 def dataset_of(
-    public: PublicSet, splits: dict[str, list[Routine]], ranges: dict[str, tuple[float, float]], notes: list[str]
+    public: PublicSet, splits: dict[str, list[Routine]], ranges: dict[str, Range], notes: list[str]
 ) -> Dataset:
     """A public dataset, with a note on each split of another size than the published one."""
     differ = [

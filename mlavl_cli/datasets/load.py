@@ -3,12 +3,14 @@
 from dataclasses import replace
 from pathlib import Path
 
+from mlavl_cli.bundle import Bundle
 from mlavl_cli.datasets.dataset import Dataset
 from mlavl_cli.datasets.layouts import FOLDERS, TABLES
 from mlavl_cli.datasets.manifest import load_manifest
 from mlavl_cli.device import Placement
 from mlavl_cli.errors import DataError, UsageError
 from mlavl_cli.features.extractor import ExtractionOptions, load_extractor
+from mlavl_cli.score_range import Range
 from mlavl_cli.tables import look_up
 
 # Twelve elements earn a simulated routine at most some 125 points, five components 50.
@@ -19,9 +21,9 @@ def load_dataset(
     kind: str,
     path: Path,
     placement: Placement,
-    backbones: str = "mini",
+    backbones: str | Bundle = "mini",
     sport: str = "skating",
-    ranges: dict[str, tuple[float, float]] | None = None,
+    ranges: dict[str, Range] | None = None,
     features: Path | None = None,
     precision: str = "auto",
 ) -> Dataset:
@@ -52,5 +54,6 @@ def load_dataset(
     extractor = load_extractor(
         backbones, precision=precision, options=ExtractionOptions(store=store), placement=placement
     )
-    found = load_manifest(path, sport, backbones, ranges, extractor.one)
+    name = backbones.name if isinstance(backbones, Bundle) else backbones
+    found = load_manifest(path, sport, name, ranges, extractor.one)
     return replace(found, name="simulated routines") if kind == "simulated" else found

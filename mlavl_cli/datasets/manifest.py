@@ -31,6 +31,7 @@ from mlavl_cli.features.store import SUFFIX, read_features
 from mlavl_cli.files import refuse_irregular
 from mlavl_cli.inputs import Input
 from mlavl_cli.media.frame_rate import count_as_one
+from mlavl_cli.score_range import Range
 from mlavl_cli.untrusted import plain_name
 
 SPLITS = ("train", "val", "calibration", "test")
@@ -44,7 +45,7 @@ def load_manifest(
     path: Path,
     sport: str,
     backbones: str,
-    ranges: dict[str, tuple[float, float]],
+    ranges: dict[str, Range],
     extract: Callable[[Input], RoutineFeatures],
 ) -> Dataset:
     """Reads a manifest.
@@ -147,9 +148,7 @@ def _with_point(cell: Any) -> Any:
     return cell.replace(",", ".") if isinstance(cell, str) else cell
 
 
-def _refuse_traps(
-    rows: list[dict[str, str]], targets: list[str], ranges: dict[str, tuple[float, float] | None], path: Path
-) -> None:
+def _refuse_traps(rows: list[dict[str, str]], targets: list[str], ranges: dict[str, Range | None], path: Path) -> None:
     """What trains without a word and makes every number wrong, found before anything is extracted.
 
     Raises:
@@ -193,7 +192,7 @@ def _refuse_mixed_sound(splits: dict[str, list[Routine]], path: Path) -> None:
         raise DataError(f"{len(silent)} routines have no sound, {silent[0]} first; others have", path=path, hint=hint)
 
 
-def _observed(routines: list[Routine], target: str, path: Path) -> tuple[float, float]:
+def _observed(routines: list[Routine], target: str, path: Path) -> Range:
     scores = [routine.scores[target] for routine in routines if target in routine.scores]
     if not scores:
         raise DataError(f"no {target} score in split 'train'", path=path)

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass, field
 
-Range = tuple[float, float]
+from mlavl_cli.score_range import Range
+
 _TEN = dict.fromkeys(("SS", "TR", "PE", "CO", "IN"), (0.0, 10.0))
 
 

@@ -11,6 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from mlavl_cli.bundle import Bundle, bundled_names, find_bundle
 from mlavl_cli.device import Placement, place
 from mlavl_cli.errors import DeviceError, MediaError, MlavlError
 from mlavl_cli.features.extract import Backbones, Progress
@@ -86,7 +87,7 @@ class ClusterExtractor:
 
 def load_cluster_extractor(
     cluster: Cluster,
-    weights: str | Path,
+    weights: str | Path | Bundle,
     device: str = "auto",
     precision: str = "auto",
     options: ExtractionOptions = BY_DEFAULT,
@@ -102,12 +103,17 @@ def load_cluster_extractor(
         audio=_from_anywhere(options.audio),
         store=Path(options.store).absolute() if options.store else None,
     )
-    if Path(weights).is_dir():
-        weights = Path(weights).absolute()
-    make = partial(load_extractor, weights, precision=precision, options=options)
+    bundle = find_bundle(weights)
+    make = partial(load_extractor, _on_any_machine(bundle), precision=precision, options=options)
     # The precision may be one that this machine hasn't: here only heads run.
-    local = load_extractor(weights, precision=precision, options=options, placement=place())
+    local = load_extractor(bundle, precision=precision, options=options, placement=place())
     return ClusterExtractor(make, local, cluster, device)
+
+
+def _on_any_machine(bundle: Bundle) -> str | Path:
+    """What came with the package by its name, which means the same wherever it is installed; others by their folder."""
+    name = bundle.folder.name
+    return name if name in bundled_names() and find_bundle(name) == bundle else bundle.folder.absolute()
 
 
 def _from_anywhere(source: str | None) -> str | None:

@@ -192,7 +192,7 @@ class Extractor:
 
 
 def load_extractor(
-    weights: str | Path,
+    weights: str | Path | Bundle,
     device: str = "auto",
     precision: str = "auto",
     options: ExtractionOptions = BY_DEFAULT,

@@ -42,13 +42,8 @@ class RoutineFeatures:
             raise FeatureError(cause, path=self.video.path, hint="Extract its features again.")
 
         count = len(self.visual)
-        for name, rows in self.tables().items():
-            if rows.ndim != 2 or 0 in rows.shape:
-                refuse(f"{name} features have shape {rows.shape}, not (clips, width)")
-            if len(rows) != count:
-                refuse(f"{len(rows)} clips of {name} features against {count} of visual ones")
-            if not np.isfinite(rows).all():
-                refuse(f"{name} features hold NaN or infinity")
+        if wrong := wrong_tables(self.tables()):
+            refuse(wrong)
         if self.start_s.shape != (count,) or self.end_s.shape != (count,):
             refuse("as many clip times as clips are needed")
         if not ((self.end_s > self.start_s).all() and (self.start_s[1:] >= self.end_s[:-1]).all()):
@@ -62,3 +57,17 @@ class RoutineFeatures:
     @property
     def clips(self) -> int:
         return len(self.visual)
+
+
+def wrong_tables(tables: dict[str, np.ndarray]) -> str | None:
+    """What keeps tables from being features of the same T clips, (T, width) each; None if nothing does."""
+    count: int | None = None
+    for name, rows in tables.items():
+        if rows.ndim != 2 or 0 in rows.shape:
+            return f"{name} features have shape {rows.shape}, not (clips, width)"
+        count = len(rows) if count is None else count
+        if len(rows) != count:
+            return f"{len(rows)} clips of {name} features against {count} of {next(iter(tables))} ones"
+        if not np.isfinite(rows).all():
+            return f"{name} features hold NaN or infinity"
+    return None

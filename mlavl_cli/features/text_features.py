@@ -15,7 +15,7 @@ from safetensors.torch import save
 from mlavl_cli.errors import DataError, WeightsError
 from mlavl_cli.features.prompts import GRADES, Prompts
 from mlavl_cli.files import atomic_write, refuse_irregular
-from mlavl_cli.untrusted import open_safetensors, read_npy, read_torch
+from mlavl_cli.untrusted import open_safetensors, read_npy, read_torch, wrong_numbers
 
 SUFFIX = ".safetensors"
 _METADATA = "mlavl"
@@ -120,8 +120,8 @@ def read_text_features(path: Path) -> TextFeatures:
     rows = features.rows
     if not isinstance(rows, torch.Tensor) or rows.ndim != 2 or not rows.is_floating_point():
         raise WeightsError("holds no matrix of text features", path=path, hint="Expected shape (P, D_t).")
-    if not rows.isfinite().all():
-        raise WeightsError("holds NaN or infinity", path=path)
+    if wrong := wrong_numbers(path.name, rows):
+        raise WeightsError(wrong, path=path)
     return replace(features, rows=rows.float())
 
 

@@ -70,6 +70,7 @@ class Head(nn.Module, ABC):
     Class attributes:
         name: in `HEADS`, in checkpoints and on the command line.
         visual_only: whether the method never hears.
+        remembers: whether it keeps training routines to compare with (`remember`).
 
     Args:
         dims: sizes and switches, from which the head can be built again.
@@ -79,6 +80,7 @@ class Head(nn.Module, ABC):
 
     name: str
     visual_only = True
+    remembers = False
 
     def __init__(self, dims: HeadDims, text_features: torch.Tensor | None = None):
         super().__init__()
@@ -104,7 +106,7 @@ class Head(nn.Module, ABC):
         return {"mse": nn.functional.mse_loss(output.score, batch.label)}
 
     def remember(self, batch: Batch) -> None:
-        """Training routines to compare with when scoring, given after each epoch. Few methods want them."""
+        """Training routines to compare with when scoring, given after each epoch to a method that `remembers`."""
 
     def per_clip(self, output: Any, mask: torch.Tensor | None = None) -> ClipReading | None:
         """The output clip by clip; None: the method has no timeline."""

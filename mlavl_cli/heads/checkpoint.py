@@ -14,6 +14,7 @@ from mlavl_cli.files import atomic_write
 from mlavl_cli.heads.base import Head
 from mlavl_cli.heads.dims import HeadDims
 from mlavl_cli.heads.methods import head_class
+from mlavl_cli.score_range import Range, is_range, to_points
 from mlavl_cli.untrusted import open_safetensors, wrong_numbers
 
 HEAD_VERSION = 1
@@ -39,7 +40,7 @@ class TargetHead:
 
     model: Head
     target: str
-    score_range: tuple[float, float]
+    score_range: Range
     grades: tuple[str, ...]
     prompts: tuple[str, ...] = ()
     window: int | None = None
@@ -53,9 +54,17 @@ class TargetHead:
             f"{self.grades[grade]} {words[fits]} fitting music" for grade, fits in self.model.dims.audio_visual
         )
 
+    def wrong_width(self, visual: int, audio: int | None) -> str | None:
+        """What keeps it from taking features of these widths (audio None: no sound); None if nothing does."""
+        dims = self.model.dims
+        if visual != dims.visual_dim:
+            return f"visual features are {visual} wide; the {self.target} head takes {dims.visual_dim}"
+        if dims.hears and audio not in (None, dims.audio_dim):
+            return f"audio features are {audio} wide; the {self.target} head takes {dims.audio_dim}"
+        return None
+
     def points(self, normalised: float) -> float:
-        low, high = self.score_range
-        return low + normalised * (high - low)
+        return to_points(normalised, self.score_range)
 
 
 def save_head(path: Path, head: TargetHead, half: bool = False) -> None:
@@ -149,8 +158,8 @@ def _window(value: Any) -> int | None:
     return value
 
 
-def _range(values: Any) -> tuple[float, float]:
+def _range(values: Any) -> Range:
     low, high = map(float, values)
-    if not -_MOST_POINTS <= low < high <= _MOST_POINTS:
+    if not is_range(low, high) or max(-low, high) > _MOST_POINTS:
         raise WeightsError(f"score range {low} to {high} is none")
     return low, high

@@ -17,6 +17,7 @@ class CoRe(VisualHead):
     """
 
     name = "core"
+    remembers = True
     GROUPS, EXEMPLARS = 8, 10
 
     def __init__(self, dims: HeadDims, text_features: torch.Tensor | None = None):

@@ -69,9 +69,8 @@ def _score_table(scores: dict[str, TargetScore], width: int) -> Table:
     table.add_row(*(Text(title, style="dim") for title in titles))
     for target, score in scores.items():
         low, high = score.range
-        share = (score.score - low) / (high - low)
-        filled = round(_BAR * min(max(share, 0), 1))
-        bar = Text("█" * filled, style=_colour(share)).append("░" * (_BAR - filled), style="dim")
+        filled = round(_BAR * score.share)
+        bar = Text("█" * filled, style=_colour(score.share)).append("░" * (_BAR - filled), style="dim")
         bar.append(f" {low:g}-{high:g}" if low else f" {high:g}", style="dim")
         between = "{:.1f} to {:.1f}".format(*score.interval) if score.interval else "no interval"
         cells = [Text(target, style="bold"), Text(f"{score.score:.2f}", style="bold"), Text(between, style="dim")]

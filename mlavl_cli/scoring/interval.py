@@ -12,6 +12,7 @@ import numpy as np
 
 from mlavl_cli.bundle import Bundle
 from mlavl_cli.errors import WeightsError
+from mlavl_cli.score_range import Range
 
 _MOST_KNOTS = 64
 
@@ -34,7 +35,7 @@ class Interval:
     spread: tuple[float, ...]
     routines: int
 
-    def around(self, score: float, clips: int, score_range: tuple[float, float]) -> tuple[float, float]:
+    def around(self, score: float, clips: int, score_range: Range) -> tuple[float, float]:
         """The interval in points around a score of a routine of `clips` clips, within the target's range."""
         half = float(self.half_width(np.array(clips)))
         low, high = (float(np.clip(score + side * half, *score_range)) for side in (-1, 1))

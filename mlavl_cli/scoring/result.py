@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from mlavl_cli.errors import DataError
+from mlavl_cli.score_range import Range, to_share
 from mlavl_cli.scoring.measures import MEASURES, Measure
 
 if TYPE_CHECKING:
@@ -42,6 +43,23 @@ class ScoredBy:
 
 
 @dataclass(frozen=True)
+class BackboneIdentity:
+    """Which backbone made the features: a hub id with its revision, or the files of a folder by their SHA-256.
+
+    `options` are what a preset sets apart from the model's own settings.
+    """
+
+    id: str
+    revision: str | None = None
+    sha256: dict[str, str] | None = None
+    options: dict[str, Any] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """What is known, as in the JSON."""
+        return {name: value for name, value in vars(self).items() if value is not None}
+
+
+@dataclass(frozen=True)
 class Consistency:
     """Action-music consistency of a routine: the mean over its clips, the clip that fits worst, and whether the
     consistency of these weights was ever measured."""
@@ -77,7 +95,7 @@ class TargetScore:
     """One target's score in points of its range; branches in points too (audio_visual None without sound)."""
 
     score: float
-    range: tuple[float, float]
+    range: Range
     visual: float
     audio_visual: float | None
     visual_weight: float
@@ -91,6 +109,11 @@ class TargetScore:
         interval = values.get("interval")
         return cls(**{**values, "range": (low, high), "interval": tuple(interval) if interval else None})
 
+    @property
+    def share(self) -> float:
+        """Where the score lies in its range, 0 to 1."""
+        return _within(to_share(self.score, self.range))
+
     def grade(self, branch: str) -> str | None:
         """The grade word that the branch's points come nearest to; None where it has no grades.
 
@@ -100,10 +123,8 @@ class TargetScore:
         if not shares:
             return None
         points = self.visual if branch == "visual" or self.audio_visual is None else self.audio_visual
-        low, high = self.range
         words = list(dict.fromkeys(name.split(" with")[0] for name in shares))
-        share = (points - low) / (high - low)
-        return words[round(min(max(share, 0), 1) * (len(words) - 1))]
+        return words[round(_within(to_share(points, self.range)) * (len(words) - 1))]
 
 
 @dataclass(frozen=True)
@@ -156,7 +177,7 @@ class RoutineScore:
     Attributes:
         video: what was scored, as a viewer sees it.
         weights: which gave the score.
-        backbones: their identities, by role.
+        backbones: by role, visual and audio.
         device, precision: where the backbones ran, and in which number format.
         scores: by target.
         consistency: None without sound, or without a timeline.
@@ -168,7 +189,7 @@ class RoutineScore:
 
     video: "VideoInfo"
     weights: ScoredBy
-    backbones: dict[str, Any]
+    backbones: dict[str, BackboneIdentity]
     device: str
     precision: str
     scores: dict[str, TargetScore]
@@ -189,7 +210,11 @@ class RoutineScore:
             "warnings": [notice.text for notice in self.warnings],
             "warning_codes": [notice.code for notice in self.warnings],
         }
-        return {"schema": SCHEMA_VERSION, **asdict(self), "clips": [clip.to_dict() for clip in self.clips], **texts}
+        nested = {
+            "backbones": {role: backbone.to_dict() for role, backbone in self.backbones.items()},
+            "clips": [clip.to_dict() for clip in self.clips],
+        }
+        return {"schema": SCHEMA_VERSION, **asdict(self), **nested, **texts}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "RoutineScore":
@@ -207,7 +232,7 @@ class RoutineScore:
             return cls(
                 video=VideoInfo(**values["video"]),
                 weights=ScoredBy(**values["weights"]),
-                backbones=values["backbones"],
+                backbones={role: BackboneIdentity(**known) for role, known in values["backbones"].items()},
                 device=values["device"],
                 precision=values["precision"],
                 scores={target: TargetScore.from_dict(score) for target, score in values["scores"].items()},
@@ -245,6 +270,10 @@ def _strength(clip: ClipScore) -> float:
 
 def _in_time(clips: list[ClipScore]) -> list[ClipScore]:
     return sorted(clips, key=lambda clip: clip.start_s)
+
+
+def _within(share: float) -> float:
+    return min(max(share, 0.0), 1.0)
 
 
 def level(share: float) -> Literal["low", "mid", "high"]:

@@ -23,7 +23,16 @@ from mlavl_cli.inputs import Input
 from mlavl_cli.scoring.domain import OutOfDomainDetector, load_detector
 from mlavl_cli.scoring.interval import Interval, load_intervals
 from mlavl_cli.scoring.points import clip_scores, domain_of, no_numbers, out_of_range, target_score
-from mlavl_cli.scoring.result import TRUSTED_AUC, UNFAMILIAR, Consistency, Notice, RoutineScore, ScoredBy, Timing
+from mlavl_cli.scoring.result import (
+    TRUSTED_AUC,
+    UNFAMILIAR,
+    BackboneIdentity,
+    Consistency,
+    Notice,
+    RoutineScore,
+    ScoredBy,
+    Timing,
+)
 
 
 class Scorer:
@@ -144,7 +153,7 @@ class Scorer:
         result = RoutineScore(
             video=features.video,
             weights=ScoredBy(self.bundle.name, self.bundle.trained_on),
-            backbones=made.get("backbones", {}),
+            backbones={role: BackboneIdentity(**known) for role, known in made.get("backbones", {}).items()},
             device=str(device),
             precision=made.get("precision", "fp32"),
             scores=scores,
@@ -163,18 +172,13 @@ class Scorer:
         self._check_widths(have.visual.dim, have.audio.dim, WeightsError, self.bundle.folder)
 
     def _check_widths(self, visual: int, audio: int | None, error: type[MlavlError], path: str | Path) -> None:
-        for target, head in self.heads.items():
-            dims = head.model.dims
-            wrong = [("visual", visual, dims.visual_dim)] if visual != dims.visual_dim else []
-            if dims.hears and audio not in (None, dims.audio_dim):
-                wrong.append(("audio", audio, dims.audio_dim))
-            for name, has, takes in wrong:
-                cause = f"{name} features are {has} wide, but the {target} head of {self.bundle.name} takes {takes}"
-                raise error(cause, path=path, hint="Use the backbones that the head was trained on.")
+        for head in self.heads.values():
+            if wrong := head.wrong_width(visual, audio):
+                raise error(wrong, path=path, hint="Use the backbones that the head was trained on.")
 
 
 def load_scorer(
-    weights: str | Path = "mini",
+    weights: str | Path | Bundle = "mini",
     device: str = "auto",
     precision: str = "auto",
     options: ExtractionOptions = BY_DEFAULT,
@@ -183,7 +187,7 @@ def load_scorer(
     """A bundle's heads, ready to score. Backbones load with the first video that needs them.
 
     Args:
-        weights: a bundled name or a bundle's folder.
+        weights: a bundled name, a bundle's folder, or the bundle.
         device: auto, cpu, cuda, cuda:N or mps.
         precision: of the backbones: auto, fp32, bf16 or fp16.
         options: how features are extracted, among them the store to reuse and to fill.
@@ -198,7 +202,7 @@ def load_scorer(
         hint = "It can extract features; train a head on them with `mlavl train`, or score with --weights mini."
         raise WeightsError("these weights have backbones but no head to score with", path=bundle.folder, hint=hint)
     load = partial(load_cluster_extractor, cluster) if cluster else load_extractor
-    extractor = load(weights, device, precision, options)
+    extractor = load(bundle, device, precision, options)
     heads = {}
     for target, path in bundle.heads.items():
         heads[target] = head = load_head(path, target)

@@ -9,6 +9,7 @@ from torch.nn.utils.rnn import pad_sequence
 from mlavl_cli.datasets.dataset import Routine
 from mlavl_cli.heads.base import Batch
 from mlavl_cli.heads.window import fit_window
+from mlavl_cli.score_range import Range, to_points, to_share
 
 _SORTED = 16
 
@@ -28,16 +29,15 @@ class Batches:
         self,
         routines: list[Routine],
         target: str,
-        score_range: tuple[float, float],
+        score_range: Range,
         batch_size: int,
         window: int | None = None,
     ):
-        low, high = score_range
         self.routines, self.batch_size, self.window = routines, batch_size, window
         self.target, self.score_range = target, score_range
         self.visual = [torch.from_numpy(routine.visual) for routine in routines]
         self.audio = [None if routine.audio is None else torch.from_numpy(routine.audio) for routine in routines]
-        self.labels = torch.tensor([(routine.scores[target] - low) / (high - low) for routine in routines])
+        self.labels = torch.tensor([to_share(routine.scores[target], score_range) for routine in routines])
 
     def true(self) -> np.ndarray:
         """The scores (n,), in points."""
@@ -45,8 +45,7 @@ class Batches:
 
     def points(self, normalised: np.ndarray) -> np.ndarray:
         """Normalised scores (n,) in points."""
-        low, high = self.score_range
-        return low + normalised.astype(np.float64) * (high - low)
+        return to_points(normalised.astype(np.float64), self.score_range)
 
     def shuffled(self, generator: torch.Generator) -> Iterator[Batch]:
         """Training: random order, and a random window of longer routines.

@@ -12,9 +12,10 @@ from mlavl_cli.datasets.dataset import Dataset, chosen_targets
 from mlavl_cli.device import Placement, place
 from mlavl_cli.errors import UsageError
 from mlavl_cli.heads.checkpoint import TargetHead, load_head
+from mlavl_cli.training.config import TrainConfig
 from mlavl_cli.training.guide import Guide
 from mlavl_cli.training.jobs import Job
-from mlavl_cli.training.train import NOBODY, TrainConfig, Trained, Watch
+from mlavl_cli.training.train import NOBODY, Trained, Watch
 from mlavl_cli.training.variants import Variant
 from mlavl_cli.training.write import About, refuse_other_backbones, write_heads
 

@@ -20,23 +20,6 @@ from mlavl_cli.training.batches import Batches
 from mlavl_cli.training.metrics import Metrics, auc, measure
 
 
-def check_widths(head: TargetHead, routines: list[Routine]) -> None:
-    """Raises:
-    FeatureError: the routines' features are not as wide as the head's.
-    """
-    dims = head.model.dims
-    for routine in routines:
-        pairs = [("visual", routine.visual, dims.visual_dim)]
-        if dims.hears and routine.audio is not None:
-            pairs.append(("audio", routine.audio, dims.audio_dim))
-        for name, rows, width in pairs:
-            if rows.shape[1] != width:
-                cause = (
-                    f"{name} features of {routine.id} are {rows.shape[1]} wide; the {head.target} head takes {width}"
-                )
-                raise FeatureError(cause, hint="Use the features that the head was trained on.")
-
-
 @torch.no_grad()
 def predict(model: Head, batches: Batches, placement: Placement) -> np.ndarray:
     """Normalised scores (n,) of the routines in their order."""
@@ -156,7 +139,9 @@ def evaluate_bundle(
         head = load_head(bundle.heads[target], target)
         head.model.to(placement.device)
         routines = data.of_target(target, split)
-        check_widths(head, routines)
+        for one in routines:
+            if wrong := head.wrong_width(one.visual.shape[1], None if one.audio is None else one.audio.shape[1]):
+                raise FeatureError(f"{one.id}: {wrong}", hint="Use the features that the head was trained on.")
         batches = Batches(routines, target, head.score_range, batch_size, head.window)
         true, predicted = batches.true(), scored(head, routines, batch_size, placement)
         inside = None

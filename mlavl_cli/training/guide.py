@@ -26,25 +26,21 @@ class Guide:
         return self.encoded.rows
 
     def rows(self, dims: HeadDims) -> torch.Tensor:
-        """The rows that these dims use: a head that only sees leaves out what is about music.
+        """The features of the prompts that these dims use.
 
         Raises:
             DataError: another number of rows.
         """
-        actions, grades = dims.actions, dims.grades
-        if not dims.hears and len(self.features) == 2 * actions + 3 * grades:
-            return torch.cat([self.features[:actions], self.features[2 * actions + 2 * grades :]])
-        if len(self.features) != dims.prompts:
+        rows = self.features[_used(len(self.features), dims)]
+        if len(rows) != dims.prompts:
             cause = f"{len(self.features)} text features, where {dims.prompts} prompts are needed"
             raise DataError(cause, hint="Make them with `mlavl prompts encode`.")
-        return self.features
+        return rows
 
     def texts(self, dims: HeadDims) -> tuple[str, ...]:
         """Those of `rows`; none where they aren't known."""
         texts = self.prompts.texts if self.prompts else self.encoded.texts
-        if dims.hears or len(texts) == dims.prompts:
-            return texts
-        return texts[: dims.actions] + texts[2 * dims.actions + 2 * dims.grades :]
+        return tuple(texts[row] for row in _used(len(texts), dims))
 
     def actions(self, hears: bool) -> int:
         """M, from the prompts or from the number of rows."""
@@ -56,6 +52,17 @@ class Guide:
         if not hears and len(self.features) > len(GRADES):
             return len(self.features) - len(GRADES)
         raise DataError(f"{len(self.features)} text features are no 2 M + 3 N", hint="Give the prompts' csv too.")
+
+
+def _used(count: int, dims: HeadDims) -> list[int]:
+    """Which of the prompts these dims use, in their order: a head that only sees leaves out what is about music, and
+    one of mlavl 0.1 has its audio-visual grades in two blocks."""
+    first, end = 2 * dims.actions, 2 * dims.actions + 2 * dims.grades
+    if count != end + dims.grades:  # they may have been left out already
+        return list(range(count))
+    if not dims.hears:
+        return [*range(dims.actions), *range(end, count)]
+    return [*range(first), *(first + 2 * grade + fits for grade, fits in dims.audio_visual), *range(end, count)]
 
 
 def guide_of(sport: str, backbones: str, encoded: TextFeatures | None = None, prompts: Path | None = None) -> Guide:

@@ -12,6 +12,7 @@ from mlavl_cli.features.text_features import TextFeatures, refuse_other_texts
 from mlavl_cli.heads.checkpoint import TargetHead
 from mlavl_cli.heads.dims import HeadDims
 from mlavl_cli.heads.mlavl.official import import_official
+from mlavl_cli.score_range import Range
 from mlavl_cli.training.write import About, refuse_other_backbones, write_heads
 
 
@@ -28,7 +29,7 @@ class Meaning:
     """
 
     target: str
-    score_range: tuple[float, float]
+    score_range: Range
     backbones: str
     window: int | Literal["auto"] | None = "auto"
     heads: int = 8

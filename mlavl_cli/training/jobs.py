@@ -19,9 +19,11 @@ from mlavl_cli.heads.methods import head_class
 from mlavl_cli.scoring.interval import Interval
 from mlavl_cli.training.batches import Batches
 from mlavl_cli.training.calibrate import fit_interval
+from mlavl_cli.training.config import TrainConfig
 from mlavl_cli.training.evaluate import scored
 from mlavl_cli.training.guide import Guide
-from mlavl_cli.training.train import NOBODY, TrainConfig, Trained, Watch, train_head
+from mlavl_cli.training.state import dims_of_run
+from mlavl_cli.training.train import NOBODY, Trained, Watch, train_head
 from mlavl_cli.training.variants import Variant
 
 
@@ -60,6 +62,8 @@ class Job:
             DataError: the dataset, or a run of other settings in that folder, doesn't fit.
         """
         dims, config = self.head_dims(), self.config
+        if begun := dims_of_run(folder):  # a run of mlavl 0.1 goes on with its own order
+            dims = replace(dims, grade_order=begun.grade_order)
         config = replace(config, loss=replace(config.loss, **self.variant.loss))
         if self.start:
             config = replace(config, align_epochs=0)

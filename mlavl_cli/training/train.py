@@ -4,7 +4,7 @@ import hashlib
 import math
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,32 +19,12 @@ from mlavl_cli.heads.base import Batch, Head, added
 from mlavl_cli.heads.mlavl.losses import LossWeights
 from mlavl_cli.training.align import align
 from mlavl_cli.training.batches import Batches
-from mlavl_cli.training.choices import OptimizerName, Schedule
+from mlavl_cli.training.config import TrainConfig
 from mlavl_cli.training.evaluate import consistency_aucs, predict
 from mlavl_cli.training.history import Epoch, log_csv
 from mlavl_cli.training.metrics import Metrics, measure
 from mlavl_cli.training.recipes import OPTIMIZERS, rate
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """How a head is trained; the defaults are ours (recipes.py has the official code's)."""
-
-    epochs: int = 300
-    batch_size: int = 64
-    lr: float = 1e-3
-    weight_decay: float = 1e-4
-    optimizer: OptimizerName = "adam"
-    schedule: Schedule = "cosine"
-    warmup: int = 0  # epochs
-    milestones: tuple[int, ...] = ()  # of a multistep schedule
-    seed: int = 0
-    clip_grad: float | None = None
-    patience: int | None = None  # epochs without a better one (history.py) before it stops; None: never
-    save_every: int = 10  # epochs between states to resume from
-    align_epochs: int = 10  # before the first epoch, where there is a consistency objective (align.py)
-    consistency_every: int = 1  # steps of which one has the consistency objective, which costs twice the rest
-    loss: LossWeights = field(default_factory=LossWeights)
+from mlavl_cli.training.state import LAST, load_state, meant_settings, save_state
 
 
 @dataclass(frozen=True)
@@ -101,7 +81,7 @@ def train_head(
         if watch.on_epoch:
             watch.on_epoch(history[-1], history)
     run.save()
-    model.load_state_dict(_load(folder / "best_srcc.pt", placement.device))
+    model.load_state_dict(load_state(folder / "best_srcc.pt", placement.device))
     predicted = judged.points(predict(model, judged, placement))
     return Trained(model, measure(predicted, judged.true()), run.history)
 
@@ -141,12 +121,12 @@ class _Run:
             **{name: getattr(config, name) for name in ("align_epochs", "lr", "seed", "batch_size")},
             "content": self._content(),
         }
-        state = _load(kept, self.placement.device, f"Delete {kept.name}.") if kept.exists() else {}
+        state = load_state(kept, self.placement.device, f"Delete {kept.name}.") if kept.exists() else {}
         if state.get("asked") == asked:
             self.model.load_state_dict(state["model"])
         else:
             align(self.model, self.train, config.align_epochs, config.lr, config.seed, on_align)
-            _save(kept, {"asked": asked, "model": self.model.state_dict()})
+            save_state(kept, {"asked": asked, "model": self.model.state_dict()})
         torch.manual_seed(config.seed)  # the same from here on, whoever aligned
         self.aligned = True
 
@@ -187,7 +167,8 @@ class _Run:
         if not math.isfinite(loss):
             raise DataError(f"the loss is {loss} after epoch {number + 1}", hint="Lower --lr, or set --clip-grad 1.")
         self.schedule.step()
-        self.model.remember(next(self.train.in_order()).to(self.placement.device))
+        if self.model.remembers:
+            self.model.remember(next(self.train.in_order()).to(self.placement.device))
         metrics = measure(judged.points(predict(self.model, judged, self.placement)), judged.true())
         aucs = consistency_aucs(self.model, judged, self.placement) if self.consistent else None
         found = [value for name, value in (aucs or {}).items() if name.endswith("_clip") and not math.isnan(value)]
@@ -216,25 +197,22 @@ class _Run:
         last = self.history[-1]
         if last.rank > self.best["rank"] or len(self.history) == 1:
             self.best["rank"] = last.rank
-            _save(self.folder / "best_srcc.pt", self.model.state_dict())
+            save_state(self.folder / "best_srcc.pt", self.model.state_dict())
 
     def _settings(self) -> dict[str, Any]:
-        """What must be the same for a run to go on; how often it is saved need not."""
-        left_out = ["save_every", "patience"]
-        if self.config.consistency_every == 1:
-            left_out.append("consistency_every")  # which runs of 0.1 don't name
+        """What must be the same for a run to go on."""
         return {
             "model": type(self.model).__name__,
             "dims": asdict(self.model.dims),
-            "config": {k: v for k, v in asdict(self.config).items() if k not in left_out},
+            "config": asdict(self.config),
             "routines": len(self.train.routines),
             "window": self.train.window,
         }
 
     def save(self) -> None:
         """The whole state, and the log."""
-        _save(
-            self.folder / "last.pt",
+        save_state(
+            self.folder / LAST,
             {
                 "settings": self._settings(),
                 "model": self.model.state_dict(),
@@ -253,33 +231,24 @@ class _Run:
 
     def resume(self) -> None:
         """Goes back to the last saved state, if there is one."""
-        path = self.folder / "last.pt"
+        path = self.folder / LAST
         if not path.exists():
             return
-        state = _load(path, self.placement.device)
-        if state["settings"] != self._settings():
-            was, now = state["settings"], self._settings()
+        state = load_state(path, self.placement.device)
+        was, now = (meant_settings(one, path) for one in (state["settings"], self._settings()))
+        if was != now:
             changed = ", ".join(key for key in now if was.get(key) != now[key])
             hint = "Repeat its settings to go on, or choose another --output."
             raise DataError(f"holds a run with other settings ({changed})", path=self.folder, hint=hint)
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.schedule.load_state_dict(state["schedule"])
+        if "lr_lambdas" in state["schedule"]:
+            self.schedule.load_state_dict(state["schedule"])
+        else:  # mlavl 0.1 kept its cosine, which is ours, in another class of torch's
+            self.schedule.last_epoch = len(state["history"])
         self.scaler.load_state_dict(state["scaler"])
         torch.set_rng_state(state["random"].cpu())
         if state["random_cuda"]:
             torch.cuda.set_rng_state_all([one.cpu() for one in state["random_cuda"]])
         self.history = [Epoch(**epoch) for epoch in state["history"]]
         self.best, self.aligned = state["best"], state["aligned"]
-
-
-def _save(path: Path, state: dict[str, Any]) -> None:
-    with atomic_write(path) as file:
-        torch.save(state, file)
-
-
-def _load(path: Path, device: torch.device, hint: str = "Delete its folder.") -> dict[str, Any]:
-    try:
-        return torch.load(path, map_location=device, weights_only=True)
-    except Exception as error:  # torch raises many kinds for a damaged file
-        raise DataError("is no state of a training run, or a damaged one", path=path, hint=hint) from error

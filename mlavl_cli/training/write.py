@@ -24,7 +24,7 @@ def refuse_other_backbones(folder: Path, backbones: str | Path | Bundle) -> None
     """
     if not (folder / MANIFEST).exists():
         return
-    base = backbones if isinstance(backbones, Bundle) else find_bundle(backbones)
+    base = find_bundle(backbones)
     there = find_bundle(folder)
     for role in ("visual", "audio"):
         was, new = getattr(there, role), getattr(base, role)

@@ -16,7 +16,8 @@ from mlavl_cli.heads.dims import HeadDims
 from mlavl_cli.heads.mlavl.mag2 import MAG2
 from mlavl_cli.heads.mlavl.model import MLAVL
 from mlavl_cli.training.batches import Batches
-from mlavl_cli.training.train import TrainConfig, train_head
+from mlavl_cli.training.config import TrainConfig
+from mlavl_cli.training.train import train_head
 
 pytestmark = [pytest.mark.slow, pytest.mark.benchmark]
 SEEDS, EPOCHS = range(5), 30

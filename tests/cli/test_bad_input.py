@@ -130,7 +130,7 @@ def test_a_head_of_the_wrong_width_is_said_before_extraction(run, routine, tmp_p
     result = run("score", routine, "-w", bundle.folder)
     assert result.exit_code == 1
     assert len(result.stderr.splitlines()) == 1
-    assert f"visual features are 192 wide, but the {target} head of mini takes 768" in result.errors[0]
+    assert f"visual features are 192 wide; the {target} head takes 768" in result.errors[0]
 
 
 def test_weights_without_heads_extract_and_explain(run, routine, tmp_path):

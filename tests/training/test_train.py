@@ -6,10 +6,12 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from conftest import make_video
 from datasets import layouts
 
 from mlavl_cli.bundle import find_bundle
+from mlavl_cli.heads.checkpoint import load_head
 
 SMALL = ["--width", "32", "--batch-size", "8", "-f", "json", "-q"]
 
@@ -57,21 +59,25 @@ def test_it_learns(run, tmp_path, text):
     assert rows[0]["paper's SRCC"] == 0.766
 
 
-@pytest.mark.parametrize("options", [[], ["--lambda-c", "0.5", "--window", "full"], ["--optimizer", "sgd"]])
-def test_a_killed_run_goes_on_with_the_same_losses(run, tmp_path, text, monkeypatch, options):
+def kill_in_epoch(number, monkeypatch):
     import mlavl_cli.training.train as module
 
-    root = layouts.fisv(tmp_path / "d")
-    train(run, "fisv", root, tmp_path / "whole", text, "-t", "TES", *options, epochs=25)
     real, calls = module._Run.epoch, []
 
     def killed(self, *args):
         calls.append(1)
-        if len(calls) == 18:  # between two saved states
+        if len(calls) == number:
             raise KeyboardInterrupt
         return real(self, *args)
 
     monkeypatch.setattr(module._Run, "epoch", killed)
+
+
+@pytest.mark.parametrize("options", [[], ["--lambda-c", "0.5", "--window", "full"], ["--optimizer", "sgd"]])
+def test_a_killed_run_goes_on_with_the_same_losses(run, tmp_path, text, monkeypatch, options):
+    root = layouts.fisv(tmp_path / "d")
+    train(run, "fisv", root, tmp_path / "whole", text, "-t", "TES", *options, epochs=25)
+    kill_in_epoch(18, monkeypatch)  # between two saved states
     assert train(run, "fisv", root, tmp_path / "cut", text, "-t", "TES", *options, epochs=25).exit_code == 130
     monkeypatch.undo()
     assert train(run, "fisv", root, tmp_path / "cut", text, "-t", "TES", *options, epochs=25).exit_code == 0
@@ -79,6 +85,40 @@ def test_a_killed_run_goes_on_with_the_same_losses(run, tmp_path, text, monkeypa
     assert logs[0] == logs[1]
     heads = [(tmp_path / name / "heads" / "TES.safetensors").read_bytes() for name in ("whole", "cut")]
     assert heads[0] == heads[1]
+
+
+def test_a_run_of_the_first_version_goes_on_in_its_order_of_grades(run, tmp_path, text, monkeypatch):
+    """0.1 had grades in blocks and a cosine of torch's own, and named neither, nor what came later."""
+    root = layouts.fisv(tmp_path / "d")
+    prompts = tmp_path / "actions.csv"
+    prompts.write_text("id,name\n" + "".join(f"{i},Jump {i}\n" for i in range(4)))
+    options = ["-t", "TES", "--prompts", prompts]
+    kill_in_epoch(18, monkeypatch)
+    assert train(run, "fisv", root, tmp_path / "b", text, *options, epochs=20).exit_code == 130
+    monkeypatch.undo()
+    path = tmp_path / "b" / "runs" / "TES" / "mlavl" / "last.pt"
+    state = torch.load(path, weights_only=True)
+    for name in ("grade_order", "length"):
+        del state["settings"]["dims"][name]
+    for name in ("schedule", "warmup", "milestones", "consistency_every", "patience", "save_every"):
+        del state["settings"]["config"][name]
+    weights = [torch.nn.Parameter(torch.zeros(1))]
+    cosine = torch.optim.lr_scheduler.CosineAnnealingLR(torch.optim.Adam(weights, lr=1e-3), T_max=20, eta_min=1e-5)
+    state["schedule"] = {**cosine.state_dict(), "last_epoch": 10}
+    torch.save(state, path)
+    before = state["history"]
+
+    assert train(run, "fisv", root, tmp_path / "b", text, *options, epochs=20).exit_code == 0
+    after = torch.load(path, weights_only=True)
+    assert len(before) == 10
+    assert after["history"][:10] == before
+    assert len(after["history"]) == 20
+    assert after["optimizer"]["param_groups"][0]["lr"] == pytest.approx(1e-5)
+    head = load_head(find_bundle(tmp_path / "b").heads["TES"])
+    assert head.model.dims.grade_order == "blocks"
+    told = head.prompts[8:20]
+    assert all("without" in words for words in head.audio_visual_grades[:6])
+    assert [grade in prompt.lower() for grade, prompt in zip(head.grades * 2, told, strict=True)] == [True] * 12
 
 
 def test_another_setting_in_the_same_folder_is_refused(run, tmp_path, text):

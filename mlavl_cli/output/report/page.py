@@ -91,7 +91,6 @@ def _summary(target: str, score: TargetScore) -> str:
 
 def _card(target: str, score: TargetScore) -> str:
     low, high = score.range
-    share = min(max((score.score - low) / (high - low), 0), 1)
     drawn = _branch("visual branch", score.visual, score, "visual")
     if score.audio_visual is not None:
         drawn += _branch("audio-visual branch", score.audio_visual, score, "audio_visual")
@@ -101,7 +100,8 @@ def _card(target: str, score: TargetScore) -> str:
 <div class="points">{score.score:.2f} <span class="soft">of {low:g} to {high:g}</span></div>
 <p class="soft">{_interval(score)}</p>
 <svg class="bar" viewBox="0 0 100 1" preserveAspectRatio="none" aria-hidden="true">
-<rect class="track" width="100" height="1"/><rect class="{level(share)}" width="{100 * share:.2f}" height="1"/></svg>
+<rect class="track" width="100" height="1"/>
+<rect class="{level(score.share)}" width="{100 * score.share:.2f}" height="1"/></svg>
 {drawn}
 </section>"""
 
@@ -215,7 +215,7 @@ def _provenance(result: RoutineScore) -> str:
     facts: dict[str, Any] = {
         "video": result.video.path,
         "weights": str(result.weights),
-        "backbones": json.dumps(result.backbones),
+        "backbones": json.dumps({role: known.to_dict() for role, known in result.backbones.items()}),
         "device, precision": f"{result.device}, {result.precision}",
         "consistency": json.dumps(asdict(result.consistency)) if result.consistency else "none: no sound",
         "distance from the training set": json.dumps(asdict(result.domain))

@@ -1,0 +1,27 @@
+"""Points of a target <-> shares of its range, 0 to 1, which heads learn and give (docs/method.md, section 9)."""
+
+import math
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    import numpy as np
+
+Range = tuple[float, float]  # the lowest and the highest possible score, in points
+Number = TypeVar("Number", float, "np.ndarray")
+
+
+def is_range(low: float, high: float) -> bool:
+    """Whether scores can lie between the two."""
+    return low < high and math.isfinite(high - low)
+
+
+def to_points(share: Number, score_range: Range) -> Number:
+    """What heads give, in points."""
+    low, high = score_range
+    return low + share * (high - low)
+
+
+def to_share(points: Number, score_range: Range) -> Number:
+    """What heads learn."""
+    low, high = score_range
+    return (points - low) / (high - low)

@@ -1,0 +1,60 @@
+"""What a training run keeps to go on from: written whole, read back without running anything, compared by meaning."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mlavl_cli.errors import DataError, refusing
+from mlavl_cli.files import atomic_write
+from mlavl_cli.heads.dims import HeadDims
+from mlavl_cli.heads.mlavl.losses import LossWeights
+from mlavl_cli.training.config import TrainConfig
+
+LAST = "last.pt"
+_START_ANEW = "Delete its folder."
+
+
+def save_state(path: Path, state: dict[str, Any]) -> None:
+    """Writes it atomically."""
+    with atomic_write(path) as file:
+        torch.save(state, file)
+
+
+def load_state(path: Path, device: torch.device, hint: str = _START_ANEW) -> dict[str, Any]:
+    """What `save_state` wrote.
+
+    Raises:
+        DataError: can't be read.
+    """
+    try:
+        return torch.load(path, map_location=device, weights_only=True)
+    except Exception as error:  # torch raises many kinds for a damaged file
+        raise DataError("is no state of a training run, or a damaged one", path=path, hint=hint) from error
+
+
+def dims_of_run(folder: Path) -> HeadDims | None:
+    """The dimensions with which the run in a folder was begun; None: there is none.
+
+    Raises:
+        DataError: its state can't be read.
+    """
+    path = folder / LAST
+    if not path.exists():
+        return None
+    settings = load_state(path, torch.device("cpu")).get("settings", {})
+    return meant_settings(settings, path)["dims"]
+
+
+def meant_settings(settings: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Settings as two runs are compared by: what mlavl 0.1 didn't name is as it was then, and how often a run is saved
+    and when it may stop need not be the same.
+
+    Raises:
+        DataError: settings that this mlavl doesn't know.
+    """
+    with refusing(DataError, "holds settings that this mlavl doesn't know", path, _START_ANEW):
+        config = TrainConfig(**{**settings["config"], "loss": LossWeights(**settings["config"]["loss"])})
+        config = replace(config, save_every=0, patience=None)
+        return {**settings, "dims": HeadDims.from_dict(settings["dims"]), "config": config}
