@@ -67,10 +67,10 @@ class Bundle:
     text: BackboneSpec | None = None
     heads: dict[str, Path] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
-    consistency: dict[str, Any] | None = None  # measured AUCs; None: nobody checked (docs/method.md, section 14)
+    consistency: dict[str, Any] | None = None  # measured AUCs; None: never measured (docs/method.md, section 14)
     frame_rate: float | None = None  # at which the training clips were cut; None: each video's own
     intervals: dict[str, Any] = field(default_factory=dict)  # by target (scores/interval.py)
-    domain: Path | None = None  # the training set's features, by which other kinds of video are told
+    domain: Path | None = None  # the training set's features, of the out-of-domain detector
     files: dict[str, str] = field(default_factory=dict)  # relative path -> sha256
 
 
@@ -275,7 +275,7 @@ def _inside(folder: Path, name: str) -> Path:
 def _measured(consistency: Any) -> dict[str, Any] | None:
     """What was measured of the consistency, once its AUCs of single clips against swapped music were found to be there.
 
-    Those of an exam on simulated routines come before those of each head.
+    Those measured on simulated routines come before those of each head.
     """
     if not consistency:
         return None

@@ -54,7 +54,7 @@ class DeviceError(MlavlError):
 
 @contextmanager
 def refusing(kind: type[MlavlError], cause: str, path: str | PathLike[str], hint: str | None = None) -> Iterator[None]:
-    """What a stranger's file makes our code stumble over, in ways that nobody has thought of, is that file's error."""
+    """Any unforeseen exception while a file of unknown origin is read becomes an error of that file."""
     try:
         yield
     except (MlavlError, MemoryError):

@@ -54,7 +54,7 @@ def _refuse_special(path: Path) -> None:
 
 
 def is_hollow(path: Path) -> bool:
-    """Whether a file is much longer than what is stored of it: its holes read as zeros, and cost nobody anything."""
+    """Whether a file is much longer than what is stored of it: its holes read as zeros, and take no space."""
     status = path.stat()
     stored = getattr(status, "st_blocks", 0)  # of 512 bytes; 0 where a drive doesn't say, or hasn't written it yet
     return stored > 0 and status.st_size > max(_HOLLOW_BYTES, stored * 512 * _HOLLOW)
@@ -139,7 +139,7 @@ def one_at_a_time(path: Path) -> Iterator[None]:
     """Waits until no other process is in here with the same file, which is made and stays.
 
     Where no lock can be had in some seconds (a file system without them, another user who holds it, a link in its
-    place) nobody waits, this time or later: what is done in here must be right without it, and is at worst done again.
+    place) there is no waiting, this time or later: what is done in here must be right without it.
     """
     try:
         import fcntl
@@ -184,7 +184,7 @@ def sweep_parts(folder: Path) -> None:
 
 
 def _remove_unless_held(path: Path) -> None:
-    """In another container of the same name a process may have a number that means nobody here: it holds a lock."""
+    """In another container of the same name a process may have a number that no process here has: it holds a lock."""
     import fcntl
 
     handle = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -204,7 +204,7 @@ def _hold(file: IO) -> None:
 
 
 def _part_suffix() -> str:
-    """Says who writes, so that it can be told when nobody does any more."""
+    """Says who writes, so that an abandoned file can be recognised."""
     return f".{_machine()}-{os.getpid()}.part"
 
 

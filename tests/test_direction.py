@@ -20,8 +20,8 @@ ORDER = {
         "frame_rate sound_clock sound cutting clips encode sample"
     ).split(),
     "features": (
-        "routine rows statistics hub prompts visual audio text_features text lanes reading apart extract store "
-        "extractor cluster measure"
+        "routine rows statistics hub prompts visual audio text_features text parallel reading apart extract store "
+        "extractor cluster throughput"
     ).split(),
     "heads": "dims layers base mlavl visual ms_lstm usdl core gdlt methods window checkpoint".split(),
     "heads/mlavl": "output losses s2ce length mag2 avcf dpg consistency model official".split(),

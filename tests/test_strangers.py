@@ -26,10 +26,10 @@ from hypothesis import strategies as st
 from mlavl_cli import files
 from mlavl_cli.bundle import find_bundle, model_files, read_bundle
 from mlavl_cli.errors import DataError, FeatureError, MediaError, WeightsError
-from mlavl_cli.features.measure import peak_memory_mb
 from mlavl_cli.features.routine import RoutineFeatures
 from mlavl_cli.features.store import read_features, write_features
 from mlavl_cli.features.text_features import TextFeatures, interleaved
+from mlavl_cli.features.throughput import peak_memory_mb
 from mlavl_cli.files import atomic_write, csv_text, one_at_a_time
 from mlavl_cli.heads.dims import HeadDims
 from mlavl_cli.heads.mlavl.model import MLAVL
@@ -1053,7 +1053,7 @@ def test_consistency_of_many_clips_takes_little_memory():
     from mlavl_cli.heads.mlavl.consistency import consistency
     from mlavl_cli.heads.mlavl.model import MLAVL
 
-    head = MLAVL(HeadDims(24, 5, 20, 12, width=16, heads=2, reach=4), torch.randn(28, 12)).eval()
+    head = MLAVL(HeadDims(24, 5, 20, 12, width=16, heads=2, consistency_decay=4), torch.randn(28, 12)).eval()
     fused, grades = torch.randn(1, 20_000, 16), torch.randn(12, 16)
     before = peak_memory_mb()
     with torch.inference_mode():

@@ -1,1 +1,1 @@
-"""The command line: parse, call one function below, render. Heavy imports sit inside the commands."""
+"""The command line: parse, call one function below, render. Heavy imports are inside the commands."""

@@ -31,14 +31,15 @@ def benchmark(
     from mlavl_cli.bundle import find_bundle, parse_backbone
     from mlavl_cli.device import place
     from mlavl_cli.features.extract import load_backbones
-    from mlavl_cli.features.measure import measure
+    from mlavl_cli.features.throughput import measure_throughput
     from mlavl_cli.media.sample import write_sample
 
     bundle, placement = find_bundle(weights), place(device, precision, compiled)
     specs = [parse_backbone(source) if source else None for source in (visual, audio)]
     backbones = load_backbones(bundle, placement, *specs)
     with tempfile.TemporaryDirectory() as folder:
-        found = measure(video or write_sample(Path(folder) / "720p.mp4", seconds), backbones, batch_size, rounds)
+        path = video or write_sample(Path(folder) / "720p.mp4", seconds)
+        found = measure_throughput(path, backbones, batch_size, rounds)
     stages = {
         "decode": found.decode_s,
         "pictures and sound": found.pictures_and_sound_s,
@@ -51,9 +52,8 @@ def benchmark(
         {"stage": name, "ms a clip": 1000 * value, "clips/s": 1 / max(value, 1e-9), "share": value / total}
         for name, value in stages.items()
     ]
-    rows.append(
-        {"stage": "pipeline", "ms a clip": 1000 * found.pipeline_s, "clips/s": 1 / found.pipeline_s, "share": None}
-    )
+    whole = {"ms a clip": 1000 * found.pipeline_s, "clips/s": 1 / found.pipeline_s, "share": None}
+    rows.append({"stage": "pipeline", **whole})
     if form == "table":
         title = f"{bundle.name} on {placement.device}, {placement.precision}: {found.clips} clips"
         print_rows(rows, form, title)

@@ -59,7 +59,7 @@ def note(text: str) -> None:
 
 
 class FileProgress:
-    """Progress over many videos: how many, which one and how far, clips/s, time left. `on_clips` is told of batches."""
+    """Progress over many videos: how many, which one and how far, clips/s, time left; `on_clips` takes each batch."""
 
     def __init__(self, bar: Any):
         self._bar, self._files, self._started, self._clips = bar, 0, 0, 0

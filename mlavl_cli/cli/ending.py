@@ -1,4 +1,4 @@
-"""How a command ends when it is told to: as Ctrl-C does, and in any case soon after."""
+"""How a command ends on SIGINT, SIGTERM and SIGHUP: as on Ctrl-C, and in any case soon after."""
 
 import os
 import signal
@@ -25,7 +25,7 @@ def before_the_end(save: Callable[[], object]) -> None:
 def watch_for_the_end() -> None:
     """Makes SIGTERM and SIGHUP end the process as Ctrl-C does, unless it was told to ignore them (nohup).
 
-    Python hears signals between two steps. Where a library goes on regardless, the end comes some seconds later.
+    Python hears signals between two steps. Where a library ignores them, the process ends some seconds later.
     """
     reading, writing = os.pipe()
     os.set_blocking(writing, False)

@@ -1,11 +1,11 @@
 """mlavl evaluate: how good a bundle's heads are on a dataset."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mlavl_cli.cli import console, dataset, exam, options
+from mlavl_cli.cli import consistency_rows, console, dataset, options
 from mlavl_cli.cli.tables import Row, TableFormat, print_rows
 from mlavl_cli.output.plot import Sheet
 
@@ -67,19 +67,20 @@ def evaluate(
         bundle, data, target or (), split, placement=place(device, "fp32"), batch_size=batch_size,
         bootstraps=bootstrap, shift=None if simulated else shift,
     )  # fmt: skip
-    rows, sat = [_row(one, data.published.get(one.target, (None, None))) for one in found], None
+    rows, by_group = [_row(one, data.published.get(one.target, (None, None))) for one in found], None
     if len(rows) > 1:
         rows.append(_average(rows, data.published.get("average", (None, None))))
-    if simulated:  # its exam measures the consistency, from the sound itself
+    if simulated:  # consistency is measured against its truth
         ids = [Path(routine.id).stem for routine in data.splits[split]]  # they are named by their paths, videos/ID.mp4
-        sat = exam.sit(bundle, path, ids, features, device)
-        rows = exam.as_rows(rows, sat)
+        by_group = consistency_rows.evaluated(bundle, path, ids, features, device)
+        rows = consistency_rows.as_rows(rows, by_group)
     print_rows(rows, form, f"{bundle.name} on {data.name}, split {split}; average SRCC by Fisher's z")
     if predictions:
         _write_predictions(predictions, found)
     if save:
         aucs = {one.target: one.aucs for one in found if one.aucs}
-        measured = {"exam": sat["all"], "groups": sat} if sat else {"shift_clips": shift, "auc": aucs} if aucs else None
+        measured: dict[str, Any] | None = {"shift_clips": shift, "auc": aucs} if aucs else None
+        measured = {"exam": by_group["all"], "groups": by_group} if by_group else measured
         save_evaluation(bundle, data, split, found, measured)
         console.note(f"written into {bundle.folder}")
     if sheet:

@@ -76,7 +76,7 @@ def synthesize(
 
     mlavl train simulated skate --output my-weights
 
-    Run the same command again to go on where it stopped; run it with another seed to add to the folder.
+    Run the same command again to resume it; run it with another seed to add to the folder.
     """
     from mlavl_cli.simulate.collection import MANIFEST, split_of, synthesize_set
     from mlavl_cli.simulate.style import TRAINING, find_style

@@ -9,7 +9,7 @@ import typer
 from mlavl_cli.cli import console, dataset, options, training_rows
 from mlavl_cli.cli import prompts as prompt_options
 from mlavl_cli.cli.tables import TableFormat, print_rows
-from mlavl_cli.cli.training_progress import told
+from mlavl_cli.cli.training_progress import report_progress
 from mlavl_cli.cli.training_request import (
     as_folder,
     asked_for,
@@ -28,7 +28,7 @@ from mlavl_cli.training.choices import Modalities, OptimizerName, Part, RecipeNa
 def train(
     kind: dataset.KindArgument,
     path: dataset.PathArgument,
-    output: Annotated[Path, typer.Option("--output", "-o", help="The bundle; a killed run goes on there.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The bundle; a killed run resumes there.")],
     target: dataset.Targets = None,
     backbones: Annotated[
         str, typer.Option("--backbones", "-w", help="Whose features a manifest's are: a bundled name or a folder.")
@@ -144,26 +144,30 @@ def train(
             help="Begin with the heads of this bundle, of the same sizes, instead of anew.", rich_help_panel="Method"
         ),
     ] = None,
-    order: Annotated[
+    temporal_conv: Annotated[
         int,
         typer.Option(
+            "--temporal-conv",
+            "--order",
             min=0,
             help="Clips a side that two convolutions over visual clips span; 0: the paper, none.",
             rich_help_panel="Method",
         ),
     ] = 0,
-    reach: Annotated[
+    consistency_decay: Annotated[
         int,
         typer.Option(
+            "--consistency-decay",
+            "--reach",
             min=0,
-            help="Clips that a clip's consistency leans on around it; 0: on itself alone.",
+            help="Smooth consistency over neighbouring clips with this decay length, in clips; 0: not at all.",
             rich_help_panel="Method",
         ),
     ] = 0,
     total: Annotated[
         list[str] | None,
         typer.Option(
-            help="A target that grows with the programme, like TES: its head is told T (again for more).",
+            help="A target that grows with the programme, like TES: T is an input of its head (again for more).",
             rich_help_panel="Method",
         ),
     ] = None,
@@ -224,7 +228,7 @@ def train(
 
     mlavl train manifest my.csv --output my-weights --lambda-c 1
 
-    Run the same command again to go on where a run stopped.
+    Run the same command again to resume a run.
 
     \b
     FS1000  PATH/output_feature_fs1000_new/ID.npy        (T, K, 768)
@@ -252,7 +256,7 @@ def train(
     from mlavl_cli.datasets.load import load_dataset
     from mlavl_cli.device import place
     from mlavl_cli.training.bundle import train_bundle
-    from mlavl_cli.training.guide import guide_of
+    from mlavl_cli.training.prompt_features import prompt_features
 
     variants = variants_of(model or ["mlavl"], mag2, ablation is not None)
     writer = tensorboard_writer() if tensorboard else None
@@ -267,9 +271,9 @@ def train(
         console.note("The best epoch is chosen on the test split, as the official code does; a val split is fairer.")
     asked = asked_for(given, data, variants)
     encoded = prompt_options.read_features(text_features, grade_order == "blocks") if text_features else None
-    guide = guide_of(data.sport, data.backbones, encoded, prompts)
+    texts = prompt_features(data.sport, data.backbones, encoded, prompts)
     done = train_bundle(
-        data, guide, output, asked, placement, lambda job, folder: told(job, writer and writer(str(folder)))
+        data, texts, output, asked, placement, lambda job, folder: report_progress(job, writer and writer(str(folder)))
     )
     if done.bundle:
         if done.uncalibrated:

@@ -1,4 +1,4 @@
-"""How a training run is told: a bar on a terminal, a few lines elsewhere, and TensorBoard."""
+"""Progress of a training run: a bar on a terminal, a few lines elsewhere, and TensorBoard."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def told(job: "Job", writer: Any) -> Iterator["Watch"]:
-    """Tells of each epoch: a bar on a terminal, ten lines elsewhere; and TensorBoard."""
+def report_progress(job: "Job", writer: Any) -> Iterator["Watch"]:
+    """Reports each epoch: a bar on a terminal, ten lines elsewhere; and TensorBoard."""
     from mlavl_cli.training.train import Watch
 
     label, total = f"{job.target} {job.variant.name}", job.config.epochs

@@ -48,7 +48,9 @@ def asked_for(given: SimpleNamespace, data: "Dataset", variants: "tuple[Variant,
         epochs=given.epochs or chosen.epochs, lr=chosen.lr if given.lr is None else given.lr, loss=loss,
         milestones=tuple(given.milestone or ()), **{name: getattr(given, name) for name in same},
     )  # fmt: skip
-    dims: dict[str, Any] = {name: getattr(given, name) for name in ("graph", "regressor", "width", "order", "reach")}
+    dims: dict[str, Any] = {
+        name: getattr(given, name) for name in ("graph", "regressor", "width", "temporal_conv", "consistency_decay")
+    }
     dims["dropout"] = chosen.dropout if given.dropout is None else given.dropout
     dims |= dict.fromkeys(left_out - {"tl", "ce"}, False) | MODALITIES[given.modalities]
     return TrainingOptions(
@@ -59,7 +61,7 @@ def asked_for(given: SimpleNamespace, data: "Dataset", variants: "tuple[Variant,
 
 
 def as_folder(path: Path) -> str:
-    """A path that nobody takes for the name of bundled weights."""
+    """A path that can't be mistaken for the name of bundled weights."""
     return str(path) if len(path.parts) > 1 else f"./{path}"
 
 

@@ -218,7 +218,7 @@ def _end_with(parent: int) -> None:
 
 
 def _fork_workers(asked: socket.socket, much: int) -> None:
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # workers that end are waited for by nobody
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # workers that end leave no zombies
     here = os.getpid()
     while True:
         _, (end,), _, _ = socket.recv_fds(asked, 1, 1)

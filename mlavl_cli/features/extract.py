@@ -18,7 +18,7 @@ from mlavl_cli.device import Placement
 from mlavl_cli.errors import DeviceError, FeatureError, WeightsError
 from mlavl_cli.features.apart import prepare_file
 from mlavl_cli.features.audio import AudioBackbone, load_audio
-from mlavl_cli.features.lanes import Passes
+from mlavl_cli.features.parallel import Passes
 from mlavl_cli.features.reading import End, Prepared, Reader
 from mlavl_cli.features.routine import RoutineFeatures
 from mlavl_cli.features.rows import Rows

@@ -20,7 +20,7 @@ class RoutineFeatures:
         video: the file they come from.
         provenance: how they were made; what decides whether stored features are still good.
         warnings: what a user should know about this file.
-        picture_statistics, sound_statistics: (T, 20) and (T, 9) float32, by which other kinds of video are told
+        picture_statistics, sound_statistics: (T, 20) and (T, 9) float32, by which other kinds of video are detected
             (statistics.py); None where they weren't taken.
 
     Raises:

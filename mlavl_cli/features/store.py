@@ -84,7 +84,7 @@ def write_features(path: Path, features: RoutineFeatures) -> None:
     arrays = {**features.tables(), **{name: getattr(features, name) for name in _TIMES}}
     arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     metadata = {
-        "video": {**vars(features.video), "path": Path(features.video.path).name},  # where it lay is nobody's business
+        "video": {**vars(features.video), "path": Path(features.video.path).name},  # without the user's folders
         "provenance": features.provenance,
         "warnings": features.warnings,
         "checksum": _checksum(arrays),

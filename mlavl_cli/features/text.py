@@ -56,7 +56,7 @@ def encode_prompts(texts: Sequence[str], spec: BackboneSpec, checkpoint: Path | 
 
 
 def load_openai_tensors(model: "torch.nn.Module", path: Path) -> None:
-    """Fills a Hugging Face CLIP text tower from a checkpoint in OpenAI's naming, wherever in it the tower sits.
+    """Fills a Hugging Face CLIP text tower from a checkpoint in OpenAI's naming, wherever the tower is in it.
 
     The token embedding may be absent (ViFi-CLIP keeps it frozen outside); everything else must be there.
 

@@ -59,7 +59,7 @@ class TargetHead:
         dims = self.model.dims
         if visual != dims.visual_dim:
             return f"visual features are {visual} wide; the {self.target} head takes {dims.visual_dim}"
-        if dims.hears and audio not in (None, dims.audio_dim):
+        if dims.has_audio and audio not in (None, dims.audio_dim):
             return f"audio features are {audio} wide; the {self.target} head takes {dims.audio_dim}"
         return None
 

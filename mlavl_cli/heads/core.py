@@ -1,13 +1,21 @@
 """CoRe (Yu et al., 2021), written from the paper's idea and not from its code."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
-from mlavl_cli.heads.base import Batch
+from mlavl_cli.heads.base import Batch, HeadOutput
 from mlavl_cli.heads.dims import HeadDims
-from mlavl_cli.heads.visual import VisualHead, VisualOutput, mean_clip
+from mlavl_cli.heads.visual import VisualHead, mean_clip
+
+
+@dataclass(frozen=True, kw_only=True)
+class CoReOutput(HeadOutput):
+    """`mean`: (B, d), the mean clip, which is compared."""
+
+    mean: torch.Tensor
 
 
 class CoRe(VisualHead):
@@ -39,10 +47,10 @@ class CoRe(VisualHead):
         self.exemplar_labels = batch.label[rows]
         self.train(was)
 
-    def judge(self, clips: torch.Tensor, mask: torch.Tensor | None) -> VisualOutput:
+    def judge(self, clips: torch.Tensor, mask: torch.Tensor | None) -> CoReOutput:
         mine = mean_clip(clips, mask)
         differences = self._difference(self._pairs(mine, self.exemplars, self.exemplar_labels))
-        return VisualOutput(score=(self.exemplar_labels + differences).mean(1), inside=mine)
+        return CoReOutput(score=(self.exemplar_labels + differences).mean(1), mean=mine)
 
     def _pairs(self, mine: torch.Tensor, others: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """(B, d), (E, d), (E,) -> what the comparison says of each pair, (B, E, 2 GROUPS)."""
@@ -57,10 +65,10 @@ class CoRe(VisualHead):
         return (group.softmax(-1) * (starts + within.sigmoid() * 2 / self.GROUPS)).sum(-1)
 
     def loss(
-        self, output: VisualOutput, batch: Batch, weights: Any = None, generator: torch.Generator | None = None
+        self, output: CoReOutput, batch: Batch, weights: Any = None, generator: torch.Generator | None = None
     ) -> dict[str, torch.Tensor]:
         label = batch.label
-        said = self._pairs(output.inside, output.inside, label)  # (B, B, 2 GROUPS)
+        said = self._pairs(output.mean, output.mean, label)  # (B, B, 2 GROUPS)
         difference = label[:, None] - label
         group = ((difference + 1) / 2 * self.GROUPS).long().clamp(0, self.GROUPS - 1)
         return {

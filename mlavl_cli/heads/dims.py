@@ -9,6 +9,7 @@ Graph = Literal["sage", "gcn", "even"]
 Regressor = Literal["linear", "mlp"]
 GradeOrder = Literal["interleaved", "blocks"]
 
+_RENAMED = {"order": "temporal_conv", "reach": "consistency_decay"}  # since mlavl 0.1
 _MOST_GRADES, _MOST_ACTIONS = 256, 4096
 _MOST_WIDE = 8192  # features; backbones give 2048 at the most, and projections grow with the square
 
@@ -35,8 +36,8 @@ class HeadDims:
     graph: Graph = "sage"  # the official code's, the paper's eq. 9, the same at any length
     regressor: Regressor = "linear"  # the official code's, or the paper's eq. 14
     grade_order: GradeOrder = "interleaved"  # of the audio-visual grades (audio_visual)
-    order: int = 0  # clips a side that the convolutions over visual clips span (layers.py); 0: none, as in the paper
-    reach: int = 0  # clips that a clip's consistency leans on around it (consistency.py); 0: on itself alone
+    temporal_conv: int = 0  # clips a side in the convolutions over visual clips (layers.py); 0: none, the paper
+    consistency_decay: int = 0  # decay length of its smoothing, in clips (consistency.py); 0: none
     length: bool = False  # whether T is an input of its own (length.py), for targets that are totals
     # The rows of the paper's table 5. Without language, grade queries are learned and MAG2 has no actions to use.
     language: bool = True
@@ -48,7 +49,7 @@ class HeadDims:
     def __post_init__(self) -> None:
         sizes = {name: value for name, value in asdict(self).items() if type(value) is int}
         for name, value in sizes.items():
-            least = 0 if name in ("audio_dim", "order", "reach") else 1
+            least = 0 if name in ("audio_dim", "temporal_conv", "consistency_decay") else 1
             if not least <= value <= 1 << 16:
                 raise WeightsError(f"{name} = {value!r:.40} is no possible size of a head")
         if self.width % (2 * self.heads) or self.visual_dim < 2 or self.text_dim < 2 or self.audio_dim == 1:
@@ -71,7 +72,7 @@ class HeadDims:
             raise WeightsError("MAG2 needs the action prompts: switch it off where language is off")
 
     @property
-    def hears(self) -> bool:
+    def has_audio(self) -> bool:
         return self.audio_dim > 0
 
     @property
@@ -82,7 +83,7 @@ class HeadDims:
     def prompt_rows(self) -> dict[str, slice]:
         """Where each group of prompts stands among the P rows (docs/method.md, section 2)."""
         counts = {"visual_actions": self.actions}
-        if self.hears:
+        if self.has_audio:
             counts |= {"audio_actions": self.actions, "av_grades": 2 * self.grades}
         counts["v_grades"] = self.grades
         rows, start = {}, 0
@@ -109,11 +110,12 @@ class HeadDims:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "HeadDims":
-        """From a checkpoint's metadata; one that doesn't say its order of grades was made before there were two.
+        """From a checkpoint's metadata; what mlavl 0.1 called otherwise, or didn't name, is read as it was meant.
 
         Raises:
             WeightsError: unknown or missing fields, or values of the wrong kind.
         """
+        values = {_RENAMED.get(name, name): value for name, value in values.items()}
         kinds = {name: field.type for name, field in cls.__dataclass_fields__.items()}
         wrong = [n for n, v in values.items() if kinds.get(n) in (int, bool) and type(v) is not kinds[n]]
         if wrong:

@@ -41,8 +41,8 @@ def pointwise(layers: nn.Module, tokens: torch.Tensor, mask: torch.Tensor | None
     return out
 
 
-class InOrder(nn.Module):
-    """Clips with what they learn from those on either side: a residual of two convolutions of `dims.order` a side.
+class TemporalConv(nn.Module):
+    """A residual of two convolutions over time, which span `dims.temporal_conv` clips on either side.
 
     Nothing else in a head knows which clip comes before which: to attention and graphs a routine is a set of clips. How
     evenly its elements are laid out, say, no set can tell. This project's own; the paper has nothing like it.
@@ -50,9 +50,9 @@ class InOrder(nn.Module):
 
     def __init__(self, dims: HeadDims):
         super().__init__()
-        span = 2 * dims.order + 1
-        self.first = nn.Conv1d(dims.width, dims.width, span, padding=dims.order)
-        self.second = nn.Conv1d(dims.width, dims.width, span, padding=dims.order)
+        span = 2 * dims.temporal_conv + 1
+        self.first = nn.Conv1d(dims.width, dims.width, span, padding=dims.temporal_conv)
+        self.second = nn.Conv1d(dims.width, dims.width, span, padding=dims.temporal_conv)
         self.dropout = nn.Dropout(dims.dropout)
 
     def forward(self, clips: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:

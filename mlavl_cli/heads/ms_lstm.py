@@ -3,8 +3,9 @@
 import torch
 from torch import nn
 
+from mlavl_cli.heads.base import HeadOutput
 from mlavl_cli.heads.dims import HeadDims
-from mlavl_cli.heads.visual import VisualHead, VisualOutput
+from mlavl_cli.heads.visual import VisualHead
 
 
 class MSLSTM(VisualHead):
@@ -22,7 +23,7 @@ class MSLSTM(VisualHead):
         self.over_scales = nn.ModuleList(nn.LSTM(half, half, batch_first=True) for _ in self.SCALES)
         self.score = nn.Sequential(nn.Dropout(dims.dropout), nn.Linear(half * (1 + len(self.SCALES)), 1))
 
-    def judge(self, clips: torch.Tensor, mask: torch.Tensor | None) -> VisualOutput:
+    def judge(self, clips: torch.Tensor, mask: torch.Tensor | None) -> HeadOutput:
         weights = self.weigh(clips)
         if mask is not None:
             weights = weights.masked_fill(~mask.unsqueeze(-1), -torch.inf)
@@ -31,8 +32,7 @@ class MSLSTM(VisualHead):
         for scale, conv, lstm in zip(self.SCALES, self.convs, self.over_scales, strict=True):
             states = lstm(conv(clips.transpose(1, 2)).relu().transpose(1, 2))[0]
             ends.append(states[:, -1] if mask is None else _at(states, _steps(mask.sum(1), scale) - 1))
-        hidden = torch.cat(ends, dim=-1)
-        return VisualOutput(score=self.score(hidden).sigmoid().squeeze(-1), inside=hidden)
+        return HeadOutput(score=self.score(torch.cat(ends, dim=-1)).sigmoid().squeeze(-1))
 
 
 def _steps(clips: torch.Tensor, scale: int) -> torch.Tensor:

@@ -1,13 +1,21 @@
 """USDL (Tang et al., 2020), written from the paper's idea and not from its code."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
-from mlavl_cli.heads.base import Batch
+from mlavl_cli.heads.base import Batch, HeadOutput
 from mlavl_cli.heads.dims import HeadDims
-from mlavl_cli.heads.visual import VisualHead, VisualOutput, mean_clip
+from mlavl_cli.heads.visual import VisualHead, mean_clip
+
+
+@dataclass(frozen=True, kw_only=True)
+class USDLOutput(HeadOutput):
+    """`log_p`: (B, STEPS), the log-probability of each step."""
+
+    log_p: torch.Tensor
 
 
 class USDL(VisualHead):
@@ -24,12 +32,12 @@ class USDL(VisualHead):
         )
         self.register_buffer("worth", torch.linspace(0, 1, self.STEPS), persistent=False)
 
-    def judge(self, clips: torch.Tensor, mask: torch.Tensor | None) -> VisualOutput:
+    def judge(self, clips: torch.Tensor, mask: torch.Tensor | None) -> USDLOutput:
         log_p = self.steps(mean_clip(clips, mask)).log_softmax(-1)
-        return VisualOutput(score=log_p.exp() @ self.worth, inside=log_p)
+        return USDLOutput(score=log_p.exp() @ self.worth, log_p=log_p)
 
     def loss(
-        self, output: VisualOutput, batch: Batch, weights: Any = None, generator: torch.Generator | None = None
+        self, output: USDLOutput, batch: Batch, weights: Any = None, generator: torch.Generator | None = None
     ) -> dict[str, torch.Tensor]:
         wanted = (-0.5 * ((self.worth - batch.label[:, None]) / self.SPREAD) ** 2).softmax(-1)
-        return {"distribution": nn.functional.kl_div(output.inside, wanted, reduction="batchmean")}
+        return {"distribution": nn.functional.kl_div(output.log_p, wanted, reduction="batchmean")}

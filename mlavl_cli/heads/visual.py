@@ -1,7 +1,6 @@
 """What the visual methods of the paper's table 4 share: a projection, perhaps MAG2 behind it, then the method."""
 
 from abc import abstractmethod
-from dataclasses import dataclass
 
 import torch
 
@@ -9,13 +8,6 @@ from mlavl_cli.heads.base import Head, HeadOutput, text_buffer
 from mlavl_cli.heads.dims import HeadDims
 from mlavl_cli.heads.layers import TokenProjection
 from mlavl_cli.heads.mlavl.mag2 import MAG2
-
-
-@dataclass(frozen=True, kw_only=True)
-class VisualOutput(HeadOutput):
-    """`inside` is what the method's own loss needs."""
-
-    inside: torch.Tensor
 
 
 class VisualHead(Head):
@@ -40,7 +32,7 @@ class VisualHead(Head):
 
     def forward(
         self, visual: torch.Tensor, audio: torch.Tensor | None = None, mask: torch.Tensor | None = None
-    ) -> VisualOutput:
+    ) -> HeadOutput:
         return self.judge(self.clips(visual, mask), mask)
 
     def clips(self, visual: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
@@ -51,7 +43,7 @@ class VisualHead(Head):
         return tokens if mask is None else tokens * mask.unsqueeze(-1)
 
     @abstractmethod
-    def judge(self, clips: torch.Tensor, mask: torch.Tensor | None) -> VisualOutput:
+    def judge(self, clips: torch.Tensor, mask: torch.Tensor | None) -> HeadOutput:
         """The method: clips (B, T, d) -> score."""
 
 

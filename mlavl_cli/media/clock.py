@@ -149,7 +149,7 @@ class CommonClock:
 
 @dataclass
 class Repairs:
-    """What `picture_times` mended: timestamps that were missing, and that were broken."""
+    """What `picture_times` repaired: missing and broken timestamps."""
 
     missing: int = 0
     broken: int = 0
@@ -161,7 +161,7 @@ def picture_times(
     """(timestamp or None, picture), in the order in which they are shown -> (time, picture), times increasing.
 
     Gaps are kept. A picture whose timestamp is missing, or stands alone far ahead, is shown at the usual interval; one
-    whose timestamp lies behind is shown at once, unless the clock stands still: then time goes on as usual.
+    whose timestamp lies behind is shown at once, unless the clock stands still: then frames keep their usual duration.
     """
     last_s, before_s, stuck = None, None, 0
     for (stamp_s, picture), next_s in _with_following(stamped):

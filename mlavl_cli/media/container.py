@@ -173,7 +173,7 @@ class Media:
         if self.has_sample_tables:
             for stream in self._timed:
                 if len(kept[stream.index][0]) < len(stream.index_entries):  # another stream's end may have ended it
-                    self.container.seek(_BEFORE_ALL, stream=stream)  # which only works as long as nobody decodes
+                    self.container.seek(_BEFORE_ALL, stream=stream)  # which only works before decoding begins
                     kept |= self._read([stream])
         return kept
 
@@ -196,7 +196,7 @@ class Media:
         return packets if self.has_sample_tables else self.clock.follow(packets)
 
     def _programme_by_programme(self, packets: Iterator[Indexed]) -> Iterator[Indexed]:
-        """Goes on where a broadcast changes to a programme of another number, whose streams PyAV doesn't hand out.
+        """Continues where a broadcast changes to a programme of another number, whose streams PyAV doesn't hand out.
 
         The n-th picture and the n-th sound behind the change continue those before it.
         """
@@ -270,7 +270,7 @@ def _tag(stream: av.stream.Stream) -> str:
 
 
 def _demuxed(container: InputContainer, streams: list[av.stream.Stream]) -> Iterator[Indexed]:
-    """(stream index, packet) of these streams alone. Goes on past packets of streams that weren't there at the start,
+    """(stream index, packet) of these streams alone. Continues past packets of streams that weren't there at the start,
     over which PyAV stumbles."""
     for stream in container.streams:
         stream.discard = Discard.default if stream in streams else Discard.all

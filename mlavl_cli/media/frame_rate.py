@@ -11,7 +11,7 @@ from mlavl_cli.media.decode import TimedFrame
 
 _USUAL_FPS = (23.5, 30.3)  # 23.976 to 30, and what timestamps in milliseconds make of them
 _ALIKE = 0.02  # other rates count as one within this share
-_OVER = 16  # intervals by which a rate is told
+_OVER = 16  # intervals over which a rate is measured
 _NEXT_TO_S = 0.001  # timestamps may be rounded to milliseconds
 _LONGEST_S = 5.0  # a frame is shown for no longer: behind it lies a gap
 
@@ -25,7 +25,7 @@ def count_as_one(fps: float, other: float) -> bool:
 class FrameRate:
     """Takes or repeats frames so that there are `fps` of them a second, wherever the file's rate is another one.
 
-    The file's rate is told by its timestamps, over the latest few frames: it may change on the way.
+    The file's rate is measured from the timestamps of the latest few frames: it may change on the way.
 
     Args:
         fps: wanted.

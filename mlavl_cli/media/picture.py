@@ -26,7 +26,7 @@ class PictureSpec:
     is kept, and that is squeezed to `size` (height, width). `short_side` None squeezes the whole picture to `size`.
 
     Raises:
-        ValueError: sides that are no numbers of pixels, or more than anybody looks at.
+        ValueError: sides that are no numbers of pixels, or too many.
     """
 
     size: tuple[int, int]
@@ -115,7 +115,7 @@ class PictureMaker:
         return np.ascontiguousarray(picture[top : top + self.spec.size[0], left : left + self.spec.size[1]])
 
     def _to_standard_range(self, frame: av.VideoFrame) -> dict[str, int]:
-        """What libswscale is told to convert to sRGB; for a usual picture nothing, which costs nothing.
+        """Arguments by which libswscale converts to sRGB; for a usual picture nothing, which costs nothing.
 
         It makes tables for it, which takes seconds. Where the colours mean something else again and again HDR is taken
         as it is after some changes.

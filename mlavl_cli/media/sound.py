@@ -66,7 +66,7 @@ class SoundReader:
             if position < self._end:  # heard already: an overlap, or timestamps that went back
                 samples, position = samples[self._end - position :], self._end
             self._end = max(self._end, position + len(samples))
-            if len(samples) and self._end > first:  # before that nobody will ask for it any more
+            if len(samples) and self._end > first:  # earlier samples are no longer needed
                 self._ahead.append((position, samples))
         while self._ahead and self._ahead[0][0] + len(self._ahead[0][1]) <= first:
             self._ahead.popleft()

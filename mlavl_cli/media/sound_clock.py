@@ -116,7 +116,7 @@ class SoundClock:
         return self._stepped(median(alike if len(alike) >= _LEAST_EVIDENCE else offs[len(offs) // 2 :]))
 
     def _stepped(self, step_s: float) -> bool:
-        """The sound goes on later, or earlier, by as much."""
+        """Shifts what follows by this much."""
         self._now_s += step_s
         self._catching_up_s = 0.0
         self._forget(0.0)

@@ -1,4 +1,4 @@
-"""Pictures that needn't be decoded: those that nobody looks at and that no other picture is decoded from.
+"""Pictures that needn't be decoded: neither sampled nor a reference of another picture.
 
 Which will be looked at is known from the times of the packets, some packets ahead. What comes of the others is counted
 on: one picture a packet, at the packet's time. Wherever a file doesn't keep to that it is noticed, and the file has to

@@ -24,7 +24,7 @@ _FOR_SOME = (
     Disposition.comment | Disposition.descriptions | Disposition.hearing_impaired | Disposition.visual_impaired
     | Disposition.karaoke | Disposition.clean_effects | Disposition.non_diegetic
 )  # fmt: skip
-_COUNTED = 1000  # packets by which films are told from stills
+_COUNTED = 1000  # packets by which films are distinguished from stills
 _FEWER = 20  # a stream of that many times fewer pictures is no film beside another
 # All that is listened to before the first sound is heard: some twenty minutes of several silent tracks.
 _MOST_PACKETS, _MOST_SAMPLES = 200_000, 1 << 30

@@ -14,7 +14,7 @@ from mlavl_cli.errors import FeatureError, MlavlError, WeightsError
 from mlavl_cli.features.cluster import Cluster, ClusterExtractor, load_cluster_extractor
 from mlavl_cli.features.extract import Backbones, Progress
 from mlavl_cli.features.extractor import BY_DEFAULT, ExtractionOptions, Extractor, load_extractor
-from mlavl_cli.features.lanes import on_one_thread
+from mlavl_cli.features.parallel import on_one_thread
 from mlavl_cli.features.routine import RoutineFeatures
 from mlavl_cli.heads.checkpoint import TargetHead, load_head
 from mlavl_cli.heads.layers import lean_attention
@@ -212,7 +212,7 @@ def load_scorer(
 
 
 def _swapped_auc(consistency: dict[str, Any]) -> float:
-    """Of single clips, own music against another routine's: as the exam measured it, or the worst of the heads."""
+    """Own music against another routine's, of single clips: on simulated routines, or the worst of the heads."""
     if "exam" in consistency:
         return consistency["exam"]["auc"]["swapped"]
     return min((of_head["swapped_clip"] for of_head in consistency.get("auc", {}).values()), default=1.0)

@@ -13,7 +13,7 @@ _SYLLABLE_S = 0.19
 
 def shots(style: Style, frames: int, fps: int, rng: np.random.Generator) -> list[tuple[float, float]] | None:
     """Of each frame how much closer it is filmed (1: as a whole) and where the figure stands in it (-1 to 1 is the
-    width). None: one camera, all along.
+    width). None: one camera throughout.
     """
     if not style.shot_s:
         return None

@@ -13,9 +13,9 @@ from mlavl_cli.device import Placement, place
 from mlavl_cli.errors import UsageError
 from mlavl_cli.heads.checkpoint import TargetHead, load_head
 from mlavl_cli.training.config import TrainConfig
-from mlavl_cli.training.guide import Guide
 from mlavl_cli.training.jobs import Job
-from mlavl_cli.training.train import NOBODY, Trained, Watch
+from mlavl_cli.training.prompt_features import PromptFeatures
+from mlavl_cli.training.train import SILENT, Trained, Watch
 from mlavl_cli.training.variants import Variant
 from mlavl_cli.training.write import About, refuse_other_backbones, write_heads
 
@@ -30,7 +30,7 @@ class TrainingOptions:
         config: the recipe of the loop.
         dims: sizes and switches of all heads (heads/dims.py).
         window: clips of a routine; None: all, masked; auto: the dataset's own.
-        totals: targets that grow with the programme, whose heads are told T.
+        totals: targets that grow with the programme, whose heads take T as an input.
         start_from: a bundle whose heads the training begins with; None: anew.
         trained_on: the sentence shown with every score; None: made from the dataset.
         licence: of the weights.
@@ -66,21 +66,21 @@ class TrainedBundle:
 
 def train_bundle(
     data: Dataset,
-    guide: Guide,
+    prompts: PromptFeatures,
     output: str | Path,
     options: TrainingOptions,
     placement: Placement | None = None,
     watch: Callable[[Job, Path], AbstractContextManager[Watch]] | None = None,
 ) -> TrainedBundle:
-    """Trains a head for each target and variant; a killed run goes on where it stopped when it is called again.
+    """Trains a head for each target and variant; calling it again resumes a killed run.
 
     Args:
         data: routines with their scores.
-        guide: the prompts' features.
+        prompts: the prompts' features.
         output: the bundle's folder; states and logs are kept in its runs/.
         options: what to train.
         placement: where; None: the fastest device there is, in fp32.
-        watch: called with each job and its folder: a context that is told of its epochs.
+        watch: called with each job and its folder: a context whose `Watch` is called with its epochs.
 
     Raises:
         UsageError: no such target.
@@ -102,12 +102,12 @@ def train_bundle(
     for target in targets:
         for variant in options.variants:
             job = Job(
-                data, guide, target, variant, options.config, window, options.dims,
+                data, prompts, target, variant, options.config, window, options.dims,
                 target in options.totals, begun.get(target),
             )  # fmt: skip
             folder = output / "runs" / target / _file_name(variant.name)
-            with watch(job, folder) if watch else nullcontext(NOBODY) as told:
-                trained = job.run(placement, folder, told)
+            with watch(job, folder) if watch else nullcontext(SILENT) as callbacks:
+                trained = job.run(placement, folder, callbacks)
             runs.append((job, trained))
             if saved:
                 heads[target] = head = job.head(trained)

@@ -21,9 +21,9 @@ from mlavl_cli.training.batches import Batches
 from mlavl_cli.training.calibrate import fit_interval
 from mlavl_cli.training.config import TrainConfig
 from mlavl_cli.training.evaluate import scored
-from mlavl_cli.training.guide import Guide
+from mlavl_cli.training.prompt_features import PromptFeatures
 from mlavl_cli.training.state import dims_of_run
-from mlavl_cli.training.train import NOBODY, Trained, Watch, train_head
+from mlavl_cli.training.train import SILENT, Trained, Watch, train_head
 from mlavl_cli.training.variants import Variant
 
 
@@ -32,13 +32,13 @@ class Job:
     """One head to be trained: a variant on a target."""
 
     dataset: Dataset
-    guide: Guide
+    prompts: PromptFeatures
     target: str
     variant: Variant
     config: TrainConfig
     window: int | None
     dims: dict[str, Any] = field(default_factory=dict)  # for all variants: graph, regressor, width, ...
-    total: bool = False  # whether the target is a total, so that its head is told how long a routine is
+    total: bool = False  # whether the target is a total, so that T is an input of its head
     start: TargetHead | None = None  # a trained head to begin with, which needs no alignment
 
     def head_dims(self) -> HeadDims:
@@ -46,8 +46,8 @@ class Job:
         own = {
             "visual_dim": sample.visual.shape[1],
             "audio_dim": 0 if sample.audio is None else sample.audio.shape[1],
-            "text_dim": self.guide.features.shape[1],
-            "actions": self.guide.actions(sample.audio is not None),
+            "text_dim": self.prompts.features.shape[1],
+            "actions": self.prompts.actions(sample.audio is not None),
             "length": self.total,
         }
         changes = {**self.dims, **self.variant.dims}
@@ -55,14 +55,14 @@ class Job:
             changes["audio_dim"] = 0
         return HeadDims(**{**own, **changes})
 
-    def run(self, placement: Placement, folder: Path, watch: Watch = NOBODY) -> Trained:
-        """Trains it in `folder`, or goes on there.
+    def run(self, placement: Placement, folder: Path, watch: Watch = SILENT) -> Trained:
+        """Trains it in `folder`, or resumes the run there.
 
         Raises:
             DataError: the dataset, or a run of other settings in that folder, doesn't fit.
         """
         dims, config = self.head_dims(), self.config
-        if begun := dims_of_run(folder):  # a run of mlavl 0.1 goes on with its own order
+        if begun := dims_of_run(folder):  # a run of mlavl 0.1 resumes with its own order
             dims = replace(dims, grade_order=begun.grade_order)
         config = replace(config, loss=replace(config.loss, **self.variant.loss))
         if self.start:
@@ -73,15 +73,15 @@ class Job:
         batches = [
             Batches(routines, self.target, score_range, config.batch_size, self.window) for routines in (train, judged)
         ]
-        text = self.guide.rows(dims) if dims.language else None
+        text = self.prompts.rows(dims) if dims.language else None
         build = partial(_begun, head_class(self.variant.model), dims, text, self.start)
         return train_head(build, batches[0], batches[1], config, placement, folder, watch)
 
     def head(self, trained: Trained) -> TargetHead:
         """The trained model as a head of a bundle."""
         model = trained.model.cpu()
-        texts = self.guide.texts(model.dims) if model.dims.language else ()
-        full_stop = self.guide.encoded.full_stop if model.dims.language else None
+        texts = self.prompts.texts(model.dims) if model.dims.language else ()
+        full_stop = self.prompts.encoded.full_stop if model.dims.language else None
         return TargetHead(model, self.target, self.dataset.ranges[self.target], GRADES, texts, self.window, full_stop)
 
     def interval(self, head: TargetHead, placement: Placement) -> Interval | None:

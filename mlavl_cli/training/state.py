@@ -1,4 +1,4 @@
-"""What a training run keeps to go on from: written whole, read back without running anything, compared by meaning."""
+"""The state from which a training run resumes: written whole, read without running code, compared by meaning."""
 
 from dataclasses import replace
 from pathlib import Path

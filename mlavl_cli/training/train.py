@@ -29,13 +29,13 @@ from mlavl_cli.training.state import LAST, load_state, meant_settings, save_stat
 
 @dataclass(frozen=True)
 class Watch:
-    """Who is told of each epoch with all so far, and of how many passes of the alignment are done."""
+    """Callbacks: each epoch with all so far, and how many passes of the alignment are done."""
 
     on_epoch: Callable[[Epoch, list[Epoch]], None] | None = None
     on_align: Callable[[int], None] | None = None
 
 
-NOBODY = Watch()
+SILENT = Watch()
 
 
 @dataclass(frozen=True)
@@ -54,9 +54,9 @@ def train_head(
     config: TrainConfig,
     placement: Placement,
     folder: Path,
-    watch: Watch = NOBODY,
+    watch: Watch = SILENT,
 ) -> Trained:
-    """Trains one model, or goes on where a killed run stopped, with the same losses as if it had not stopped.
+    """Trains one model, or resumes a killed run, with the same losses as if it had not stopped.
 
     Args:
         build: makes the model, after the seed was set.
@@ -65,7 +65,7 @@ def train_head(
         placement: device, and the number format of the forward pass.
         folder: RUNS/TARGET/VARIANT, gets `last.pt`, `best_srcc.pt` and `log.csv`; RUNS gets what the
             targets share.
-        watch: who is told of the progress.
+        watch: callbacks.
 
     Raises:
         DataError: the folder holds a run with other settings; or the loss is no number any more.

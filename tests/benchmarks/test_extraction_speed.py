@@ -22,7 +22,7 @@ from conftest import make_video
 from mlavl_cli.device import place
 from mlavl_cli.features.audio import load_audio
 from mlavl_cli.features.extract import Backbones, extract, extract_many
-from mlavl_cli.features.measure import measure
+from mlavl_cli.features.throughput import measure_throughput
 from mlavl_cli.features.visual import load_visual
 from mlavl_cli.media.sample import write_sample
 
@@ -95,7 +95,7 @@ def test_three_times_as_fast_as_the_plain_loop(capsys, specs, video):
 
 @pytest.mark.benchmark
 def test_decoding_hides_behind_the_backbones(capsys, specs, video):
-    found = measure(video, load(specs, "auto"), rounds=5)
+    found = measure_throughput(video, load(specs, "auto"), rounds=5)
     tell(capsys, f"pipeline by backbones alone: {found.overhead:.3f} ({1000 * found.pipeline_s:.0f} ms a clip)")
     assert found.overhead <= 1.08
 
@@ -134,7 +134,7 @@ def test_memory_does_not_grow_with_the_video(capsys, tmp_path):
     one = write_sample(tmp_path / "one.mp4", 60)
     ten = repeated(one, tmp_path / "ten.mp4", 10)
     code = (
-        "import sys; from mlavl_cli import extract_features; from mlavl_cli.features.measure import peak_memory_mb\n"
+        "import sys; from mlavl_cli import extract_features; from mlavl_cli.features.throughput import peak_memory_mb\n"
         "clips = extract_features(sys.argv[1]).clips; print(clips, peak_memory_mb())"
     )
     peaks = {}

@@ -23,7 +23,7 @@ def test_rows_come_back_as_they_were(count):
 def test_a_row_does_not_keep_the_output_it_is_a_view_of():
     code = """
 import torch
-from mlavl_cli.features.measure import peak_memory_mb
+from mlavl_cli.features.throughput import peak_memory_mb
 from mlavl_cli.features.rows import Rows
 rows, before = Rows(), peak_memory_mb()
 for i in range(300):

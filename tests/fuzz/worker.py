@@ -22,7 +22,7 @@ def work(name: str, seed: int, first: int, folder: Path, pipe: Connection) -> No
 
     from fuzz.targets import TARGETS
     from mlavl_cli.errors import MlavlError
-    from mlavl_cli.features.measure import peak_memory_mb
+    from mlavl_cli.features.throughput import peak_memory_mb
 
     av.logging.set_level(None)
     torch.set_num_threads(1)

@@ -71,7 +71,7 @@ def test_with_a_reach_clips_lean_on_their_surroundings():
     mask = torch.arange(7) < torch.tensor(lengths)[:, None]
     output = model(torch.randn(2, 7, 24), torch.randn(2, 7, 20), mask)
     alone = model.per_clip(output, mask).consistency
-    model.dims = replace(model.dims, reach=2)
+    model.dims = replace(model.dims, consistency_decay=2)
     leaning = model.per_clip(output, mask).consistency
     for row, length in enumerate(lengths):
         own = [math.log(c / (1 - c)) for c in alone[row, :length].tolist()]
@@ -87,5 +87,5 @@ def test_a_lone_clip_has_nothing_to_lean_on():
     model = head()
     output = model(torch.randn(1, 1, 24), torch.randn(1, 1, 20))
     alone = model.per_clip(output).consistency
-    model.dims = replace(model.dims, reach=4)
+    model.dims = replace(model.dims, consistency_decay=4)
     torch.testing.assert_close(model.per_clip(output).consistency, alone)

@@ -99,7 +99,7 @@ def test_equals_the_method_step_by_step(clips):
 @pytest.mark.parametrize("regressor", ["linear", "mlp"])
 @pytest.mark.parametrize("order", [0, 2, 9])
 def test_padding_changes_no_score(graph, regressor, order):
-    model = head(graph=graph, regressor=regressor, order=order)
+    model = head(graph=graph, regressor=regressor, temporal_conv=order)
     lengths = [7, 1, 4]
     visual, audio = torch.randn(3, 7, 24), torch.randn(3, 7, 20)
     mask = torch.arange(7) < torch.tensor(lengths)[:, None]
@@ -115,7 +115,7 @@ def test_only_a_head_with_order_sees_which_clip_comes_first():
     torch.manual_seed(1)
     visual, audio, mixed = torch.randn(4, 9, 24), torch.randn(4, 9, 20), torch.randperm(9)
     for order in (0, 2):
-        model = head(order=order)
+        model = head(temporal_conv=order)
         change = (model(visual, audio).score - model(visual[:, mixed], audio[:, mixed]).score).abs().max()
         assert change > 1e-4 if order else change < 1e-6
 
@@ -123,7 +123,7 @@ def test_only_a_head_with_order_sees_which_clip_comes_first():
 @torch.no_grad()
 def test_order_is_what_it_says_clip_by_clip():
     """Two convolutions in plain loops: what lies before the first and behind the last clip has no say."""
-    module = head(order=2).in_order
+    module = head(temporal_conv=2).in_order
     clips = torch.randn(1, 6, 32)
 
     def look(x, convolution):

@@ -17,8 +17,8 @@ python "$here/features.py" "$work/backbones" "$work/routines"
 # MAG2 and its readings don't depend on T; TES, a total, is told it. Without dropout the attention over 280 clips is
 # three times as fast.
 heads() {
-    mlavl train manifest "$@" --backbones "$work/backbones" --range TES=0:130 --range PCS=0:50 --width 96 --order 3 \
-        --reach 4 --graph even --dropout 0 --half --licence MIT \
+    mlavl train manifest "$@" --backbones "$work/backbones" --range TES=0:130 --range PCS=0:50 --width 96 --temporal-conv 3 \
+        --consistency-decay 4 --graph even --dropout 0 --half --licence MIT \
         --trained-on "3460 simulated routines (mlavl synthesize): drawn figures, made-up music. A demonstration, not a judge."
 }
 # At first consistency and score together, on 900 routines of all lengths.

@@ -102,7 +102,7 @@ class Pretraining(nn.Module):
         self.tempo = nn.Linear(MUSIC_WIDTH, 1)
         self.last = self.look.network.model.encoder.layer[-1].attention.attention.qkv
         self.last.register_forward_pre_hook(lambda _, given: setattr(self, "attended", given[0]))
-        self.heat = nn.Parameter(torch.full((3,), math.log(10.0)))
+        self.logit_scale = nn.Parameter(torch.full((3,), math.log(10.0)))
 
     def towers(self) -> dict[str, nn.Module]:
         return {"visual": self.look.network.model, "audio": self.ear, "text": self.read}
@@ -163,23 +163,23 @@ def losses(model: Pretraining, routines: list[Routine], rng: np.random.Generator
     seen, by_frame = model.see(pictures_of(routines, starts), mirrored)
     heard, false = model.hear(music[0] + music[1]).chunk(2)
     texts = F.normalize(model.read(**model.tokens).text_embeds, dim=-1).chunk(2)
-    heat = model.heat.exp().clamp(max=100)
+    logit_scale = model.logit_scale.exp().clamp(max=100)
 
-    def against(embedded: torch.Tensor, texts: torch.Tensor, heat: torch.Tensor) -> torch.Tensor:
-        logits = heat * F.normalize(embedded, dim=-1) @ texts.T
+    def against(embedded: torch.Tensor, texts: torch.Tensor, logit_scale: torch.Tensor) -> torch.Tensor:
+        logits = logit_scale * F.normalize(embedded, dim=-1) @ texts.T
         return -(true.actions * logits.log_softmax(-1)).sum(-1).mean()
 
     seen_shared = F.normalize(model.to_shared(seen), dim=-1)
     heard_shared, false_shared = (F.normalize(model.music_to_shared(rows), dim=-1) for rows in (heard, false))
-    pairs = heat[2] * seen_shared @ heard_shared.T
-    moved = heat[2] * (seen_shared * false_shared).sum(-1, keepdim=True)
+    pairs = logit_scale[2] * seen_shared @ heard_shared.T
+    moved = logit_scale[2] * (seen_shared * false_shared).sum(-1, keepdim=True)
     fits = true.consistency > FITS
     right = torch.arange(len(seen))[fits]
     error = (model.measures(seen) - true.measures) ** 2 * true.known
     return {
         **frame_errors(model, by_frame, routines, starts, mirrored, hold),
-        "video-text": against(model.to_text(seen), texts[0], heat[0]),
-        "audio-text": 0.1 * against(model.music_to_text(heard), texts[1], heat[1]),
+        "video-text": against(model.to_text(seen), texts[0], logit_scale[0]),
+        "audio-text": 0.1 * against(model.music_to_text(heard), texts[1], logit_scale[1]),
         "audio-video": F.cross_entropy(torch.cat([pairs, moved], 1)[fits], right)
         + 0.5 * F.cross_entropy(pairs.T[fits], right),
         "accents": 30 * F.mse_loss(model.accents(seen), true.moved),

@@ -34,12 +34,12 @@ def consistency(
         mask: which of the clips are real.
     """
     by_itself = clip_consistency(dpg, dims, grades, fused)
-    if not dims.reach:
+    if not dims.consistency_decay:
         return by_itself
     # Beyond 16 r a weight is below 1e-6 of the nearest: so wide a band costs no T x T weights.
-    span = min(16 * dims.reach, by_itself.shape[1] - 1)
+    span = min(16 * dims.consistency_decay, by_itself.shape[1] - 1)
     distance = torch.arange(-span, span + 1, device=by_itself.device).abs()
-    weights = torch.exp(-distance / dims.reach).to(by_itself.dtype)[None, None]
+    weights = torch.exp(-distance / dims.consistency_decay).to(by_itself.dtype)[None, None]
     real = torch.ones_like(by_itself) if mask is None else mask.to(by_itself.dtype)
     own = by_itself.logit(1e-6).clamp(-SURE, SURE)
     summed, weight = (F.conv1d(rows.unsqueeze(1), weights, padding=span).squeeze(1) for rows in (own * real, real))

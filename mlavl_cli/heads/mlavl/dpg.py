@@ -45,7 +45,7 @@ class _TwoBranches(nn.Module):
 
     def __init__(self, dims: HeadDims):
         super().__init__()
-        if dims.hears:
+        if dims.has_audio:
             self.w = nn.Parameter(torch.tensor([0.5]))  # of the audio-visual score; the paper's alpha is 1 - w
 
     def combine(self, score_av: torch.Tensor | None, score_v: torch.Tensor) -> torch.Tensor:
@@ -64,7 +64,7 @@ class DPG(_TwoBranches):
         super().__init__(dims)
         self.pgt = transformer_decoder(dims, dims.grading_layers)
         self.regressor_v = GradeRegressor(dims, dims.grades)
-        if dims.hears:
+        if dims.has_audio:
             self.regressor_av = GradeRegressor(dims, 2 * dims.grades)
 
     def branch(
@@ -98,7 +98,7 @@ class MeanGrading(_TwoBranches):
     def __init__(self, dims: HeadDims):
         super().__init__(dims)
         self.regressor_v = nn.Linear(dims.width, 1)
-        if dims.hears:
+        if dims.has_audio:
             self.regressor_av = nn.Linear(dims.width, 1)
 
     def branch(

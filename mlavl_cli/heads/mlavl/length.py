@@ -1,7 +1,7 @@
 """How long a routine is, for targets that are totals: an input of its own. This project's; the paper has fixed T.
 
 TES is a sum over elements, and a longer programme has more of them; components are not. A head whose other parts read
-the same clips alike in routines of any length (MAG2's `even`) can't know T unless it is told.
+the same clips alike in routines of any length (MAG2's `even`) don't depend on T, so T must be an input.
 """
 
 import math

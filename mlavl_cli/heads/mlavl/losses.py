@@ -79,7 +79,7 @@ def grade_cross_entropy(output: MLAVLOutput, temperature: float = 1.0, smoothing
 def contrast(visual: torch.Tensor, audio: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
     """How well each clip's pictures find their music among the routine's clips, and its music the pictures (InfoNCE).
 
-    Only the same routine's clips are told apart: another's might be known by its hall and its recording.
+    Only the same routine's clips are distinguished: another's might be known by its hall and its recording.
 
     Args:
         visual, audio: (B, T, d).

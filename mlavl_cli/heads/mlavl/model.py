@@ -5,7 +5,7 @@ from torch import nn
 
 from mlavl_cli.heads.base import Batch, ClipReading, Head, text_buffer
 from mlavl_cli.heads.dims import HeadDims
-from mlavl_cli.heads.layers import InOrder, TokenProjection
+from mlavl_cli.heads.layers import TemporalConv, TokenProjection
 from mlavl_cli.heads.mlavl import losses
 from mlavl_cli.heads.mlavl.avcf import AVCF
 from mlavl_cli.heads.mlavl.consistency import alone, clip_consistency, consistency
@@ -36,9 +36,9 @@ class MLAVL(Head):
     def __init__(self, dims: HeadDims, text_features: torch.Tensor | None = None):
         super().__init__(dims)
         self.proj_visual = TokenProjection(dims.visual_dim, dims.width)
-        if dims.order:
-            self.in_order = InOrder(dims)
-        if dims.hears:
+        if dims.temporal_conv:
+            self.in_order = TemporalConv(dims)
+        if dims.has_audio:
             self.proj_audio = TokenProjection(dims.audio_dim, dims.width)
         if dims.language:
             self.proj_text = TokenProjection(dims.text_dim, dims.width)
@@ -50,9 +50,9 @@ class MLAVL(Head):
             self.s2ce = S2CE(dims)
         if dims.mag2:
             self.mag2_visual = MAG2(dims.width, dims.graph, dims.dropout)
-            if dims.hears:
+            if dims.has_audio:
                 self.mag2_audio = MAG2(dims.width, dims.graph, dims.dropout)
-        if dims.avcf and dims.hears:
+        if dims.avcf and dims.has_audio:
             self.avcf = AVCF(dims)
         if dims.length:
             self.length = Length(dims.width)
@@ -65,7 +65,7 @@ class MLAVL(Head):
         text = self.prompts()
         visual = self.encode_visual(visual, text, mask)
         fused = None
-        if audio is not None and self.dims.hears:
+        if audio is not None and self.dims.has_audio:
             fused = self.fuse(visual, self.encode_audio(audio, text, mask), mask)
         return self.grade(visual, fused, text, mask)
 
@@ -81,7 +81,7 @@ class MLAVL(Head):
     ) -> torch.Tensor:
         """(B, T, D_v) -> visual clips (B, T, d), in their context and guided by the visual actions."""
         tokens = self.proj_visual(features, mask)
-        if self.dims.order:
+        if self.dims.temporal_conv:
             tokens = self.in_order(tokens, mask)
         if self.dims.s2ce:
             tokens = self.s2ce(tokens, mask)
@@ -198,7 +198,7 @@ class MLAVL(Head):
 
     @property
     def judges_consistency(self) -> bool:
-        return self.dims.hears and self.dims.dpg
+        return self.dims.has_audio and self.dims.dpg
 
     def consistency(
         self,
@@ -230,4 +230,4 @@ class MLAVL(Head):
 
     @property
     def visual_weight(self) -> float:
-        return 1 - self.dpg.w.item() if self.dims.hears else 1.0
+        return 1 - self.dpg.w.item() if self.dims.has_audio else 1.0

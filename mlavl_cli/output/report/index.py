@@ -22,7 +22,7 @@ _DATA_BEGINS = b'<script type="application/json" id="data">'
 
 @dataclass(frozen=True)
 class Entry:
-    """A routine's row: its page (relative URL) and what is told of it."""
+    """A routine's row: its page (relative URL) and what the index shows of it."""
 
     page: str
     name: str

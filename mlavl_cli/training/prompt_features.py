@@ -14,7 +14,7 @@ from mlavl_cli.heads.dims import HeadDims
 
 
 @dataclass(frozen=True)
-class Guide:
+class PromptFeatures:
     """The prompts' features and, where they are known, the prompts."""
 
     encoded: TextFeatures
@@ -60,12 +60,14 @@ def _used(count: int, dims: HeadDims) -> list[int]:
     first, end = 2 * dims.actions, 2 * dims.actions + 2 * dims.grades
     if count != end + dims.grades:  # they may have been left out already
         return list(range(count))
-    if not dims.hears:
+    if not dims.has_audio:
         return [*range(dims.actions), *range(end, count)]
     return [*range(first), *(first + 2 * grade + fits for grade, fits in dims.audio_visual), *range(end, count)]
 
 
-def guide_of(sport: str, backbones: str, encoded: TextFeatures | None = None, prompts: Path | None = None) -> Guide:
+def prompt_features(
+    sport: str, backbones: str, encoded: TextFeatures | None = None, prompts: Path | None = None
+) -> PromptFeatures:
     """Prompts as they were encoded elsewhere, or by the text tower that belongs to the backbones.
 
     Args:
@@ -83,9 +85,9 @@ def guide_of(sport: str, backbones: str, encoded: TextFeatures | None = None, pr
         # Without a list of our own these may be the official prompts, whose texts we don't have.
         if own and encoded.texts:  # else a head that only sees may leave out what is about music
             refuse_other_texts(encoded, own)
-        return Guide(encoded, own)
+        return PromptFeatures(encoded, own)
     own = own or sport_prompts(sport)
     tower = find_bundle(backbones).text
     if tower is None:
         raise UsageError(f"{backbones} has no text tower", hint="Give --text-features.")
-    return Guide(encode_prompts(own.texts, tower), own)
+    return PromptFeatures(encode_prompts(own.texts, tower), own)

@@ -1,4 +1,4 @@
-"""The simulator's exam: false music is really another sound, and every figure of the table is there."""
+"""Evaluation on simulated routines: false music is really another sound, and every figure of the table is there."""
 
 import json
 from dataclasses import replace
@@ -10,7 +10,7 @@ import pytest
 from mlavl_cli.inputs import Input
 from mlavl_cli.scoring.scorer import load_scorer
 from mlavl_cli.simulate.collection import video_path
-from mlavl_cli.training.exam import examine, groups, hear, in_a_row
+from mlavl_cli.training.consistency_eval import examine, groups, hear, in_a_row
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from mlavl_cli.features.extract import DEFAULT_BATCH, Backbones, extract
-from mlavl_cli.features.lanes import Passes
+from mlavl_cli.features.parallel import Passes
 from mlavl_cli.media.clips import ClipReader
 from mlavl_cli.media.container import Media
 from mlavl_cli.media.cutting import FRAMES_PER_CLIP
@@ -49,7 +49,7 @@ class Measured:
         return self.duration_s / (self.clips * self.pipeline_s)
 
 
-def measure(path: Path, backbones: Backbones, batch_size: int | None = None, rounds: int = 3) -> Measured:
+def measure_throughput(path: Path, backbones: Backbones, batch_size: int | None = None, rounds: int = 3) -> Measured:
     """Times every stage of extraction on one video.
 
     Backbones and pipeline are run in turn, `rounds` times, and the median is taken, so that a machine that slows down

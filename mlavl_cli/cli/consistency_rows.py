@@ -1,4 +1,4 @@
-"""The simulator's exam as rows, for `mlavl evaluate simulated`."""
+"""Evaluation on simulated routines as rows, for `mlavl evaluate simulated`."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -17,22 +17,22 @@ _BY_TARGET = {
 }
 
 
-def sit(
+def evaluated(
     bundle: "Bundle", folder: Path, ids: list[str], features: Path | None, device: str
 ) -> dict[str, dict[str, Any]]:
     """What `examine` finds, by group of routines, as plain values."""
     from mlavl_cli.features.extractor import ExtractionOptions
     from mlavl_cli.scoring.scorer import load_scorer
-    from mlavl_cli.training.exam import examine, groups
+    from mlavl_cli.training.consistency_eval import examine, groups
 
     scorer = load_scorer(bundle, device, options=ExtractionOptions(store=features or folder / "features"))
     return {name: asdict(group) for name, group in groups(examine(scorer, folder, ids)).items()}
 
 
-def as_rows(scores: list[Row], exam: dict[str, dict[str, Any]]) -> list[Row]:
+def as_rows(scores: list[Row], by_group: dict[str, dict[str, Any]]) -> list[Row]:
     """One figure a row: correlations of the scores with their intervals, then each group of routines."""
     rows = [_row("all", "SRCC", row["target"], row["n"], row["SRCC"], row.get("SRCC 95 %")) for row in scores]
-    for group, found in exam.items():
+    for group, found in by_group.items():
         n, clips, following = found["routines"], found["clips"], found["following"]
         for key, measure in _BY_TARGET.items():
             if (group, key) != ("all", "srcc"):

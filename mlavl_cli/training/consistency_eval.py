@@ -1,4 +1,4 @@
-"""An exam that only simulated routines can set: their scores and each clip's consistency are known, at any length.
+"""Evaluation on simulated routines, whose scores and consistency of each clip are known, at any length.
 
 Each routine is scored with its own music, with another routine's (swapped), and with its own half a second late
 (shifted), all from the files; and clip by clip consistency is held against the simulator's truth. Results are given for
@@ -28,7 +28,7 @@ from mlavl_cli.simulate.truth import clip_consistency
 from mlavl_cli.training.metrics import auc, mse, srcc
 
 SHIFT_S = 0.5
-FOLLOWS = 0.7  # clips of at least this true consistency are danced to their music; others hardly differ from swapped
+FOLLOWS = 0.7  # clips of at least this true consistency are danced to their music; others barely differ from swapped
 LENGTHS_S = (30, 65, 135, 230)  # borders of the groups by duration
 REPEATED = (2, 4)  # times that a routine's clips are skated in a row to see what depends on T
 _LONGEST_S = 3600.0  # its sound is read at once
@@ -91,7 +91,7 @@ def examine(scorer: Scorer, folder: Path, ids: list[str]) -> list[Sitting]:
     truths = {id: _truth(folder, id) for id in ids}
     extractor = scorer.extractor
     if not isinstance(extractor, Extractor):
-        raise DataError("the exam hears music anew, which a cluster doesn't", path=folder)
+        raise DataError("this evaluation extracts audio features itself, which a cluster doesn't do", path=folder)
     listen = extractor.backbones.audio
     found = []
     for number, (id, truth) in enumerate(truths.items()):
@@ -203,7 +203,7 @@ def in_a_row(features: RoutineFeatures, times: int) -> RoutineFeatures:
 def hear(listen: AudioBackbone, sound: Path, features: RoutineFeatures, shift_s: float = 0.0) -> np.ndarray:
     """Audio features (T, D_a) of the routine's clips with the sound of any file, `shift_s` seconds late.
 
-    A sound that ends before the clips do goes on from its start.
+    A sound that ends before the clips do is repeated from its start.
     """
     rows = []
     if features.end_s[-1] > _LONGEST_S:
