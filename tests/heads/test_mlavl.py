@@ -223,3 +223,12 @@ def test_heads_say_in_which_order_their_grades_stand():
     assert HeadDims.from_dict(asdict(new)) == new
     with pytest.raises(WeightsError, match="order"):
         HeadDims(visual_dim=8, actions=4, grade_order="reversed")
+
+
+def test_dimensions_of_the_first_version_are_read_by_their_old_names():
+    now = asdict(HeadDims(visual_dim=8, actions=4, temporal_conv=3, consistency_decay=4))
+    old = {**now, "order": now.pop("temporal_conv"), "reach": now.pop("consistency_decay")}
+    for name in ("temporal_conv", "consistency_decay", "grade_order", "length"):
+        del old[name]
+    read = HeadDims.from_dict(old)
+    assert (read.temporal_conv, read.consistency_decay, read.grade_order, read.length) == (3, 4, "blocks", False)
