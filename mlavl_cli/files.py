@@ -57,7 +57,21 @@ def is_hollow(path: Path) -> bool:
     """Whether a file is much longer than what is stored of it: its holes read as zeros, and take no space."""
     status = path.stat()
     stored = getattr(status, "st_blocks", 0)  # of 512 bytes; 0 where a drive doesn't say, or hasn't written it yet
-    return stored > 0 and status.st_size > max(_HOLLOW_BYTES, stored * 512 * _HOLLOW)
+    if status.st_size <= max(_HOLLOW_BYTES, stored * 512 * _HOLLOW):
+        return False
+    return stored > 0 or _holds_nothing(path)
+
+
+def _holds_nothing(path: Path) -> bool:
+    """Whether a file is one hole, where the system can say so."""
+    if not hasattr(os, "SEEK_DATA"):
+        return False
+    with path.open("rb") as file:
+        try:
+            os.lseek(file.fileno(), 0, os.SEEK_DATA)
+        except OSError as error:
+            return error.errno == errno.ENXIO
+    return False
 
 
 def refuse_outside(path: Path, folder: Path) -> None:

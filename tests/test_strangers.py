@@ -20,17 +20,22 @@ import pytest
 import torch
 from bombs import matroska, mov
 from conftest import make_video
+from datasets import layouts
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import save
 
 from mlavl_cli import files
 from mlavl_cli.bundle import find_bundle, model_files, read_bundle
+from mlavl_cli.datasets.load import load_dataset
+from mlavl_cli.device import place
 from mlavl_cli.errors import DataError, FeatureError, MediaError, WeightsError
 from mlavl_cli.features.routine import RoutineFeatures
 from mlavl_cli.features.store import read_features, write_features
 from mlavl_cli.features.text_features import TextFeatures, interleaved
 from mlavl_cli.features.throughput import peak_memory_mb
 from mlavl_cli.files import atomic_write, csv_text, one_at_a_time
+from mlavl_cli.heads.checkpoint import load_head
 from mlavl_cli.heads.dims import HeadDims
 from mlavl_cli.heads.mlavl.model import MLAVL
 from mlavl_cli.heads.mlavl.official import import_official
@@ -1325,10 +1330,71 @@ def test_a_writers_file_is_not_swept_though_its_number_means_nobody_here(tmp_pat
 
 
 def test_a_drive_that_does_not_say_what_it_stores_is_believed(tmp_path, monkeypatch):
-    """Network drives give no number of blocks, and a file that was just written may have none yet."""
-    (tmp_path / "v").write_bytes(b"x")
-    os.truncate(tmp_path / "v", 1 << 30)
-    assert files.is_hollow(tmp_path / "v")
-    status = (tmp_path / "v").stat()
-    monkeypatch.setattr(Path, "stat", lambda self, **_: type("S", (), {"st_size": status.st_size, "st_blocks": 0})())
-    assert not files.is_hollow(tmp_path / "v")
+    """Network drives give no number of blocks; but what holds nothing at all is hollow wherever that can be asked."""
+    path = tmp_path / "v"
+    path.write_bytes(b"x")
+    os.truncate(path, 1 << 30)
+    assert files.is_hollow(path)
+    status = path.stat()
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "stat", lambda self, **_: type("S", (), {"st_size": status.st_size, "st_blocks": 0})())
+        assert not files.is_hollow(path)
+    path.write_bytes(b"")
+    os.truncate(path, 1 << 30)
+    assert files.is_hollow(path)
+
+
+@pytest.mark.parametrize("provenance", [{"source": "x"}, {"source": [1]}, {"precision": []}, {"precision": {}}])
+def test_odd_provenance_in_a_store_is_made_again(run, routine, tmp_path, provenance):
+    """One entry must not end the run of all files."""
+    store, name = tmp_path / "s", "routine.mp4"
+    videos = tmp_path / "v"
+    videos.mkdir()
+    for letter in "ab":
+        (videos / f"{letter}.mp4").write_bytes(routine.read_bytes())
+    run("extract-features", videos, "-o", store)
+    path = store / "a.mp4.safetensors"
+    features = read_features(path)
+    write_features(path, replace(features, provenance={**features.provenance, **provenance}))
+    result = run("score", videos, "--features", store, "-f", "csv")
+    assert result.exit_code == 0, result.stderr
+    assert len(result.stdout.splitlines()) == 3
+    assert isinstance(read_features(path).provenance["source"], dict), name
+
+
+def test_a_window_longer_than_any_routine_is_refused(bundle):
+    path = bundle / "heads" / "TES.safetensors"
+    with open_safetensors(path, "pt") as file:
+        tensors, about = {name: file.get_tensor(name) for name in file.keys()}, json.loads(file.metadata()["mlavl"])  # noqa: SIM118
+    path.write_bytes(save(tensors, {"mlavl": json.dumps({**about, "window": 65536})}))
+    with pytest.raises(WeightsError, match="window of 65536"):
+        load_head(path)
+
+
+def test_labels_that_name_one_routine_again_and_again_are_refused(tmp_path):
+    """Its features would be kept as often."""
+    root = layouts.fisv(tmp_path / "d")
+    lines = (root / "train.txt").read_text().splitlines()
+    (root / "train.txt").write_text("\n".join([*lines, lines[-1]]))
+    with pytest.raises(DataError, match="more than once"):
+        load_dataset("fisv", root, place("cpu"))
+    (root / "train.txt").write_text("a 1 2\n" + "x" * 20_000)
+    with pytest.raises(DataError, match="letters"):
+        load_dataset("fisv", root, place("cpu"))
+
+
+def test_a_clip_of_sound_is_not_filled_up_to_a_day(tmp_path):
+    root = layouts.fs1000(tmp_path / "d")
+    path = next((root / "ast_feature_fs1000_new").glob("train*.npy"))
+    np.save(root / "output_feature_fs1000_new" / path.name, np.zeros((50_000, 16), np.float32))
+    with pytest.raises(DataError, match="has 50000 clips of pictures and"):
+        load_dataset("fs1000", root, place("cpu"))
+
+
+def test_texts_of_an_index_are_of_a_length_that_texts_have(tmp_path):
+    (tmp_path / "x.html").write_text("x")
+    row = {"page": "x.html", "name": "x", "weights": "w", "scores": {}, "consistency": None, "duration_s": 1.0}
+    for changes, kept in (({}, 1), ({"weights": "'" * 5000}, 0), ({"warnings": ["w"] * 200}, 0)):
+        data = json.dumps({"routines": [{**row, "warnings": [], **changes}]})
+        (tmp_path / "index.html").write_text(f'<script type="application/json" id="data">{data}</script>')
+        assert len(read_index(tmp_path)) == kept

@@ -1,8 +1,10 @@
 """What every dataset comes to: routines with features and scores, in splits; checked before anything is trained."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -11,6 +13,9 @@ from mlavl_cli.errors import DataError, UsageError
 from mlavl_cli.features.routine import wrong_tables
 from mlavl_cli.files import refuse_irregular
 from mlavl_cli.score_range import Range
+
+MOST_LABEL_BYTES, MOST_ROWS = 64 << 20, 200_000  # of a table of labels
+_LONGEST_LINE = 10_000
 
 
 @dataclass(frozen=True)
@@ -141,12 +146,15 @@ def read_rows(path: Path, columns: int) -> list[list[str]]:
         DataError: can't be read, or a row is too short or holds no number where one belongs.
     """
     try:
-        refuse_irregular(path)
+        refuse_irregular(path, MOST_LABEL_BYTES)
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeError) as error:
         hint = "See `mlavl train --help` for the layout."
         raise DataError("can't be read as a table of labels", path=path, hint=hint) from error
-    rows = []
+    if len(lines) > MOST_ROWS or max(map(len, lines), default=0) > _LONGEST_LINE:
+        cause = f"has more than {MOST_ROWS:,} lines, or one of more than {_LONGEST_LINE:,} letters"
+        raise DataError(cause, path=path, hint="Is it a table of labels?")
+    rows: list[list[str]] = []
     for number, line in enumerate(lines, 1):
         cells = line.split()
         if not cells:
@@ -164,4 +172,17 @@ def read_rows(path: Path, columns: int) -> list[list[str]]:
         rows.append(cells)
     if not rows:
         raise DataError("has no labels", path=path)
+    refuse_repeated([row[0] for row in rows], path)
     return rows
+
+
+def refuse_repeated(ids: Sequence[Any], path: Path) -> None:
+    """A routine that stands twice in a split counts twice, and its features are kept twice.
+
+    Raises:
+        DataError: one does, or there are more than any dataset has.
+    """
+    if len(ids) > MOST_ROWS:
+        raise DataError(f"lists more than {MOST_ROWS:,} routines", path=path)
+    if repeated := next((id for id, count in Counter(ids).items() if count > 1), None):
+        raise DataError(f"lists {repeated} more than once", path=path, hint="Leave one of them.")

@@ -2,7 +2,7 @@
 
 ROOT/
     output_feature_fs1000_new/ID.npy   (T, K, 768), averaged over K
-    ast_feature_fs1000_new/ID.npy      (T, 768); cut, or filled with zeros, to the T of the pictures
+    ast_feature_fs1000_new/ID.npy      (T, 768); cut, or up to half of it filled with zeros, to the T of the pictures
     train_fs1000_new.txt               ID TES PCS SS TR PE CO IN FACTOR, of which PCS is divided by FACTOR
     val_fs1000_new.txt                 the same; the test split
 
@@ -56,6 +56,8 @@ def _read_split(root: Path, name: str, notes: list[str]) -> list[Routine]:
         if visual.ndim == audio.ndim == 2 and len(audio):
             if abs(len(audio) - len(visual)) > _MOST_SPARE:
                 uneven.append(f"{id} ({len(visual)} and {len(audio)})")
+            if 2 * len(audio) < len(visual):
+                raise DataError(f"{id} has {len(visual)} clips of pictures and {len(audio)} of sound", path=path)
             audio = _of_length(audio, len(visual))
         routines.append(routine(id, visual, audio, scores, path))
     if uneven:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from mlavl_cli.datasets.dataset import Dataset, Routine, dataset_of, routine
+from mlavl_cli.datasets.dataset import Dataset, Routine, dataset_of, refuse_repeated, routine
 from mlavl_cli.datasets.public import LOGO
 from mlavl_cli.datasets.unpickle import read_array, read_pickle
 from mlavl_cli.errors import DataError, refusing
@@ -52,13 +52,20 @@ def _read_split(folders: list[Path], split: str, source: Path, annotations: dict
     if len(found) != 1:
         raise DataError(f"holds {len(found)} files {split}*.pkl, where one split is needed", path=source.parent)
     with refusing(DataError, "holds no list of (event, id)", found[0]):
-        return [_routine(key, folders, found[0], source, annotations) for key in read_pickle(found[0])]
+        keys = [_key(key, found[0]) for key in read_pickle(found[0])]
+        refuse_repeated(keys, found[0])
+        return [_routine(key, folders, found[0], source, annotations) for key in keys]
 
 
-def _routine(key: Any, folders: list[Path], split: Path, source: Path, annotations: dict[Any, Any]) -> Routine:
+def _key(key: Any, split: Path) -> tuple[Any, Any]:
     if not (isinstance(key, Sequence | np.ndarray) and len(key) == 2):
-        raise DataError(f"holds {key!r}, which is no (event, id)", path=split)
-    key = tuple(key)
+        raise DataError(f"holds {key!r:.40}, which is no (event, id)", path=split)
+    return key[0], key[1]
+
+
+def _routine(
+    key: tuple[Any, Any], folders: list[Path], split: Path, source: Path, annotations: dict[Any, Any]
+) -> Routine:
     if key not in annotations:
         raise DataError(f"names {key}, which has no annotation", path=split)
     event, id = (plain_name(str(part), "an event or a routine") for part in key)

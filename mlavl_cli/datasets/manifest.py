@@ -23,7 +23,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from mlavl_cli.datasets.dataset import Dataset, Routine, routine
+from mlavl_cli.datasets.dataset import MOST_LABEL_BYTES, MOST_ROWS, Dataset, Routine, routine
 from mlavl_cli.datasets.public import FS1000
 from mlavl_cli.errors import DataError, FeatureError, refusing
 from mlavl_cli.features.routine import RoutineFeatures
@@ -36,7 +36,6 @@ from mlavl_cli.untrusted import plain_name
 
 SPLITS = ("train", "val", "calibration", "test")
 _WORDS = ("path", "split", "id")
-_MOST_BYTES, _MOST_ROWS = 64 << 20, 200_000
 _MOST_COLUMNS = 1000
 _LISTED = 10  # of what is wrong, on one line
 
@@ -114,21 +113,21 @@ def _features(source: Path, name: Path, extract: Callable[[Input], RoutineFeatur
 
 def _read_csv(path: Path) -> list[dict[str, str]]:
     try:
-        refuse_irregular(path, _MOST_BYTES)
+        refuse_irregular(path, MOST_LABEL_BYTES)
         data = path.read_bytes()
         encoding = "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
         text = data.decode(encoding)
         head = text.split("\n", 1)[0]
         separator = max(",;\t", key=head.count)
         reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=separator)
-        rows = list(islice(reader, _MOST_ROWS + 1))
+        rows = list(islice(reader, MOST_ROWS + 1))
         columns = [name or "" for name in reader.fieldnames or ()]
     except (OSError, UnicodeError, csv.Error) as error:
         raise DataError(f"can't be read as csv ({error})", path=path) from error
     if doubled := sorted(name for name, count in Counter(columns).items() if count > 1):
         raise DataError(f"has two columns {doubled[0]!r}", path=path, hint="Which of them counts?")
-    if len(rows) > _MOST_ROWS:
-        raise DataError(f"has more than {_MOST_ROWS:,} rows", path=path, hint="Is it a manifest?")
+    if len(rows) > MOST_ROWS:
+        raise DataError(f"has more than {MOST_ROWS:,} rows", path=path, hint="Is it a manifest?")
     if len(columns) > _MOST_COLUMNS:
         raise DataError(f"has {len(columns)} columns, more than there can be targets", path=path)
     if separator == ";":

@@ -51,19 +51,14 @@ class FeatureStore:
             features = read_features(self.path(source))
         except (FeatureError, FileNotFoundError):
             return None
-        try:
-            same = _same_file(source.path, features.provenance.get("source", {}))
-        except OSError:  # gone, or closed to us: reading it will say so
-            return None
         made = dict(features.provenance)
-        made.pop("source", None)
+        origin = made.pop("source", None)
         if wanted["precision"] == "auto" and made.get("precision") in PRECISIONS:
             wanted = {**wanted, "precision": made["precision"]}
         try:
-            same = same and made == json.loads(json.dumps(wanted))
-        except RecursionError:  # nested without end: not by us
-            same = False
-        if not same:
+            if made != json.loads(json.dumps(wanted)) or not _same_file(source.path, origin):
+                return None
+        except (OSError, RecursionError):  # the video can't be read, which reading it reports; or nested without end
             return None
         return replace(features, video=replace(features.video, path=str(source.path)))
 
@@ -113,7 +108,8 @@ def read_features(path: Path) -> RoutineFeatures:
         if _checksum(arrays) != metadata["checksum"]:
             raise FeatureError("is damaged: its checksum doesn't fit", path=path, hint=hint)
         video, provenance, warnings = VideoInfo(**metadata["video"]), metadata["provenance"], metadata["warnings"]
-        if not (_is_video(video) and isinstance(provenance, dict) and all(isinstance(text, str) for text in warnings)):
+        words = isinstance(provenance, dict) and isinstance(provenance.get("precision", ""), str)
+        if not (_is_video(video) and words and all(isinstance(text, str) for text in warnings)):
             raise TypeError("metadata of other kinds")
         if arrays["end_s"].size and float(arrays["end_s"][-1]) > video.duration_s + _LATE_S:
             raise ValueError("clips behind the end of their video")
@@ -157,13 +153,13 @@ def _fingerprint(path: Path) -> dict[str, Any]:
     }
 
 
-def _same_file(path: Path, origin: dict[str, Any]) -> bool:
+def _same_file(path: Path, origin: Any) -> bool:
     """By size and times; where a time differs (a copied folder, a file put in another's place), by content.
 
     A file's time of modification can be set to anything, its inode's time of change can't.
     """
     status = path.stat()
-    if status.st_size != origin.get("size"):
+    if not isinstance(origin, dict) or status.st_size != origin.get("size"):
         return False
     times = (status.st_mtime_ns, status.st_ctime_ns)
     return times == (origin.get("mtime_ns"), origin.get("ctime_ns")) or sha256(path) == origin.get("sha256")

@@ -20,6 +20,7 @@ from mlavl_cli.untrusted import open_safetensors, wrong_numbers
 HEAD_VERSION = 1
 _METADATA = "mlavl"
 _MOST_POINTS = 1e6
+_LONGEST_WINDOW = 2048  # clips, three quarters of an hour: shorter videos are filled up to it
 # What a damaged file makes the libraries raise.
 _WRONG = (
     SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, OverflowError
@@ -153,7 +154,7 @@ def _full_stop(metadata: dict[str, Any]) -> bool | None:
 
 
 def _window(value: Any) -> int | None:
-    if value is not None and (type(value) is not int or not 0 < value <= 1 << 16):
+    if value is not None and (type(value) is not int or not 0 < value <= _LONGEST_WINDOW):
         raise WeightsError(f"a window of {value!r:.40} clips is none")
     return value
 

@@ -4,6 +4,7 @@ import csv
 import io
 import math
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,18 @@ class Epoch:
     srcc: float
     mse: float
     auc: float | None = None
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "Epoch":
+        """From a saved state, numbers alone.
+
+        Raises:
+            ValueError, TypeError, KeyError: it holds something else.
+        """
+        numbers = {name: float(values[name]) for name in ("loss", "srcc", "mse")}
+        terms = {str(name): float(value) for name, value in values["terms"].items()}
+        auc = None if values["auc"] is None else float(values["auc"])
+        return cls(int(values["epoch"]), terms=terms, auc=auc, **numbers)
 
     @property
     def rank(self) -> float:

@@ -11,9 +11,11 @@ from mlavl_cli.files import atomic_write
 from mlavl_cli.heads.dims import HeadDims
 from mlavl_cli.heads.mlavl.losses import LossWeights
 from mlavl_cli.training.config import TrainConfig
+from mlavl_cli.untrusted import read_torch
 
 LAST = "last.pt"
-_START_ANEW = "Delete its folder."
+NO_STATE = "is no state of a training run, or a damaged one"
+START_ANEW = "Delete its folder."
 
 
 def save_state(path: Path, state: dict[str, Any]) -> None:
@@ -22,16 +24,14 @@ def save_state(path: Path, state: dict[str, Any]) -> None:
         torch.save(state, file)
 
 
-def load_state(path: Path, device: torch.device, hint: str = _START_ANEW) -> dict[str, Any]:
-    """What `save_state` wrote.
+def load_state(path: Path, hint: str = START_ANEW) -> dict[str, Any]:
+    """What `save_state` wrote, on the CPU.
 
     Raises:
         DataError: can't be read.
     """
-    try:
-        return torch.load(path, map_location=device, weights_only=True)
-    except Exception as error:  # torch raises many kinds for a damaged file
-        raise DataError("is no state of a training run, or a damaged one", path=path, hint=hint) from error
+    with refusing(DataError, NO_STATE, path, hint):  # torch raises many kinds for a damaged file
+        return dict(read_torch(path))
 
 
 def dims_of_run(folder: Path) -> HeadDims | None:
@@ -43,8 +43,7 @@ def dims_of_run(folder: Path) -> HeadDims | None:
     path = folder / LAST
     if not path.exists():
         return None
-    settings = load_state(path, torch.device("cpu")).get("settings", {})
-    return meant_settings(settings, path)["dims"]
+    return meant_settings(load_state(path).get("settings", {}), path)["dims"]
 
 
 def meant_settings(settings: dict[str, Any], path: Path) -> dict[str, Any]:
@@ -54,7 +53,7 @@ def meant_settings(settings: dict[str, Any], path: Path) -> dict[str, Any]:
     Raises:
         DataError: settings that this mlavl doesn't know.
     """
-    with refusing(DataError, "holds settings that this mlavl doesn't know", path, _START_ANEW):
+    with refusing(DataError, "holds settings that this mlavl doesn't know", path, START_ANEW):
         config = TrainConfig(**{**settings["config"], "loss": LossWeights(**settings["config"]["loss"])})
         config = replace(config, save_every=0, patience=None)
         return {**settings, "dims": HeadDims.from_dict(settings["dims"]), "config": config}

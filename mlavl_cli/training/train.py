@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from mlavl_cli.device import Placement
-from mlavl_cli.errors import DataError
+from mlavl_cli.errors import DataError, refusing
 from mlavl_cli.files import atomic_write
 from mlavl_cli.heads.base import Batch, Head, added
 from mlavl_cli.heads.mlavl.losses import LossWeights
@@ -24,7 +24,7 @@ from mlavl_cli.training.evaluate import consistency_aucs, predict
 from mlavl_cli.training.history import Epoch, log_csv
 from mlavl_cli.training.metrics import Metrics, measure
 from mlavl_cli.training.recipes import OPTIMIZERS, rate
-from mlavl_cli.training.state import LAST, load_state, meant_settings, save_state
+from mlavl_cli.training.state import LAST, NO_STATE, START_ANEW, load_state, meant_settings, save_state
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,9 @@ def train_head(
         if watch.on_epoch:
             watch.on_epoch(history[-1], history)
     run.save()
-    model.load_state_dict(load_state(folder / "best_srcc.pt", placement.device))
+    best = folder / "best_srcc.pt"
+    with refusing(DataError, NO_STATE, best, START_ANEW):
+        model.load_state_dict(load_state(best))
     predicted = judged.points(predict(model, judged, placement))
     return Trained(model, measure(predicted, judged.true()), run.history)
 
@@ -121,9 +123,10 @@ class _Run:
             **{name: getattr(config, name) for name in ("align_epochs", "lr", "seed", "batch_size")},
             "content": self._content(),
         }
-        state = load_state(kept, self.placement.device, f"Delete {kept.name}.") if kept.exists() else {}
+        state = load_state(kept, f"Delete {kept.name}.") if kept.exists() else {}
         if state.get("asked") == asked:
-            self.model.load_state_dict(state["model"])
+            with refusing(DataError, NO_STATE, kept, f"Delete {kept.name}."):
+                self.model.load_state_dict(state["model"])
         else:
             align(self.model, self.train, config.align_epochs, config.lr, config.seed, on_align)
             save_state(kept, {"asked": asked, "model": self.model.state_dict()})
@@ -234,15 +237,19 @@ class _Run:
         path = self.folder / LAST
         if not path.exists():
             return
-        state = load_state(path, self.placement.device)
-        was, now = (meant_settings(one, path) for one in (state["settings"], self._settings()))
+        state = load_state(path)
+        was, now = (meant_settings(one, path) for one in (state.get("settings", {}), self._settings()))
         if was != now:
             changed = ", ".join(key for key in now if was.get(key) != now[key])
-            hint = "Repeat its settings to go on, or choose another --output."
+            hint = "Repeat its settings to resume it, or choose another --output."
             raise DataError(f"holds a run with other settings ({changed})", path=self.folder, hint=hint)
+        with refusing(DataError, NO_STATE, path, START_ANEW):
+            self._restore(state)
+
+    def _restore(self, state: dict[str, Any]) -> None:
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
-        if "lr_lambdas" in state["schedule"]:
+        if "lr_lambdas" in dict(state["schedule"]):
             self.schedule.load_state_dict(state["schedule"])
         else:  # mlavl 0.1 kept its cosine, which is ours, in another class of torch's
             self.schedule.last_epoch = len(state["history"])
@@ -250,5 +257,5 @@ class _Run:
         torch.set_rng_state(state["random"].cpu())
         if state["random_cuda"]:
             torch.cuda.set_rng_state_all([one.cpu() for one in state["random_cuda"]])
-        self.history = [Epoch(**epoch) for epoch in state["history"]]
-        self.best, self.aligned = state["best"], state["aligned"]
+        self.history = [Epoch.from_dict(epoch) for epoch in state["history"]]
+        self.best, self.aligned = dict(state["best"]), bool(state["aligned"])

@@ -138,6 +138,21 @@ def test_a_damaged_state_is_one_line(run, tmp_path, text):
     assert "damaged" in result.errors[0]
 
 
+@pytest.mark.parametrize("part", ["settings", "model", "optimizer", "schedule", "history", "random", "best"])
+@pytest.mark.parametrize("spoil", [lambda state, part: state.pop(part), lambda state, part: state.update({part: [1]})])
+def test_an_odd_state_is_one_line(run, tmp_path, text, part, spoil):
+    root = layouts.fisv(tmp_path / "d")
+    train(run, "fisv", root, tmp_path / "b", text, "-t", "TES")
+    path = tmp_path / "b" / "runs" / "TES" / "mlavl" / "last.pt"
+    state = torch.load(path, weights_only=True)
+    spoil(state, part)
+    torch.save(state, path)
+    result = train(run, "fisv", root, tmp_path / "b", text, "-t", "TES")
+    assert result.exit_code == 1
+    assert "last.pt" in result.errors[0]
+    assert "internal error" not in result.stderr
+
+
 @pytest.mark.parametrize(
     "options",
     [

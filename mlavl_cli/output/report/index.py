@@ -16,6 +16,7 @@ from mlavl_cli.scoring.result import RoutineScore, clock
 INDEX = "index.html"
 _DATA = re.compile(r'<script type="application/json" id="data">(.*?)</script>', re.DOTALL)
 _MOST_BYTES, _MOST_NUMBER = 16 << 20, 1e9  # of an index, and of a score or a duration in it
+_LONGEST_TEXT, _MOST_TEXTS = 4096, 100  # of a row
 _MOST_TARGETS = 64  # columns of scores; weights have fewer
 _DATA_BEGINS = b'<script type="application/json" id="data">'
 
@@ -89,7 +90,8 @@ def _is_entry(one: Entry) -> bool:
     """
     path = PurePosixPath(unquote(one.page))
     inside = not path.is_absolute() and ".." not in path.parts and quote(unquote(one.page)) == one.page
-    words = all(isinstance(text, str) for text in (one.page, one.name, one.weights, one.trained_on, *one.warnings))
+    texts = (one.page, one.name, one.weights, one.trained_on, *one.warnings)
+    words = all(isinstance(text, str) and len(text) <= _LONGEST_TEXT for text in texts) and len(texts) <= _MOST_TEXTS
     words = words and one.in_domain in (True, False, None)
     numbers = [*one.scores.values(), one.duration_s, *([] if one.consistency is None else [one.consistency])]
     return inside and words and all(type(n) in (int, float) and abs(n) <= _MOST_NUMBER for n in numbers)
