@@ -7,8 +7,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from mlavl_cli.errors import WeightsError, one_line
-from mlavl_cli.files import atomic_write, refuse_irregular, sha256
-from mlavl_cli.untrusted import plain_name
+from mlavl_cli.files import atomic_write, refuse_irregular
+from mlavl_cli.untrusted import digest_of, plain_name
 
 BUNDLE_VERSION = 1
 MANIFEST = "bundle.json"
@@ -48,8 +48,7 @@ class BackboneSpec:
         if not _there(self.folder):
             raise WeightsError("the backbone is missing", path=self.folder, hint="Is the bundle whole?")
         files = [self.folder] if self.folder.is_file() else model_files(self.folder)
-        hashes = {p.name: sha256(p) for p in files}
-        return {"id": self.folder.name, "sha256": hashes, **options}
+        return {"id": self.folder.name, "sha256": {p.name: digest_of(p) for p in files}, **options}
 
 
 @dataclass(frozen=True)
@@ -218,7 +217,7 @@ def write_bundle(bundle: Bundle) -> None:
         "consistency": bundle.consistency,
         "intervals": bundle.intervals,
         "domain": relative(bundle.domain) if bundle.domain else None,
-        "files": {relative(path): sha256(path) for path in held if not path.name.startswith(".")},
+        "files": {relative(path): digest_of(path) for path in held if not path.name.startswith(".")},
     }
     with atomic_write(bundle.folder / MANIFEST, "w") as file:
         json.dump(data, file, indent=2, ensure_ascii=False)
@@ -232,7 +231,7 @@ def verify_bundle(bundle: Bundle) -> list[str]:
         path = _inside(bundle.folder, name)
         if not path.is_file():
             problems.append(f"{name} is missing")
-        elif sha256(path) != digest:
+        elif digest_of(path) != digest:
             problems.append(f"{name} has changed since the bundle was written")
     return problems
 

@@ -60,7 +60,8 @@ def refusing(kind: type[MlavlError], cause: str, path: str | PathLike[str], hint
     except (MlavlError, MemoryError):
         raise
     except Exception as error:
-        raise kind(f"{cause} ({type(error).__name__})", path=path, hint=hint) from error
+        said = getattr(error, "strerror", None) or type(error).__name__
+        raise kind(f"{cause} ({said})", path=path, hint=hint) from error
 
 
 def one_line(text: str) -> str:

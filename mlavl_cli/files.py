@@ -18,7 +18,12 @@ from mlavl_cli.errors import MlavlError, one_line
 
 
 def sha256(path: Path) -> str:
-    """The hex SHA-256 of a file's content, read in pieces."""
+    """The hex SHA-256 of a file's content, read in pieces.
+
+    Raises:
+        OSError: can't be read, or is far longer than what is stored of it.
+    """
+    refuse_irregular(path)
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

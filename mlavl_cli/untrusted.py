@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlavl_cli.errors import DataError, MlavlError
-from mlavl_cli.files import refuse_irregular
+from mlavl_cli.errors import DataError, MlavlError, WeightsError, refusing
+from mlavl_cli.files import refuse_irregular, sha256
 from mlavl_cli.pickles import check_pickle
 
 if TYPE_CHECKING:  # commands check names with this file before they load anything
@@ -175,3 +175,13 @@ def wrong_numbers(name: str, tensor: "torch.Tensor") -> str | None:
     if name.endswith("running_var") and (tensor < 0).any():
         return "holds negative variances"
     return None
+
+
+def digest_of(path: Path) -> str:
+    """The hex SHA-256 of a file of somebody's weights.
+
+    Raises:
+        WeightsError: can't be read, or is far longer than what is stored of it.
+    """
+    with refusing(WeightsError, "can't be read whole", path, "Is the bundle whole?"):
+        return sha256(path)

@@ -15,7 +15,7 @@ from mlavl_cli.files import refuse_irregular
 from mlavl_cli.score_range import Range
 
 MOST_LABEL_BYTES, MOST_ROWS = 64 << 20, 200_000  # of a table of labels
-_LONGEST_LINE = 10_000
+_LONGEST_LINE, _LISTED = 10_000, 5
 
 
 @dataclass(frozen=True)
@@ -135,6 +135,10 @@ def dataset_of(
         for split, count in public.sizes.items()
         if len(found := splits[split]) != count
     ]
+    both = sorted({one.id for one in splits["train"]} & {one.id for one in splits["test"]})
+    if both:
+        listed = ", ".join(both[:_LISTED])
+        differ.append(f"{len(both)} routines are in the train and in the test split of {public.name}: {listed}")
     combined = public.combined if public.combined in ranges else None
     return Dataset(public.name, public.sport, public.backbones, splits, ranges, public, combined, tuple(notes + differ))
 

@@ -21,6 +21,7 @@ from mlavl_cli.media.sound import SAMPLE_RATE_HZ
 if TYPE_CHECKING:
     from transformers import ASTModel
 
+_MOST_PATCHES = 1 << 14  # of a clip's sound: twice those of a minute
 _WINDOW_S, _SHIFT_S = 0.025, 0.010  # kaldi's defaults, which AST uses
 
 
@@ -85,15 +86,22 @@ class AudioBackbone:
     def pooled(self, spectrograms: torch.Tensor) -> torch.Tensor:
         """(B, L, mel bins) -> (B, D_a): the mean of class and distillation token after the last norm."""
         model, embed = self.model, self.model.embeddings
-        patches = embed.patch_embeddings(spectrograms)  # (B, frequency * time, D)
+        frequency = (self.mel_bins - self.patch) // self.model.config.frequency_stride + 1
+        if (patches := frequency * self._steps(spectrograms.shape[1])) > _MOST_PATCHES:
+            raise ValueError(f"{len(spectrograms[0]) * _SHIFT_S:.0f} s of sound are {patches:,} patches")
+        tokens = embed.patch_embeddings(spectrograms)  # (B, frequency * time, D)
         class_token, distillation_token = (
-            token.expand(len(patches), -1, -1) for token in (embed.cls_token, embed.distillation_token)
+            token.expand(len(tokens), -1, -1) for token in (embed.cls_token, embed.distillation_token)
         )
-        tokens = torch.cat([class_token, distillation_token, patches], dim=1)
+        tokens = torch.cat([class_token, distillation_token, tokens], dim=1)
         tokens = tokens + self._positions(spectrograms.shape[1])
         for layer in model.layers:
             tokens = layer(tokens)
         return model.layernorm(tokens)[:, :2].mean(1)
+
+    def _steps(self, length: int) -> int:
+        """Patches side by side along `length` frames."""
+        return (length - self.patch) // self.stride + 1
 
     def _positions(self, length: int) -> torch.Tensor:
         """Position embeddings (1, 2 + frequency * time, D) for a spectrogram of `length` frames.
@@ -102,7 +110,7 @@ class AudioBackbone:
         """
         trained = self.model.embeddings.position_embeddings
         frequency, time = self.model.embeddings.get_shape(self.model.config)
-        want = (length - self.patch) // self.stride + 1
+        want = self._steps(length)
         if want == time:
             return trained
         grid = trained[:, 2:].transpose(1, 2).unflatten(2, (frequency, time))  # (1, D, frequency, time)
@@ -142,5 +150,5 @@ def load_audio(spec: BackboneSpec, placement: Placement) -> AudioBackbone:
     if not usable:
         cause = f"its settings can't be used: {bins} mel bins, mean {mean}, std {std}"
         raise WeightsError(cause, path=spec.source, hint="Is it a saved Hugging Face model?")
-    model = load_model(ASTModel, spec, dtype=placement.dtype)
+    model = load_model(ASTModel, spec, dtype=placement.dtype, attn_implementation="sdpa")
     return AudioBackbone(model, bins, mean, std, placement)

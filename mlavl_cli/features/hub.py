@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from mlavl_cli.bundle import MANIFEST_MAX_BYTES, WEIGHTS_SUFFIXES, BackboneSpec, model_files
-from mlavl_cli.errors import WeightsError
+from mlavl_cli.errors import WeightsError, refusing
+from mlavl_cli.files import refuse_irregular
 from mlavl_cli.untrusted import check_torch, open_safetensors
 
 _MOST_LAYERS = 256
@@ -30,6 +31,14 @@ _CONFIGURATIONS = frozenset(
     {"config.json", "preprocessor_config.json", "video_preprocessor_config.json", "processor_config.json"}
 )
 _MOST_JSON = {"tokenizer.json": 20 << 20, "vocab.json": 20 << 20}  # bytes; forty times as much memory reads them
+_MOST_OTHER_BYTES = 64 << 20  # of a file that holds no weights
+# Of a clip, by the kind of model: which settings say how many pictures, of which size, cut into which patches.
+_CUT_BY = {
+    "vivit": ("num_frames", "image_size", "tubelet_size"),
+    "vjepa2": ("frames_per_clip", "crop_size", "patch_size"),
+}
+_CUT_BY_DEFAULT = ("num_frames", "image_size", "patch_size")
+_USUAL_SOUND = 128  # frames of a spectrogram: a clip of 32 frames, whatever length the model was trained on
 _NUMBERS = frozenset(
     "F64 F32 F16 BF16 I64 I32 I16 I8 U8 BOOL".split()
 )  # of safetensors; smaller ones grow as they are read
@@ -51,6 +60,9 @@ def load_pretrained(load: Callable[..., Any], spec: BackboneSpec, **options: Any
                 "is the id of a hub, and a file or folder here is called so", path=spec.source, hint=hint
             )
     elif spec.folder.is_dir():
+        for path in sorted(path for path in spec.folder.iterdir() if path.is_file()):
+            with refusing(WeightsError, "is no file of a model", path, _IS_IT_ONE):
+                refuse_irregular(path, None if path.suffix in WEIGHTS_SUFFIXES else _MOST_OTHER_BYTES)
         for path in model_files(spec.folder):
             if path.name == "adapter_config.json":  # the library would follow it to another model
                 raise WeightsError("is an adapter; save the whole model", path=path)
@@ -75,7 +87,8 @@ def load_model(kind: Any, spec: BackboneSpec, ignore: tuple[str, ...] = (), **op
 
     `ignore` lists prefixes of tensors that the features don't depend on.
     """
-    _refuse_impossible(kind, spec)
+    with refusing(WeightsError, "its configuration can't be used", spec.source, _IS_IT_ONE):
+        _refuse_impossible(kind, spec)
     model, report = load_pretrained(kind.from_pretrained, spec, output_loading_info=True, **options)
     missing = sorted(name for name in report["missing_keys"] if not name.startswith(ignore))
     if missing:
@@ -170,16 +183,18 @@ def _refuse_odd_settings(path: Path) -> None:
 def _patches(config: Any) -> float:
     """Into how many patches it cuts a clip: its pictures, or its spectrogram. Nonsense is left to the library."""
 
-    def area(*names: str) -> float:
-        """Height times width, by the first of these settings that is there; one number is both."""
-        value = next((value for name in names if (value := getattr(config, name, None)) is not None), 1)
+    def area(name: str) -> float:
+        """Height times width of a setting; one number is both."""
+        value = getattr(config, name, None)
+        value = 1 if value is None else value
         sides = value[-2:] if isinstance(value, list | tuple) else (value, value)
         return math.prod(side for side in sides if isinstance(side, int | float) and side > 0)
 
-    if hasattr(config, "time_stride"):
-        return math.sqrt(area("num_mel_bins") * area("max_length") / area("time_stride") / area("frequency_stride"))
-    frames = math.sqrt(area("num_frames", "frames_per_clip"))
-    return frames * area("crop_size", "image_size") / area("patch_size", "tubelet_size")
+    if config.model_type == "audio-spectrogram-transformer":
+        length = max(area("max_length"), _USUAL_SOUND**2)
+        return math.sqrt(area("num_mel_bins") * length / area("time_stride") / area("frequency_stride"))
+    frames, picture, patch = map(area, _CUT_BY.get(config.model_type, _CUT_BY_DEFAULT))
+    return math.sqrt(frames) * picture / patch
 
 
 def _attention_bytes(config: Any) -> float:

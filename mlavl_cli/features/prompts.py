@@ -9,6 +9,8 @@ from pathlib import Path
 from mlavl_cli.errors import DataError
 from mlavl_cli.files import refuse_irregular
 
+_MOST_BYTES = 4 << 20  # of a list of prompts
+
 GRADES = ("bad", "poor", "fair", "good", "excellent", "perfect")
 SPORTS = ("skating", "gymnastics", "swimming")
 _SEEN, _HEARD = "a video of ", "a music suitable for "
@@ -70,7 +72,7 @@ def read_prompts(path: Path) -> Prompts:
         DataError: can't be read, no such columns, no actions, one twice, or texts in another order.
     """
     try:
-        refuse_irregular(path)
+        refuse_irregular(path, _MOST_BYTES)
         with path.open(encoding="utf-8-sig", newline="") as file:
             names = tuple(row["name"].strip() for row in csv.DictReader(file))
     except (OSError, UnicodeError, csv.Error) as error:

@@ -35,7 +35,8 @@ class PictureSpec:
 
     def __post_init__(self) -> None:
         sides = (*self.size, *(self.crop or ()), *(() if self.short_side is None else (self.short_side,)))
-        if not all(type(side) is int and 0 < side <= _LARGEST_PX for side in sides):
+        two = len(self.size) == 2 and len(self.crop or self.size) == 2
+        if not (two and all(type(side) is int and 0 < side <= _LARGEST_PX for side in sides)):
             raise ValueError(f"pictures can't be of {', '.join(map(str, sides))} pixels")
 
     def plan(self, height: float, width: float) -> tuple[tuple[int, int], tuple[int, int]]:

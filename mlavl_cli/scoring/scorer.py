@@ -102,7 +102,8 @@ class Scorer:
         return replace(result, timing=Timing(*(round(value, 4) for value in (*seconds, real_time))))
 
     def _grade(self, features: RoutineFeatures) -> RoutineScore:
-        with torch.inference_mode(), lean_attention(features.clips):
+        longest = max([features.clips, *(head.window or 0 for head in self.heads.values())])
+        with torch.inference_mode(), lean_attention(longest):
             return self._graded(features)
 
     def _graded(self, features: RoutineFeatures) -> RoutineScore:

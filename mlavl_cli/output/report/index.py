@@ -15,7 +15,7 @@ from mlavl_cli.scoring.result import RoutineScore, clock
 
 INDEX = "index.html"
 _DATA = re.compile(r'<script type="application/json" id="data">(.*?)</script>', re.DOTALL)
-_MOST_BYTES, _MOST_NUMBER = 16 << 20, 1e9  # of an index, and of a score or a duration in it
+_MOST_BYTES, _MOST_NUMBER = 64 << 20, 1e9  # of an index, and of a score or a duration in it
 _LONGEST_TEXT, _MOST_TEXTS = 4096, 100  # of a row
 _MOST_TARGETS = 64  # columns of scores; weights have fewer
 _DATA_BEGINS = b'<script type="application/json" id="data">'
