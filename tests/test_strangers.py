@@ -453,6 +453,8 @@ def test_many_silent_tracks_are_not_listened_to_without_end(tmp_path, monkeypatc
             "compares all patches at once",
         ),
         ({"transformers_weights": "sub/x.safetensors"}, "leads to other files"),
+        ({"time_stride": 10**6, "patch_size": 1, "image_size": 1024, "num_frames": 8}, "patches"),  # of another kind
+        ({"vocab_size": [[1]]}, "its configuration can't be used"),
     ],
 )
 def test_a_backbone_whose_settings_are_absurd_is_refused(bundle, run, tmp_path, fields, said):
@@ -1398,3 +1400,57 @@ def test_texts_of_an_index_are_of_a_length_that_texts_have(tmp_path):
         data = json.dumps({"routines": [{**row, "warnings": [], **changes}]})
         (tmp_path / "index.html").write_text(f'<script type="application/json" id="data">{data}</script>')
         assert len(read_index(tmp_path)) == kept
+
+
+@pytest.mark.parametrize(("heads", "fps", "said"), [(16, 25, "compares all patches at once"), (1, 4, "patches")])
+def test_sound_is_counted_as_it_is_cut_and_not_as_settings_say(bundle, run, tmp_path, heads, fps, said):
+    """A model of four frames may cut a clip of sound into 8,000 patches, and would compare them all at once."""
+    from transformers import ASTConfig, ASTModel
+
+    folder = bundle / "backbones" / "audio"
+    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": heads, "intermediate_size": 32}
+    cut = {"patch_size": 2, "frequency_stride": 1, "time_stride": 1, "max_length": 4, "num_mel_bins": 64}
+    ASTModel(ASTConfig(**sizes, **cut, attn_implementation="eager")).save_pretrained(folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "attn_implementation": "eager"}))
+    settings = json.loads((folder / "preprocessor_config.json").read_text())
+    (folder / "preprocessor_config.json").write_text(json.dumps({**settings, "max_length": 4, "num_mel_bins": 64}))
+    video = make_video(tmp_path / "v.mp4", 34, fps=fps)
+    before = peak_memory_mb()
+    options = ["--backbones", bundle, "--frame-rate", "native"]
+    result = run("extract-features", video, "-o", tmp_path / "s", *options)
+    assert result.exit_code == 1
+    assert said in result.errors[0]
+    assert peak_memory_mb() - before < 800
+
+
+@pytest.mark.parametrize("options", [{"size": [64, 64, 64], "crop": [64, 64]}, {"size": [64], "short_side": 64}])
+def test_pictures_have_two_sides(bundle, run, routine, options):
+    manifest = json.loads((bundle / "bundle.json").read_text())
+    visual = {"folder": "backbones/visual", "options": options}
+    (bundle / "bundle.json").write_text(json.dumps({**manifest, "visual": visual}))
+    result = run("score", routine, "--weights", bundle)
+    assert result.exit_code == 1
+    assert "internal error" not in result.stderr
+
+
+@pytest.mark.parametrize("name", ["backbones/visual/model.safetensors", "backbones/visual/junk.pt", "heads/junk.pt"])
+def test_no_hash_is_taken_of_a_hollow_file(bundle, run, routine, name):
+    """Hundreds of gigabytes of holes would be read for hours."""
+    manifest = json.loads((bundle / "bundle.json").read_text())
+    path = bundle / name
+    with path.open("ab") as file:
+        file.truncate(400 << 30)
+    (bundle / "bundle.json").write_text(json.dumps({**manifest, "files": {name: "0" * 64}}))
+    command = ["weights", "verify", bundle] if name.startswith("heads") else ["score", routine, "--weights", bundle]
+    result = run(*command)
+    assert result.exit_code == 1
+    assert "far longer than what is stored of it" in result.errors[0]
+
+
+def test_a_file_beside_a_models_weights_is_of_a_size_that_it_has(bundle, run, tmp_path):
+    with (bundle / "backbones" / "text" / "merges.txt").open("wb") as file:
+        file.truncate(2 << 30)
+    result = run("prompts", "encode", "-o", tmp_path / "x.npy", "--text", bundle / "backbones" / "text", "skating")
+    assert result.exit_code == 1
+    assert "merges.txt" in result.errors[0]
