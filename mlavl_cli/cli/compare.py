@@ -133,7 +133,7 @@ def _row(moment: "Moment") -> Row:
 
     return {
         "time": f"{clock(moment.start_s)}-{clock(moment.end_s)}",
-        "fit A": moment.consistency_a, "fit B": moment.consistency_b,
+        "consistency A": moment.consistency_a, "consistency B": moment.consistency_b,
         "quality A": moment.quality_a, "quality B": moment.quality_b, "change": moment.change,
     }  # fmt: skip
 

@@ -16,6 +16,7 @@ from mlavl_cli.scoring.result import OF_CONSISTENCY, UNFAMILIAR, RoutineScore, T
 
 _STEPS = " ▁▂▃▄▅▆▇█"
 _BAR = 8  # cells of a score's bar
+_LABEL = 13  # letters before a row of the timeline
 
 
 class TableWriter:
@@ -37,15 +38,17 @@ def panel(result: RoutineScore, width: int) -> Panel:
     facts = f"{clock(video.duration_s)}, {len(result.clips)} clips, {video.width_px} x {video.height_px}"
     outside = result.in_domain is False
     notes = [Text(UNFAMILIAR, style="bold red"), Text()] if outside else []
-    weakest = Text("weakest   " if result.measured else "no timeline", style="bold" if result.measured else "dim")
+    title = f"{'weakest':<{_LABEL}}" if result.measured else "no timeline"
+    weakest = Text(title, style="bold" if result.measured else "dim")
     for i, clip in enumerate(result.weakest()):
-        between = "\n          " if width < 72 else "   "
+        between = "\n" + " " * _LABEL if width < 78 else "   "
         weakest.append(between if i else "", style="not bold")
         weakest.append(
             f"{clock(clip.start_s)}-{clock(clip.end_s)}", style=_colour(clip.strength or 0.0) + Style(bold=False)
         )
         weakest.append(f" {clip.strength:.2f}", style="not bold dim")
-    numbers = Group(_score_table(result.scores, width), Text(), *_timeline(result, max(width - 20, 16)), weakest)
+    timeline = _timeline(result, max(width - _LABEL - 10, 16))
+    numbers = Group(_score_table(result.scores, width), Text(), *timeline, weakest)
     body = Group(
         *notes,
         Styled(numbers, "dim") if outside else numbers,
@@ -101,7 +104,7 @@ def _timeline(result: RoutineScore, width: int) -> Iterable[Text]:
         if not one.judges:
             continue
         values = [clip.value(one) for clip in result.clips]
-        row = Text(f"{one.label:<10}", style="bold")
+        row = Text(f"{one.label:<{_LABEL}}", style="bold")
         for share in _squeeze(values, cells):
             row.append(_STEPS[max(1, round(8 * share))], style=_colour(share) + Style(bold=False))
         row.append(f"  {sum(values) / len(values):.2f}", style="not bold dim")
@@ -109,10 +112,10 @@ def _timeline(result: RoutineScore, width: int) -> Iterable[Text]:
     if not result.measured:
         return
     start, end = clock(result.clips[0].start_s), clock(result.clips[-1].end_s)
-    yield Text(" " * 10 + start + end.rjust(max(cells - len(start), len(end) + 1)), style="dim")
+    yield Text(" " * _LABEL + start + end.rjust(max(cells - len(start), len(end) + 1)), style="dim")
     for notice in result.warnings:
         if notice.code in OF_CONSISTENCY:
-            yield Text(f"          fit = action-music {one_line(notice.text)}", style="dim")
+            yield Text(" " * _LABEL + f"action-music {one_line(notice.text)}", style="dim")
 
 
 def _squeeze(values: list[float], cells: int) -> list[float]:

@@ -47,7 +47,7 @@ def mean_of(name: str) -> Read:
 
 
 MEASURES: list[Measure] = [
-    Measure("consistency", "fit", mean_of("consistency")),
+    Measure("consistency", "consistency", mean_of("consistency")),
     Measure("quality", "quality", mean_of("quality")),
     Measure("attention", "attention", mean_of("attention"), judges=False),
 ]

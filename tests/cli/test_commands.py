@@ -118,9 +118,9 @@ def test_a_table_fits_its_terminal(routine):
         lines = table.stdout.splitlines()
         assert {len(line) for line in lines} == {columns}
         assert "\x1b" not in "".join(lines)
-        for name in ("TES", "fit", "quality"):  # a row each: nothing is broken over two lines
+        for name in ("TES", "consistency", "quality"):  # a row each: nothing is broken over two lines
             assert sum(line.startswith(f"│ {name} ") for line in lines) == 1
-        timeline = next(line for line in lines if line.startswith("│ fit "))
+        timeline = next(line for line in lines if line.startswith("│ consistency "))
         assert timeline.rstrip(" │")[-4] == "0"  # its mean, 0.xx, at its end
 
 

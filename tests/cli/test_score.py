@@ -124,7 +124,7 @@ def test_table_shows_what_matters(run, routine, monkeypatch):
         monkeypatch.setenv("COLUMNS", columns)
         shown = run("score", routine).stdout
         assert all(target in shown for target in find_bundle("mini").heads)
-        for part in ("weakest", "fit", "quality", "0:00.0", "A demonstration" if columns != "50" else "mini"):
+        for part in ("weakest", "consistency", "quality", "0:00.0", "A demonstration" if columns != "50" else "mini"):
             assert part in shown
         assert max(map(len, shown.splitlines())) <= int(columns)
 

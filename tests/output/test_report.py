@@ -139,7 +139,7 @@ def test_the_index_sorts_by_any_column_and_leads_to_the_pages(report, browse):
     assert names() == by_score
     heading.locator("button").click()
     assert names() == by_score[::-1]
-    seen.page.locator("th", has_text="mean fit").locator("button").click()
+    seen.page.locator("th", has_text="mean consistency").locator("button").click()
     assert names()[-1] == "silent.mp4"  # it has none
     seen.page.locator("a", has_text="two.mp4").click()
     assert seen.page.locator("h1").inner_text() == "deep/two.mp4"
@@ -167,11 +167,11 @@ def test_pages_are_accessible_and_fit(report, browse, scheme, width):
 def test_a_silent_video_has_no_fit_and_no_waveform(report):
     folder, _ = report
     html = page_of(folder, "silent.mp4").read_text()
-    assert "<span>fit</span>" not in html
+    assert "<span>consistency</span>" not in html
     assert 'class="wave"' not in html
     assert "no sound: only the visual branch can score it" in html
     heard = page_of(folder).read_text()
-    assert "<span>fit</span>" in heard
+    assert "<span>consistency</span>" in heard
     assert 'class="wave"' in heard
 
 
@@ -237,7 +237,7 @@ def test_webvtt_has_a_cue_a_clip_at_its_time(run, tmp_path):
     (score,) = result.json()
     text = (tmp_path / "vtt" / "deep" / "one.mp4.vtt").read_text()
     assert text.startswith("WEBVTT\n\nNOTE ")
-    cues = re.findall(r"\n(\d+)\n(\S+) --> (\S+)\nfit (\S+)  quality (\S+)\n", text)
+    cues = re.findall(r"\n(\d+)\n(\S+) --> (\S+)\nconsistency (\S+)  quality (\S+)\n", text)
     seconds = lambda t: sum(float(p) * u for p, u in zip(t.split(":"), (3600, 60, 1), strict=True))  # noqa: E731
     for clip, (number, start, end, fit, quality) in zip(score["clips"], cues, strict=True):
         assert int(number) == clip["index"] + 1

@@ -104,7 +104,7 @@ def _targets(entries: list[Entry]) -> list[str]:
 def index(entries: list[Entry]) -> str:
     """The index as HTML."""
     targets = _targets(entries)
-    columns = ["routine", *targets, "mean fit", "duration", "in domain", "weights", "warnings"]
+    columns = ["routine", *targets, "mean consistency", "duration", "in domain", "weights", "warnings"]
     made = dict.fromkeys(f"{one.weights}: {one.trained_on}" for one in entries if one.trained_on)
     told = "".join(f'<p class="soft">{text(sentence)}</p>' for sentence in made)
     head = "".join(f'<th scope="col"><button type="button">{text(name)}</button></th>' for name in columns)

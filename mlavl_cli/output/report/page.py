@@ -49,8 +49,8 @@ aria-label="{text(name)}"></video>
 {_lanes(result, glimpse)}
 <p class="said" aria-hidden="true"></p>
 <p class="soft">Click, or use the arrow keys, to jump from clip to clip; space plays and pauses.
-Fit is how well action and music belong together, quality how good a clip looks by itself (both 0 to 1, higher is
-better), attention how much the score rests on a clip.{_fit_note(result)}</p>
+Consistency is how well action and music match, quality how good a clip looks by itself (both 0 to 1, higher
+is better), attention how much the score rests on a clip.{_consistency_note(result)}</p>
 <h2>Weakest moments</h2>
 {_moments(weakest, result.measured, glimpse)}
 <h2>Strongest moments</h2>
@@ -79,7 +79,7 @@ def _notes(result: RoutineScore) -> str:
     return f'<div class="notes" role="note"><ul>{items}</ul></div>' if found else ""
 
 
-def _fit_note(result: RoutineScore) -> str:
+def _consistency_note(result: RoutineScore) -> str:
     return "".join(f" Note: {text(notice.text)}." for notice in result.warnings if notice.code in OF_CONSISTENCY)
 
 
