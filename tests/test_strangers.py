@@ -1454,3 +1454,11 @@ def test_a_file_beside_a_models_weights_is_of_a_size_that_it_has(bundle, run, tm
     result = run("prompts", "encode", "-o", tmp_path / "x.npy", "--text", bundle / "backbones" / "text", "skating")
     assert result.exit_code == 1
     assert "merges.txt" in result.errors[0]
+
+
+def test_pages_hold_no_control_characters_of_a_name(run, routine, tmp_path):
+    """Whoever prints a page to a terminal would have it obeyed."""
+    (tmp_path / "a\x1b[31m\x07.mp4").write_bytes(routine.read_bytes())
+    assert run("score", tmp_path, "--report", tmp_path / "r", "-q").exit_code == 0
+    for page in (tmp_path / "r").rglob("*.html"):
+        assert not {0x1B, 0x07} & set(page.read_bytes())

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mlavl_cli.scoring.compare import Moment
 
 _SAME = "Score both with the same weights."
-_MOST_BYTES = 8 << 20
+_MOST_BYTES, _MOST_TARGETS = 8 << 20, 64
 _MOST_NUMBER = 1e9  # of points, seconds and shares
 _Take = Annotated[str, typer.Argument(help="A video, or what `mlavl score --format json` wrote of one.")]
 
@@ -105,6 +105,8 @@ def _written(path: str) -> dict[str, Any] | None:
         found = json.loads(Path(path).read_text("utf-8"))
         if isinstance(found, list):
             (found,) = found
+        if len(found["scores"]) > _MOST_TARGETS:
+            raise ValueError
         numbers = [score["score"] for score in found["scores"].values()]
         for clip in found["clips"]:
             numbers += [clip[name] for name in ("start_s", "end_s")]

@@ -15,7 +15,9 @@ TableFormat = Literal["table", "csv", "json"]
 
 
 def print_rows(rows: list[Row], form: TableFormat, title: str = "") -> None:
-    """Prints rows that have the same keys; None is an empty cell, NaN is null in json."""
+    """Prints rows that have the same keys, if there are any; None is an empty cell, NaN is null in json."""
+    if not rows and form != "json":
+        return
     if form == "json":
         clean = [{key: None if value != value else value for key, value in row.items()} for row in rows]
         sys.stdout.write(json.dumps(clean, indent=2, allow_nan=False) + "\n")

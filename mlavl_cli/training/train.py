@@ -238,24 +238,43 @@ class _Run:
         if not path.exists():
             return
         state = load_state(path)
-        was, now = (meant_settings(one, path) for one in (state.get("settings", {}), self._settings()))
-        if was != now:
-            changed = ", ".join(key for key in now if was.get(key) != now[key])
-            hint = "Repeat its settings to resume it, or choose another --output."
-            raise DataError(f"holds a run with other settings ({changed})", path=self.folder, hint=hint)
         with refusing(DataError, NO_STATE, path, START_ANEW):
+            was, now = (meant_settings(one, path) for one in (state["settings"], self._settings()))
+            if was != now:
+                changed = ", ".join(key for key in now if was.get(key) != now[key])
+                hint = "Repeat its settings to resume it, or choose another --output."
+                raise DataError(f"holds a run with other settings ({changed})", path=self.folder, hint=hint)
             self._restore(state)
 
     def _restore(self, state: dict[str, Any]) -> None:
         self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        if "lr_lambdas" in dict(state["schedule"]):
-            self.schedule.load_state_dict(state["schedule"])
-        else:  # mlavl 0.1 kept its cosine, which is ours, in another class of torch's
-            self.schedule.last_epoch = len(state["history"])
+        self.history = [Epoch.from_dict(epoch) for epoch in state["history"]]
+        # Rates follow from the epochs done; of the optimizer only what it learned is taken.
+        self.schedule.last_epoch = len(self.history)
+        groups = self.optimizer.state_dict()["param_groups"]
+        for group, base, course in zip(groups, self.schedule.base_lrs, self.schedule.lr_lambdas, strict=True):
+            group["lr"] = base * course(len(self.history))
+        self.optimizer.load_state_dict({"state": self._moments(state["optimizer"]["state"]), "param_groups": groups})
         self.scaler.load_state_dict(state["scaler"])
         torch.set_rng_state(state["random"].cpu())
         if state["random_cuda"]:
             torch.cuda.set_rng_state_all([one.cpu() for one in state["random_cuda"]])
-        self.history = [Epoch.from_dict(epoch) for epoch in state["history"]]
-        self.best, self.aligned = dict(state["best"]), bool(state["aligned"])
+        self.best, self.aligned = {"rank": float(state["best"]["rank"])}, bool(state["aligned"])
+
+    def _moments(self, saved: dict[int, dict[str, torch.Tensor]]) -> dict[int, dict[str, torch.Tensor]]:
+        """An optimizer's running means, by parameter, once they were found to be of its kind.
+
+        Raises:
+            ValueError: they are not.
+        """
+        probe = nn.Parameter(torch.zeros(1))
+        probe.grad = torch.zeros(1)
+        optimizer = OPTIMIZERS[self.config.optimizer]([probe], lr=self.config.lr)
+        optimizer.step()
+        single = {name: tensor.ndim == 0 for name, tensor in optimizer.state[probe].items()}
+        parameters = list(self.model.parameters())
+        for index, kept in saved.items():
+            shapes = {name: () if single[name] else parameters[index].shape for name in kept}
+            if kept.keys() != single.keys() or any(tuple(kept[name].shape) != tuple(shapes[name]) for name in kept):
+                raise ValueError("moments of another optimizer")
+        return saved

@@ -120,3 +120,15 @@ def test_the_work_grows_with_the_number_of_clips_alone():
     many["clips"] = [Counted(clip) for clip in many["clips"]]
     assert len(compare_moments(many, many, 0.25)) == 2000
     assert Counted.looks < 40 * 2000
+
+
+@pytest.mark.parametrize("form", ["table", "csv", "json"])
+def test_a_take_without_clips_and_one_of_thousands_of_targets(run, tmp_path, form):
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps(take()))
+    result = run("compare", path, path, "-f", form)
+    assert result.exit_code == 0, result.stderr
+    path.write_text(json.dumps({**take(), "scores": {f"t{i}": {"score": 1.0} for i in range(65)}}))
+    result = run("compare", path, path, "-f", form)
+    assert result.exit_code == 1
+    assert "can't be read as the score of one video" in result.errors[0]

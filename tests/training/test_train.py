@@ -138,7 +138,7 @@ def test_a_damaged_state_is_one_line(run, tmp_path, text):
     assert "damaged" in result.errors[0]
 
 
-@pytest.mark.parametrize("part", ["settings", "model", "optimizer", "schedule", "history", "random", "best"])
+@pytest.mark.parametrize("part", ["settings", "model", "optimizer", "history", "random", "best"])
 @pytest.mark.parametrize("spoil", [lambda state, part: state.pop(part), lambda state, part: state.update({part: [1]})])
 def test_an_odd_state_is_one_line(run, tmp_path, text, part, spoil):
     root = layouts.fisv(tmp_path / "d")
@@ -151,6 +151,31 @@ def test_an_odd_state_is_one_line(run, tmp_path, text, part, spoil):
     assert result.exit_code == 1
     assert "last.pt" in result.errors[0]
     assert "internal error" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("part", "value"),
+    [
+        ("optimizer", {"state": {0: {"exp_avg": torch.zeros(3)}}, "param_groups": []}),
+        ("optimizer", {"state": {0: {"step": 1, "exp_avg": 2, "exp_avg_sq": 3}}, "param_groups": []}),
+        ("optimizer", {"state": {10**6: {}}, "param_groups": []}),
+        ("best", {"rank": "x"}),
+        ("best", {}),
+        ("settings", {"routines": torch.zeros(3)}),
+    ],
+)
+def test_a_state_of_another_kind_is_one_line_before_it_trains(run, tmp_path, text, part, value, monkeypatch):
+    root = layouts.fisv(tmp_path / "d")
+    kill_in_epoch(12, monkeypatch)
+    assert train(run, "fisv", root, tmp_path / "b", text, "-t", "TES", epochs=14).exit_code == 130
+    monkeypatch.undo()
+    path = tmp_path / "b" / "runs" / "TES" / "mlavl" / "last.pt"
+    state = torch.load(path, weights_only=True)
+    state[part] = {**state[part], **value} if part == "settings" else value
+    torch.save(state, path)
+    result = train(run, "fisv", root, tmp_path / "b", text, "-t", "TES", epochs=14)
+    assert result.exit_code == 1
+    assert "last.pt: is no state of a training run" in result.errors[0]
 
 
 @pytest.mark.parametrize(

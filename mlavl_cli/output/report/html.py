@@ -9,6 +9,8 @@ from importlib.resources import files
 from string import Template
 from typing import Any
 
+from mlavl_cli.errors import one_line
+
 _VIDEO = re.compile('<meta name="mlavl-video" content="([^"]*)">')
 
 
@@ -44,8 +46,9 @@ def video_of(page: str) -> str | None:
 
 
 def text(value: object) -> str:
-    """Plain text as HTML, in an attribute too. Bytes of a file name that are no text show as question marks."""
-    return escape(str(value).encode("utf-8", "replace").decode())
+    """Plain text as HTML, in an attribute too. Bytes of a file name that are no text show as question marks,
+    control characters as their escapes."""
+    return escape(one_line(str(value).encode("utf-8", "replace").decode()))
 
 
 def _read(name: str) -> str:
