@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from mlavl_cli.errors import WeightsError, one_line
+from mlavl_cli.errors import WeightsError, one_line, refusing
 from mlavl_cli.files import atomic_write, refuse_irregular
-from mlavl_cli.untrusted import digest_of, plain_name
+from mlavl_cli.untrusted import digest_of, plain_name, refuse_links
 
 BUNDLE_VERSION = 1
 MANIFEST = "bundle.json"
@@ -226,13 +226,15 @@ def write_bundle(bundle: Bundle) -> None:
 
 def verify_bundle(bundle: Bundle) -> list[str]:
     """What differs between the bundle's files and their recorded SHA-256; empty when all is as written."""
-    problems = [f"{target}: {path.name} is missing" for target, path in bundle.heads.items() if not path.is_file()]
-    for name, digest in bundle.files.items():
-        path = _inside(bundle.folder, name)
-        if not path.is_file():
-            problems.append(f"{name} is missing")
-        elif digest_of(path) != digest:
-            problems.append(f"{name} has changed since the bundle was written")
+    found: dict[Path, str] = {}
+    with refusing(WeightsError, "names a file that there can't be", bundle.folder / MANIFEST):
+        problems = [f"{target}: {path.name} is missing" for target, path in bundle.heads.items() if not path.is_file()]
+        for name, digest in bundle.files.items():
+            path = _inside(bundle.folder, name)
+            if not path.is_file():
+                problems.append(f"{name} is missing")
+            elif found.setdefault(path, found.get(path) or digest_of(path)) != digest:  # once, under whatever names
+                problems.append(f"{name} has changed since the bundle was written")
     return problems
 
 
@@ -251,9 +253,7 @@ def _backbone(folder: Path, data: dict[str, Any]) -> BackboneSpec:
             )
         return BackboneSpec(source, revision, options, local=False, dim=dim)
     source = _inside(folder, data["folder"])
-    for path in (source, *source.rglob("*")) if source.is_dir() else (source,):
-        if path.is_symlink():
-            raise WeightsError("is a link; a bundle holds its own files", path=path)
+    refuse_links(source)
     return BackboneSpec(str(source), revision, options, local=True, dim=dim)
 
 

@@ -5,7 +5,6 @@ import hashlib
 import os
 import platform
 import re
-import stat
 import tempfile
 import time
 from collections.abc import Iterator
@@ -250,7 +249,7 @@ def _is_of_the_system(path: Path) -> bool:
 def _mode(path: Path) -> int:
     """Permissions as a file that is there has them, or as a new one gets them."""
     try:
-        return stat.S_IMODE(path.stat().st_mode)
+        return path.stat().st_mode & 0o777  # a file that somebody else made special is no more so
     except OSError:
         mask = os.umask(0o077)
         os.umask(mask)

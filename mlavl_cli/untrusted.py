@@ -185,3 +185,13 @@ def digest_of(path: Path) -> str:
     """
     with refusing(WeightsError, "can't be read whole", path, "Is the bundle whole?"):
         return sha256(path)
+
+
+def refuse_links(folder: Path) -> None:
+    """A bundle holds its own files: what is read from it or written into it lies in its folder.
+
+    Raises:
+        WeightsError: something in it is a link.
+    """
+    if link := next((path for path in (folder, *folder.rglob("*")) if path.is_symlink()), None):
+        raise WeightsError("is a link; a bundle holds its own files", path=link)

@@ -37,6 +37,7 @@ from mlavl_cli.features.throughput import peak_memory_mb
 from mlavl_cli.files import atomic_write, csv_text, one_at_a_time
 from mlavl_cli.heads.checkpoint import load_head
 from mlavl_cli.heads.dims import HeadDims
+from mlavl_cli.heads.layers import lean_attention
 from mlavl_cli.heads.mlavl.model import MLAVL
 from mlavl_cli.heads.mlavl.official import import_official
 from mlavl_cli.media import streams
@@ -1462,3 +1463,111 @@ def test_pages_hold_no_control_characters_of_a_name(run, routine, tmp_path):
     assert run("score", tmp_path, "--report", tmp_path / "r", "-q").exit_code == 0
     for page in (tmp_path / "r").rglob("*.html"):
         assert not {0x1B, 0x07} & set(page.read_bytes())
+
+
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [
+        ("tokenizer_config.json", {"vocab": "/etc/passwd", "merges": "/etc/passwd"}),
+        ("tokenizer_config.json", {"fast_tokenizer_files": ["../../../tokenizer.4.0.0.json"]}),
+        ("tokenizer_config.json", {"vocab_file": "/dev/zero"}),
+        ("config.json", {"configuration_files": ["config.4.0.0.json"]}),
+    ],
+)
+def test_settings_that_lead_to_other_files_are_refused(bundle, run, tmp_path, name, fields):
+    """A tokenizer would read its words from wherever they say."""
+    path = bundle / "backbones" / "text" / name
+    path.write_text(json.dumps({**json.loads(path.read_text()), **fields}))
+    result = run("prompts", "encode", "-o", tmp_path / "x.npy", "--text", path.parent, "skating")
+    assert result.exit_code == 1
+    assert "leads to other files" in result.errors[0]
+
+
+def test_settings_by_any_name_are_checked(bundle, run, routine):
+    odd = json.dumps({"num_labels": 4_000_000})
+    (bundle / "backbones" / "visual" / "config.4.0.0.json").write_text(odd)
+    assert "labels, more than any backbone" in run("score", routine, "--weights", bundle).errors[0]
+
+
+def test_a_file_is_no_backbone_of_the_hubs_kind(bundle, run, routine):
+    manifest = json.loads((bundle / "bundle.json").read_text())
+    (bundle / "audio.json").write_text((bundle / "backbones" / "audio" / "config.json").read_text())
+    (bundle / "bundle.json").write_text(json.dumps({**manifest, "audio": {"folder": "audio.json"}}))
+    assert "the folder of a saved model is needed" in run("score", routine, "--weights", bundle).errors[0]
+
+
+def test_a_table_of_positions_is_counted_before_it_is_made(bundle, run, routine):
+    path = bundle / "backbones" / "visual" / "config.json"
+    sizes = {"hidden_size": 4096, "image_size": 512, "patch_size": 16, "num_frames": 16, "tubelet_size": 2}
+    path.write_text(json.dumps({"model_type": "videomae", **sizes}))
+    began = time.process_time()
+    assert "table of positions" in run("score", routine, "--weights", bundle).errors[0]
+    assert time.process_time() - began < 20
+
+
+def test_many_attention_heads_take_no_more_memory():
+    dims = HeadDims(24, 5, 20, 12, width=512, heads=256)
+    model = MLAVL(dims, torch.randn(28, 12)).eval()
+    before = peak_memory_mb()
+    with torch.inference_mode(), lean_attention(1024, dims.heads):
+        model(torch.randn(1, 1024, 24), torch.randn(1, 1024, 20))
+    assert peak_memory_mb() - before < 900
+
+
+def test_a_grade_is_a_word(bundle):
+    path = bundle / "heads" / "TES.safetensors"
+    with open_safetensors(path, "pt") as file:
+        tensors, about = {name: file.get_tensor(name) for name in file.keys()}, json.loads(file.metadata()["mlavl"])  # noqa: SIM118
+    grades = ["x" * 1_000_000, *about["grades"][1:]]
+    path.write_bytes(save(tensors, {"mlavl": json.dumps({**about, "grades": grades})}))
+    with pytest.raises(WeightsError, match="more than 100 letters"):
+        load_head(path)
+
+
+def test_short_lines_below_many_columns_take_no_memory(run, tmp_path):
+    """Each would be filled up with a thousand empty cells."""
+    table = tmp_path / "m.csv"
+    table.write_text("path,split," + ",".join(f"c{i}" for i in range(900)) + "\n" + "a\n" * 190_000)
+    before = peak_memory_mb()
+    result = run("train", "manifest", table, "-o", tmp_path / "o")
+    assert "line 2 has not as many cells" in result.errors[0]
+    table.write_text("id,name," + ",".join(f"c{i}" for i in range(20_000)) + "\n" + "1,x\n" * 300_000)
+    result = run("prompts", "list", "--actions", table)
+    assert result.exit_code == 1
+    assert peak_memory_mb() - before < 300
+
+
+def test_a_file_is_hashed_once_under_whatever_names(bundle, run, monkeypatch):
+    manifest = json.loads((bundle / "bundle.json").read_text())
+    name = "heads/TES.safetensors"
+    digest = files.sha256(bundle / name)
+    others = {"heads/" + "./" * i + "TES.safetensors": digest for i in range(1, 50)}
+    (bundle / "bundle.json").write_text(json.dumps({**manifest, "files": others}))
+    hashed = []
+    monkeypatch.setattr("mlavl_cli.untrusted.sha256", lambda path: hashed.append(path) or files.sha256(path))
+    assert run("weights", "verify", bundle).exit_code == 0
+    assert len(hashed) == 1
+
+
+@pytest.mark.parametrize("name", ["a\0b", "x" * 5000, "\ud800"])
+def test_names_that_no_file_can_have_are_one_line(bundle, run, name):
+    manifest = json.loads((bundle / "bundle.json").read_text())
+    (bundle / "bundle.json").write_text(json.dumps({**manifest, "files": {name: "0"}}))
+    result = run("weights", "verify", bundle)
+    assert result.exit_code == 1
+    assert "internal error" not in result.stderr
+
+
+@pytest.mark.parametrize("link", ["heads", "backbones/visual", "runs"])
+def test_nothing_is_written_through_a_link_of_a_bundle(run, tmp_path, link):
+    """A bundle from elsewhere may be given as --output."""
+    victim, output = tmp_path / "victim", tmp_path / "b"
+    victim.mkdir()
+    (output / link).parent.mkdir(parents=True)
+    (output / link).symlink_to(victim)
+    root, text = layouts.fisv(tmp_path / "d"), layouts.text_features(tmp_path / "t.npy")
+    options = ["--text-features", text, "--epochs", 1, "--width", 16, "-t", "TES"]
+    result = run("train", "fisv", root, "-o", output, *options)
+    assert result.exit_code == 1
+    assert "is a link" in result.errors[0]
+    assert not list(victim.iterdir())

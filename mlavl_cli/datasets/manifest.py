@@ -120,23 +120,24 @@ def _read_csv(path: Path) -> list[dict[str, str]]:
         head = text.split("\n", 1)[0]
         separator = max(",;\t", key=head.count)
         reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=separator)
-        rows = list(islice(reader, MOST_ROWS + 1))
         columns = [name or "" for name in reader.fieldnames or ()]
+        if len(columns) > _MOST_COLUMNS:
+            raise DataError(f"has {len(columns)} columns, more than there can be targets", path=path)
+        rows = []
+        for number, row in enumerate(islice(reader, MOST_ROWS + 1), 2):
+            if None in row or None in row.values():
+                raise DataError(f"line {number} has not as many cells as the first line", path=path)
+            rows.append(row)
     except (OSError, UnicodeError, csv.Error) as error:
         raise DataError(f"can't be read as csv ({error})", path=path) from error
     if doubled := sorted(name for name, count in Counter(columns).items() if count > 1):
         raise DataError(f"has two columns {doubled[0]!r}", path=path, hint="Which of them counts?")
     if len(rows) > MOST_ROWS:
         raise DataError(f"has more than {MOST_ROWS:,} rows", path=path, hint="Is it a manifest?")
-    if len(columns) > _MOST_COLUMNS:
-        raise DataError(f"has {len(columns)} columns, more than there can be targets", path=path)
     if separator == ";":
         rows = [{name: _with_point(cell) if name not in _WORDS else cell for name, cell in row.items()} for row in rows]
     if not rows or not {"path", "split"} <= set(rows[0]):
         raise DataError("needs the columns path and split, and rows below", path=path)
-    for number, row in enumerate(rows, 2):
-        if None in row or None in row.values():
-            raise DataError(f"line {number} has not as many cells as the first line", path=path)
         if any("\0" in cell for cell in row.values()):
             raise DataError(f"line {number} holds a NUL character", path=path)
     return rows

@@ -24,13 +24,16 @@ _MOST = {
     "max_length": 8192, "num_mel_bins": 1024, "max_position_embeddings": 1 << 17, "vocab_size": 1 << 21,
 }  # fmt: skip
 _MOST_NUMBER = 1 << 22
+_UNBOUNDED = frozenset({"tokenizer_config.json"})  # which says 10^30 for a text of any length
 # Settings by which the library would load other files than those of the folder that were checked.
-_LEADS_ELSEWHERE = ("transformers_weights",)
+_LEADS_ELSEWHERE = (
+    "transformers_weights", "configuration_files", "fast_tokenizer_files",
+    "vocab", "merges", "vocab_file", "merges_file", "tokenizer_file",
+)  # fmt: skip
+_OF_TOKENIZERS = frozenset({"tokenizer.json", "vocab.json"})  # tables of words, which name no files
 _MOST_PATCHES = 1 << 16  # of a clip, each of which is compared with others; the largest known have 36,864
-_CONFIGURATIONS = frozenset(
-    {"config.json", "preprocessor_config.json", "video_preprocessor_config.json", "processor_config.json"}
-)
 _MOST_JSON = {"tokenizer.json": 20 << 20, "vocab.json": 20 << 20}  # bytes; forty times as much memory reads them
+_MOST_POSITIONS = 1 << 23  # numbers in a table that the library makes one by one; the largest known has 2.2 million
 _MOST_OTHER_BYTES = 64 << 20  # of a file that holds no weights
 # Of a clip, by the kind of model: which settings say how many pictures, of which size, cut into which patches.
 _CUT_BY = {
@@ -68,12 +71,14 @@ def load_pretrained(load: Callable[..., Any], spec: BackboneSpec, **options: Any
                 raise WeightsError("is an adapter; save the whole model", path=path)
             if path.suffix == ".json" and path.stat().st_size > _MOST_JSON.get(path.name, MANIFEST_MAX_BYTES):
                 raise WeightsError("far too large for a model's settings", path=path)
-            if path.name in _CONFIGURATIONS:
+            if path.suffix == ".json" and path.name not in _OF_TOKENIZERS and not path.name.endswith(".index.json"):
                 _refuse_odd_settings(path)
             if path.suffix in _PICKLED:
                 _check_torch(path)
             if path.suffix == ".safetensors":
                 _check_header(path)
+    else:
+        raise WeightsError("is a file, where the folder of a saved model is needed", path=spec.source, hint=_IS_IT_ONE)
     with _quiet():
         try:
             return load(spec.source, trust_remote_code=False, **options)
@@ -119,6 +124,9 @@ def _refuse_impossible(kind: Any, spec: BackboneSpec) -> None:
         raise WeightsError("its configuration asks for quantised weights", path=spec.source, hint="Save it in full.")
     if _patches(config) > _MOST_PATCHES:
         cause = f"its configuration cuts a clip into {_patches(config):,.0f} patches"
+        raise WeightsError(cause, path=spec.source, hint=_IS_IT_ONE)
+    if "videomae" in str(config.model_type) and _patches(config) * config.hidden_size > _MOST_POSITIONS:
+        cause = "its configuration asks for a table of positions that takes minutes to make"
         raise WeightsError(cause, path=spec.source, hint=_IS_IT_ONE)
     if _attention_bytes(config) > _MOST_ATTENTION:
         cause = f"its configuration compares all patches at once, in {_attention_bytes(config) / 1e9:.1f} GB"
@@ -175,7 +183,7 @@ def _refuse_odd_settings(path: Path) -> None:
                 raise WeightsError(f"has {labels:g} labels, more than any backbone", path=path, hint=_IS_IT_ONE)
             if name := next((name for name in _LEADS_ELSEWHERE if name in value), None):
                 raise WeightsError(f"holds {name}, which leads to other files", path=path, hint=_IS_IT_ONE)
-        if type(value) is int and abs(value) > _MOST_NUMBER:
+        if type(value) is int and abs(value) > _MOST_NUMBER and path.name not in _UNBOUNDED:
             cause = f"holds a number of {len(str(abs(value)))} digits, more than any setting"
             raise WeightsError(cause, path=path, hint=_IS_IT_ONE)
 

@@ -4,12 +4,13 @@ import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
+from itertools import islice
 from pathlib import Path
 
 from mlavl_cli.errors import DataError
 from mlavl_cli.files import refuse_irregular
 
-_MOST_BYTES = 4 << 20  # of a list of prompts
+_MOST_BYTES, _MOST_COLUMNS, _MOST_PROMPTS = 4 << 20, 100, 20_000  # of a list of prompts
 
 GRADES = ("bad", "poor", "fair", "good", "excellent", "perfect")
 SPORTS = ("skating", "gymnastics", "swimming")
@@ -74,7 +75,12 @@ def read_prompts(path: Path) -> Prompts:
     try:
         refuse_irregular(path, _MOST_BYTES)
         with path.open(encoding="utf-8-sig", newline="") as file:
-            names = tuple(row["name"].strip() for row in csv.DictReader(file))
+            reader = csv.DictReader(file)
+            if len(reader.fieldnames or ()) > _MOST_COLUMNS:
+                raise DataError(
+                    f"has {len(reader.fieldnames or ())} columns", path=path, hint="Expected columns id,name."
+                )
+            names = tuple(row["name"].strip() for row in islice(reader, _MOST_PROMPTS))
     except (OSError, UnicodeError, csv.Error) as error:
         raise DataError(f"can't be read as csv ({error})", path=path) from error
     except (KeyError, AttributeError) as error:

@@ -20,6 +20,7 @@ from mlavl_cli.untrusted import open_safetensors, wrong_numbers
 HEAD_VERSION = 1
 _METADATA = "mlavl"
 _MOST_POINTS = 1e6
+_LONGEST_GRADE, _LONGEST_PROMPT = 100, 2000  # letters
 _LONGEST_WINDOW = 2048  # clips, three quarters of an hour: shorter videos are filled up to it
 # What a damaged file makes the libraries raise.
 _WRONG = (
@@ -123,8 +124,8 @@ def load_head(path: Path, target: str | None = None) -> TargetHead:
             model.eval().requires_grad_(False),
             one_line(str(metadata["target"])),
             _range(metadata["score_range"]),
-            tuple(one_line(str(grade)) for grade in metadata["grades"]),
-            tuple(one_line(str(prompt)) for prompt in metadata["prompts"]),
+            _texts(metadata["grades"], _LONGEST_GRADE),
+            _texts(metadata["prompts"], _LONGEST_PROMPT),
             _window(metadata["window"]),
             _full_stop(metadata),
         )
@@ -151,6 +152,13 @@ def _full_stop(metadata: dict[str, Any]) -> bool | None:
     if value is not None and type(value) is not bool:
         raise WeightsError("doesn't say whether its prompts end with full stops")
     return value
+
+
+def _texts(values: Any, longest: int) -> tuple[str, ...]:
+    texts = tuple(one_line(str(value)) for value in values)
+    if max(map(len, texts), default=0) > longest:
+        raise WeightsError(f"holds a text of more than {longest} letters, where grades and prompts are")
+    return texts
 
 
 def _window(value: Any) -> int | None:

@@ -9,7 +9,7 @@ from torch import nn
 
 from mlavl_cli.heads.dims import HeadDims
 
-_MANY_CLIPS = 2048  # 45 minutes; 8 heads make a matrix of 134 MB
+_MOST_COMPARED = 8 * 2048**2  # of 45 minutes 8 heads make a matrix of 134 MB
 TransformerT = TypeVar("TransformerT", nn.TransformerEncoder, nn.TransformerDecoder)
 
 
@@ -75,10 +75,10 @@ def transformer_decoder(dims: HeadDims, layers: int) -> nn.TransformerDecoder:
 
 
 @contextmanager
-def lean_attention(clips: int) -> Iterator[None]:
+def lean_attention(clips: int, heads: int = 8) -> Iterator[None]:
     """Where routines are very long, keeps torch from comparing all clips in one matrix, as its fast path does."""
     fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(fast and clips <= _MANY_CLIPS)
+    torch.backends.mha.set_fastpath_enabled(fast and heads * clips**2 <= _MOST_COMPARED)
     try:
         yield
     finally:

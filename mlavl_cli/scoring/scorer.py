@@ -103,7 +103,8 @@ class Scorer:
 
     def _grade(self, features: RoutineFeatures) -> RoutineScore:
         longest = max([features.clips, *(head.window or 0 for head in self.heads.values())])
-        with torch.inference_mode(), lean_attention(longest):
+        most = max(head.model.dims.heads for head in self.heads.values())
+        with torch.inference_mode(), lean_attention(longest, most):
             return self._graded(features)
 
     def _graded(self, features: RoutineFeatures) -> RoutineScore:

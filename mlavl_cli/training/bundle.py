@@ -18,6 +18,7 @@ from mlavl_cli.training.prompt_features import PromptFeatures
 from mlavl_cli.training.train import SILENT, Trained, Watch
 from mlavl_cli.training.variants import Variant
 from mlavl_cli.training.write import About, refuse_other_backbones, write_heads
+from mlavl_cli.untrusted import refuse_links
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +89,8 @@ def train_bundle(
         WeightsError: the folder holds heads on other backbones, or the heads to start from don't fit.
     """
     output, placement = Path(output), placement or place(precision="fp32")
+    for name in ("heads", "backbones", "runs"):  # before hours of work
+        refuse_links(output / name)
     targets = chosen_targets(options.targets, data.targets, data.combined)
     if unknown := set(options.totals) - set(targets):
         raise UsageError(f"--total {unknown.pop()}: no such target is trained here")

@@ -27,7 +27,7 @@ def predict(model: Head, batches: Batches, placement: Placement) -> np.ndarray:
     scores = []
     for batch in batches.in_order():
         batch = batch.to(placement.device)
-        with lean_attention(batch.visual.shape[1]):
+        with lean_attention(batch.visual.shape[1], model.dims.heads):
             scores.append(model(batch.visual, batch.audio, batch.mask).score)
     return torch.cat(scores).float().cpu().numpy()
 

@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from mlavl_cli.files import csv_text
+
 
 @dataclass(frozen=True)
 class Epoch:
@@ -45,7 +47,7 @@ def log_csv(history: list[Epoch]) -> str:
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
     of_loss = (f"loss_{name}" for name in names)  # the mean squared error is a term and a metric
-    rows.writerow(["epoch", "loss", *of_loss, "srcc", "mse", "auc"])
+    rows.writerow(map(csv_text, ["epoch", "loss", *of_loss, "srcc", "mse", "auc"]))
     for epoch in history:
         terms = (epoch.terms.get(name, "") for name in names)
         rows.writerow([epoch.epoch, epoch.loss, *terms, epoch.srcc, epoch.mse, epoch.auc])

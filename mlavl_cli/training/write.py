@@ -14,6 +14,7 @@ from mlavl_cli.files import one_at_a_time
 from mlavl_cli.heads.checkpoint import TargetHead, save_head
 from mlavl_cli.scoring.domain import fit_detector, save_detector
 from mlavl_cli.scoring.interval import Interval
+from mlavl_cli.untrusted import refuse_links
 
 
 def refuse_other_backbones(folder: Path, backbones: str | Path | Bundle) -> None:
@@ -72,6 +73,8 @@ def write_heads(
     Local backbones are copied into it; those of the hub are named. Heads that are there already are kept. What the
     dataset looks like goes beside, so that scoring can tell when a video is of another kind.
     """
+    refuse_links(folder / "backbones")
+    refuse_links(folder / "heads")
     folder.mkdir(parents=True, exist_ok=True)
     with one_at_a_time(folder / LOCK):  # another run may add its heads to the same bundle
         return _write_heads(folder, base, heads, about, dataset, half)
@@ -122,5 +125,11 @@ def _inside(spec: BackboneSpec, folder: Path, role: str) -> BackboneSpec:
         return spec
     target = folder / "backbones" / role
     if target.resolve() != spec.folder.resolve():
-        shutil.copytree(spec.folder, target, dirs_exist_ok=True)
+        shutil.copytree(spec.folder, target, dirs_exist_ok=True, ignore=_special)
     return replace(spec, source=str(target))
+
+
+def _special(folder: str, names: list[str]) -> list[str]:
+    """Pipes and devices, which are no part of a model."""
+    paths = [Path(folder, name) for name in names]
+    return [path.name for path in paths if not (path.is_file() or path.is_dir())]
