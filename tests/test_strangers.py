@@ -1483,6 +1483,15 @@ def test_settings_that_lead_to_other_files_are_refused(bundle, run, tmp_path, na
     assert "leads to other files" in result.errors[0]
 
 
+def test_settings_that_name_no_other_file_are_no_trap(bundle, run, tmp_path):
+    """As older libraries wrote them; and a count of operations is no size."""
+    folder = bundle / "backbones" / "text"
+    path = folder / "tokenizer_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "tokenizer_file": None, "vocab_file": None}))
+    (folder / "trainer_state.json").write_text(json.dumps({"total_flos": 10**17}))
+    assert run("prompts", "encode", "-o", tmp_path / "x.npy", "--text", folder, "skating").exit_code == 0
+
+
 def test_settings_by_any_name_are_checked(bundle, run, routine):
     odd = json.dumps({"num_labels": 4_000_000})
     (bundle / "backbones" / "visual" / "config.4.0.0.json").write_text(odd)

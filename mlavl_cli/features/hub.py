@@ -4,6 +4,7 @@ import json
 import math
 import os
 import pickle
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from logging import CRITICAL
@@ -24,7 +25,7 @@ _MOST = {
     "max_length": 8192, "num_mel_bins": 1024, "max_position_embeddings": 1 << 17, "vocab_size": 1 << 21,
 }  # fmt: skip
 _MOST_NUMBER = 1 << 22
-_UNBOUNDED = frozenset({"tokenizer_config.json"})  # which says 10^30 for a text of any length
+_BOUNDED = re.compile(r"(?!tokenizer).*config.*\.json")  # a tokenizer's says 10^30 for a text of any length
 # Settings by which the library would load other files than those of the folder that were checked.
 _LEADS_ELSEWHERE = (
     "transformers_weights", "configuration_files", "fast_tokenizer_files",
@@ -181,9 +182,9 @@ def _refuse_odd_settings(path: Path) -> None:
             labels = value.get("num_labels", 0)
             if type(labels) in (int, float) and labels > _MOST_LABELS:
                 raise WeightsError(f"has {labels:g} labels, more than any backbone", path=path, hint=_IS_IT_ONE)
-            if name := next((name for name in _LEADS_ELSEWHERE if name in value), None):
+            if name := next((name for name in _LEADS_ELSEWHERE if isinstance(value.get(name), str | list)), None):
                 raise WeightsError(f"holds {name}, which leads to other files", path=path, hint=_IS_IT_ONE)
-        if type(value) is int and abs(value) > _MOST_NUMBER and path.name not in _UNBOUNDED:
+        if type(value) is int and abs(value) > _MOST_NUMBER and _BOUNDED.fullmatch(path.name):
             cause = f"holds a number of {len(str(abs(value)))} digits, more than any setting"
             raise WeightsError(cause, path=path, hint=_IS_IT_ONE)
 
