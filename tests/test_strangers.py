@@ -1489,6 +1489,9 @@ def test_settings_that_name_no_other_file_are_no_trap(bundle, run, tmp_path):
     path = folder / "tokenizer_config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "tokenizer_file": None, "vocab_file": None}))
     (folder / "trainer_state.json").write_text(json.dumps({"total_flos": 10**17}))
+    with (folder / "tf_model.h5").open("wb") as file:  # of another library
+        file.write(os.urandom(1 << 20))
+        file.truncate(600 << 20)
     assert run("prompts", "encode", "-o", tmp_path / "x.npy", "--text", folder, "skating").exit_code == 0
 
 

@@ -35,7 +35,8 @@ _OF_TOKENIZERS = frozenset({"tokenizer.json", "vocab.json"})  # tables of words,
 _MOST_PATCHES = 1 << 16  # of a clip, each of which is compared with others; the largest known have 36,864
 _MOST_JSON = {"tokenizer.json": 20 << 20, "vocab.json": 20 << 20}  # bytes; forty times as much memory reads them
 _MOST_POSITIONS = 1 << 23  # numbers in a table that the library makes one by one; the largest known has 2.2 million
-_MOST_OTHER_BYTES = 64 << 20  # of a file that holds no weights
+_READ_WHOLE = frozenset({".json", ".txt", ".model", ".jinja", ".tiktoken", ".spm"})
+_MOST_OTHER_BYTES = 64 << 20  # of one of these
 # Of a clip, by the kind of model: which settings say how many pictures, of which size, cut into which patches.
 _CUT_BY = {
     "vivit": ("num_frames", "image_size", "tubelet_size"),
@@ -65,8 +66,9 @@ def load_pretrained(load: Callable[..., Any], spec: BackboneSpec, **options: Any
             )
     elif spec.folder.is_dir():
         for path in sorted(path for path in spec.folder.iterdir() if path.is_file()):
-            with refusing(WeightsError, "is no file of a model", path, _IS_IT_ONE):
-                refuse_irregular(path, None if path.suffix in WEIGHTS_SUFFIXES else _MOST_OTHER_BYTES)
+            if path.suffix in WEIGHTS_SUFFIXES or path.suffix in _READ_WHOLE:  # others (of TensorFlow) aren't read
+                with refusing(WeightsError, "is no file of a model", path, _IS_IT_ONE):
+                    refuse_irregular(path, _MOST_OTHER_BYTES if path.suffix in _READ_WHOLE else None)
         for path in model_files(spec.folder):
             if path.name == "adapter_config.json":  # the library would follow it to another model
                 raise WeightsError("is an adapter; save the whole model", path=path)
