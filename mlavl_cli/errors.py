@@ -66,4 +66,6 @@ def refusing(kind: type[MlavlError], cause: str, path: str | PathLike[str], hint
 
 def one_line(text: str) -> str:
     """`text` with every control character (a file name may hold a line break) shown as its escape."""
+    if text.isprintable():  # of millions of letters, like a video inside a page, at once
+        return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
