@@ -1253,7 +1253,7 @@ def _lean(head, visual, audio, clips):
 
 
 def test_labels_of_millions_of_rows_or_parts_are_refused(run, tmp_path):
-    (tmp_path / "m.csv").write_text("path,split,TES\n" + ",\n" * 300_000)
+    (tmp_path / "m.csv").write_text("path,split,TES\n" + ",,\n" * 300_000)
     assert "more than 200,000 rows" in run("train", "manifest", tmp_path / "m.csv", "-o", tmp_path / "o").errors[0]
     (tmp_path / "A").mkdir()
     (tmp_path / "A" / "anno_dict.pkl").write_bytes(b"\x80\x04(" + b"]" * 2_000_000 + b"l.")
