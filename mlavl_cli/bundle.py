@@ -3,6 +3,7 @@
 import json
 import re
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -226,14 +227,14 @@ def write_bundle(bundle: Bundle) -> None:
 
 def verify_bundle(bundle: Bundle) -> list[str]:
     """What differs between the bundle's files and their recorded SHA-256; empty when all is as written."""
-    found: dict[Path, str] = {}
+    digest_once = cache(digest_of)  # of one file under many names
     with refusing(WeightsError, "names a file that there can't be", bundle.folder / MANIFEST):
         problems = [f"{target}: {path.name} is missing" for target, path in bundle.heads.items() if not path.is_file()]
         for name, digest in bundle.files.items():
             path = _inside(bundle.folder, name)
             if not path.is_file():
                 problems.append(f"{name} is missing")
-            elif found.setdefault(path, found.get(path) or digest_of(path)) != digest:  # once, under whatever names
+            elif digest_once(path) != digest:
                 problems.append(f"{name} has changed since the bundle was written")
     return problems
 
