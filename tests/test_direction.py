@@ -23,11 +23,14 @@ ORDER = {
         "routine rows statistics hub prompts visual audio text_features text parallel reading apart extract store "
         "extractor cluster throughput"
     ).split(),
-    "heads": "dims layers base mlavl visual ms_lstm usdl core gdlt methods window checkpoint".split(),
+    "heads": (
+        "dims layers noise base state_dicts mlavl visual exemplars soft_dtw svr lstm ms_lstm action_net usdl core gdlt "
+        "tpt hgcn t2cr_layers t2cr cofinal qtd mlp_mixer pamfn_branch pamfn mcmoe methods published window checkpoint"
+    ).split(),
     "heads/mlavl": "output losses s2ce length mag2 avcf dpg consistency model official".split(),
     "simulate": "style elements body recording music programme motion scene truth write collection".split(),
     "scoring": ["measures", "result", "domain", "interval", "points", "scorer", "compare"],
-    "datasets": "layouts public dataset unpickle fs1000 logo manifest pickled load".split(),
+    "datasets": "layouts public literature dataset unpickle fs1000 logo manifest pickled load".split(),
     "output": ["formats", "json", "csv", "table", "webvtt", "plot", "report"],
     "output/report": ["glimpse", "html", "page", "index", "write"],
 }

@@ -1,4 +1,4 @@
-"""Rows of results as a table, csv or json, on stdout."""
+"""Rows of results as a table, csv, json, Markdown or LaTeX, on stdout."""
 
 import csv
 import json
@@ -11,7 +11,7 @@ from mlavl_cli.files import csv_text
 Row = dict[str, Any]
 
 
-TableFormat = Literal["table", "csv", "json"]
+TableFormat = Literal["table", "csv", "json", "markdown", "latex"]
 
 
 def print_rows(rows: list[Row], form: TableFormat, title: str = "") -> None:
@@ -25,6 +25,13 @@ def print_rows(rows: list[Row], form: TableFormat, title: str = "") -> None:
         out = csv.writer(sys.stdout, lineterminator="\n")
         out.writerow(map(_cell, rows[0]))
         out.writerows(map(_cell, row.values()) for row in rows)
+    elif form == "markdown":
+        lines = [rows[0].keys(), ["---"] * len(rows[0]), *(row.values() for row in rows)]
+        sys.stdout.writelines(
+            "| " + " | ".join(_plain(cell).replace("|", "\\|") for cell in line) + " |\n" for line in lines
+        )
+    elif form == "latex":
+        sys.stdout.write(_latex(rows))
     else:
         from rich.console import Console
         from rich.table import Table
@@ -34,8 +41,30 @@ def print_rows(rows: list[Row], form: TableFormat, title: str = "") -> None:
         for key, value in rows[0].items():
             table.add_column(Text(one_line(key)), justify="left" if isinstance(value, str) else "right")
         for row in rows:
-            table.add_row(*(Text("" if value is None else one_line(_short(value))) for value in row.values()))
+            table.add_row(*(Text(_plain(value)) for value in row.values()))
         Console(highlight=False).print(table)
+
+
+def _latex(rows: list[Row]) -> str:
+    """A tabular, with rules by booktabs."""
+
+    def escaped(value: Any) -> str:
+        text = _plain(value).replace("\\", r"\textbackslash{}")
+        for sign in "&%$#_{}":
+            text = text if sign in "{}" and "textbackslash" in text else text.replace(sign, "\\" + sign)
+        return text.replace("~", r"\textasciitilde{}").replace("^", r"\textasciicircum{}")
+
+    columns = "".join("l" if isinstance(value, str) else "r" for value in rows[0].values())
+    lines = [
+        " & ".join(escaped(cell) for cell in line) + r" \\"
+        for line in (rows[0].keys(), *(row.values() for row in rows))
+    ]
+    body = [r"\begin{tabular}{" + columns + "}", r"\toprule", lines[0], r"\midrule", *lines[1:]]
+    return "\n".join([*body, r"\bottomrule", r"\end{tabular}"]) + "\n"
+
+
+def _plain(value: Any) -> str:
+    return "" if value is None else one_line(_short(value))
 
 
 def _cell(value: Any) -> Any:

@@ -7,22 +7,23 @@ from typing import Annotated, Any, Literal
 import typer
 
 from mlavl_cli.cli import console, dataset, options, training_rows
+from mlavl_cli.cli import loop_options as loop
 from mlavl_cli.cli import prompts as prompt_options
 from mlavl_cli.cli.tables import TableFormat, print_rows
 from mlavl_cli.cli.training_progress import report_progress
 from mlavl_cli.cli.training_request import (
-    as_folder,
     asked_for,
     refuse_other_backbones_early,
     tensorboard_writer,
+    texts_of,
     variants_of,
 )
 from mlavl_cli.device import Precision
 from mlavl_cli.errors import UsageError
-from mlavl_cli.heads.dims import Graph, Regressor
+from mlavl_cli.heads.dims import Behaviour, Graph, Plug, Regressor
 from mlavl_cli.heads.methods import HEADS
 from mlavl_cli.output.plot import Sheet
-from mlavl_cli.training.choices import Modalities, OptimizerName, Part, RecipeName, Schedule
+from mlavl_cli.training.choices import Modalities, Part, RecipeName
 
 
 def train(
@@ -47,43 +48,26 @@ def train(
     recipe: Annotated[
         RecipeName,
         typer.Option(
-            help="Whose epochs, rate and dropout: ours, the official README's example, its options file.",
+            help="Whose epochs, rate and dropout: ours, the official README's example, its options file; published: of "
+            "each other method's public code, with its optimizer and batches.",
             rich_help_panel="Recipe",
         ),
     ] = "mlavl",
-    epochs: Annotated[
-        int | None, typer.Option(min=1, help="[default: the recipe's; 300]", rich_help_panel="Recipe")
-    ] = None,
-    batch_size: Annotated[int, typer.Option(min=2, help="Routines a step.", rich_help_panel="Recipe")] = 64,
-    lr: Annotated[
-        float | None,
-        typer.Option(min=0, help="The highest rate.  [default: the recipe's; 0.001]", rich_help_panel="Recipe"),
-    ] = None,
-    weight_decay: Annotated[float, typer.Option(min=0, help="Of the optimizer.", rich_help_panel="Recipe")] = 1e-4,
-    optimizer: Annotated[
-        OptimizerName, typer.Option(help="SGD has a momentum of 0.9.", rich_help_panel="Recipe")
-    ] = "adam",
-    schedule: Annotated[
-        Schedule,
-        typer.Option(
-            help="Of the rate: down to 1 %, to a tenth at each --milestone, or constant.", rich_help_panel="Recipe"
-        ),
-    ] = "cosine",
-    warmup: Annotated[
-        int, typer.Option(min=0, help="Epochs in which the rate grows to its full value.", rich_help_panel="Recipe")
-    ] = 0,
-    milestone: Annotated[
-        list[int] | None,
-        typer.Option(
-            min=1,
-            help="An epoch of --schedule multistep (again for more).  [default: at 50 % and 75 %]",
-            rich_help_panel="Recipe",
-        ),
-    ] = None,
+    epochs: loop.Epochs = None,
+    batch_size: loop.BatchSize = None,
+    lr: loop.Rate = None,
+    weight_decay: loop.WeightDecay = None,
+    optimizer: loop.Optimizer = None,
+    schedule: loop.RateSchedule = None,
+    warmup: loop.Warmup = 0,
+    milestone: loop.Milestones = None,
     dropout: Annotated[
-        float | None, typer.Option(min=0, max=0.99, help="[default: the recipe's; 0.3]", rich_help_panel="Method")
+        float | None, typer.Option(min=0, max=0.99, help="[default: the method's; 0.3]", rich_help_panel="Method")
     ] = None,
-    width: Annotated[int, typer.Option(min=2, help="d, the hidden width.", rich_help_panel="Method")] = 256,
+    width: Annotated[
+        int | None,
+        typer.Option(min=2, help="d, the hidden width.  [default: the method's; 256]", rich_help_panel="Method"),
+    ] = None,
     window: Annotated[
         Any,
         typer.Option(
@@ -93,13 +77,8 @@ def train(
         ),
     ] = "auto",
     seed: Annotated[int, typer.Option(help="Of all that is drawn.", rich_help_panel="Recipe")] = 0,
-    clip_grad: Annotated[
-        float | None, typer.Option(min=0, help="Largest norm of the gradient.", rich_help_panel="Recipe")
-    ] = None,
-    patience: Annotated[
-        int | None,
-        typer.Option(min=1, help="Stop after so many epochs without a better SRCC.", rich_help_panel="Recipe"),
-    ] = None,
+    clip_grad: loop.ClipGrad = None,
+    patience: loop.Patience = None,
     graph: Annotated[
         Graph,
         typer.Option(
@@ -110,34 +89,12 @@ def train(
     regressor: Annotated[
         Regressor, typer.Option(help="Of grades: the official code's, or eq. 14.", rich_help_panel="Method")
     ] = "linear",
-    mse: Annotated[
-        float, typer.Option("--mse-weight", min=0, help="Weight of the squared error.", rich_help_panel="Losses")
-    ] = 10.0,
-    triplet: Annotated[
-        float, typer.Option("--triplet-weight", min=0, help="Weight of the hardest triplets.", rich_help_panel="Losses")
-    ] = 1.0,
-    cross_entropy: Annotated[
-        float, typer.Option("--ce-weight", min=0, help="Weight of the cross-entropy.", rich_help_panel="Losses")
-    ] = 0.01,
-    lambda_c: Annotated[
-        float, typer.Option(min=0, help="Weight of the consistency objective; 0: the paper.", rich_help_panel="Losses")
-    ] = 0.0,
-    align_epochs: Annotated[
-        int,
-        typer.Option(
-            min=0,
-            help="With --lambda-c: epochs at first in which only consistency is learned.",
-            rich_help_panel="Losses",
-        ),
-    ] = 10,
-    consistency_every: Annotated[
-        int,
-        typer.Option(
-            min=1,
-            help="With --lambda-c: one step in so many learns it; the others cost a third.",
-            rich_help_panel="Losses",
-        ),
-    ] = 1,
+    mse: loop.MseWeight = 10.0,
+    triplet: loop.TripletWeight = 1.0,
+    cross_entropy: loop.CrossEntropyWeight = 0.01,
+    lambda_c: loop.LambdaC = 0.0,
+    align_epochs: loop.AlignEpochs = 10,
+    consistency_every: loop.ConsistencyEvery = 1,
     start_from: Annotated[
         str | None,
         typer.Option(
@@ -171,10 +128,8 @@ def train(
             rich_help_panel="Method",
         ),
     ] = None,
-    temperature: Annotated[float, typer.Option(min=1e-3, help="Of the cross-entropy.", rich_help_panel="Losses")] = 1.0,
-    triplets: Annotated[
-        Literal["all", "patterns"], typer.Option(help="Over patterns, or prompts too.", rich_help_panel="Losses")
-    ] = "all",
+    temperature: loop.Temperature = 1.0,
+    triplets: loop.TripletsOver = "all",
     without: Annotated[
         list[Part] | None, typer.Option(help="Leave out a box or a loss (again for more).", rich_help_panel="Method")
     ] = None,
@@ -188,13 +143,36 @@ def train(
         list[str] | None,
         typer.Option(
             help="Another method of the field, with MAG2 as NAME+mag2 (again for more, and for a table of them): "
-            f"{', '.join(HEADS)}.  [default: mlavl]",
+            f"{', '.join(HEADS)}; or all.  [default: mlavl]",
             rich_help_panel="Method",
         ),
     ] = None,
+    behaviour: Annotated[
+        Behaviour,
+        typer.Option(
+            help="Of other methods: a careful reading, or what their public code does, padding and noise included.",
+            rich_help_panel="Method",
+        ),
+    ] = "careful",
+    plug: Annotated[
+        Plug,
+        typer.Option(
+            help="MAG2 in a method without a projection: behind one of width 256, or as it is.",
+            rich_help_panel="Method",
+        ),
+    ] = "project",
     mag2: Annotated[
         bool, typer.Option("--mag2", help="Each --model as it is and with MAG2 (table 4).", rich_help_panel="Method")
     ] = False,
+    seeds: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Print a table of the --models, each with so many seeds; what is there already is kept.  "
+            "[default: 1 with --model all]",
+            rich_help_panel="Method",
+        ),
+    ] = None,
     sport: dataset.SportOption = "skating",
     score_range: dataset.Ranges = None,
     features: dataset.Features = None,
@@ -253,33 +231,35 @@ def train(
 
     apart.start()  # before torch is loaded
 
+    from mlavl_cli.cli.bench_rows import print_table
     from mlavl_cli.datasets.load import load_dataset
     from mlavl_cli.device import place
+    from mlavl_cli.training.bench import run_table
     from mlavl_cli.training.bundle import train_bundle
-    from mlavl_cli.training.prompt_features import prompt_features
 
+    table = seeds is not None or model == ["all"]
     variants = variants_of(model or ["mlavl"], mag2, ablation is not None)
     writer = tensorboard_writer() if tensorboard else None
     sheet = Sheet(plot) if plot else None
     placement = place(device, precision)
-    if len(variants) == 1:  # before hours of extraction
+    if len(variants) == 1 and not table:  # before hours of extraction
         refuse_other_backbones_early(output, kind, backbones)
     data = load_dataset(kind, path, place(device), backbones, sport, dict(score_range or ()), features)
     for text in data.notes:
         console.warning(text)
-    if data.judged_split == "test":
+    if data.judged_split == "test" and not table:
         console.note("The best epoch is chosen on the test split, as the official code does; a val split is fairer.")
     asked = asked_for(given, data, variants)
-    encoded = prompt_options.read_features(text_features, grade_order == "blocks") if text_features else None
-    texts = prompt_features(data.sport, data.backbones, encoded, prompts)
-    done = train_bundle(
-        data, texts, output, asked, placement, lambda job, folder: report_progress(job, writer and writer(str(folder)))
-    )
-    if done.bundle:
-        if done.uncalibrated:
-            needs = "crepes (pip install 'mlavl[train]') and 20 routines in a split val or calibration"
-            console.note(f"{', '.join(done.uncalibrated)}: no interval; it takes {needs}")
-        console.note(f"Score with: mlavl score VIDEO --weights {as_folder(done.bundle.folder)}")
+    texts = texts_of(given, data)
+
+    def watch(job: Any, folder: Path) -> Any:
+        return report_progress(job, writer and writer(str(folder)))
+
+    if table:
+        print_table(run_table(data, texts, output, asked, seeds or 1, placement, watch), data, form)
+        return
+    done = train_bundle(data, texts, output, asked, placement, watch)
+    training_rows.tell(done)
     print_rows(training_rows.of_all(done.runs, len(variants)), form, f"{data.name}, split {data.judged_split}")
     if sheet:
         sheet.curves({f"{job.target} {job.variant.name}": trained.history for job, trained in done.runs})

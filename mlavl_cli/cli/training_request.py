@@ -9,15 +9,24 @@ from mlavl_cli.errors import UsageError
 if TYPE_CHECKING:
     from mlavl_cli.datasets.dataset import Dataset
     from mlavl_cli.training.bundle import TrainingOptions
+    from mlavl_cli.training.prompt_features import PromptFeatures
     from mlavl_cli.training.variants import Variant
 
 
 def variants_of(models: list[str], mag2: bool, ablation: bool) -> "tuple[Variant, ...]":
+    """The rows of a table; "all" means every method, and MAG2 then goes into those that can have it."""
+    from mlavl_cli.heads.methods import HEADS, head_class
     from mlavl_cli.training import variants
 
     if ablation:
         return tuple(variants.ABLATION)
-    return tuple(variants.native_and_mag2(models) if mag2 else map(variants.of_model, models))
+    names = list(HEADS) if models == ["all"] else models
+    if not mag2:
+        return tuple(map(variants.of_model, names))
+    if models != ["all"]:
+        return tuple(variants.native_and_mag2(names))
+    both = [[name, *([f"{name}+mag2"] if head_class(name).takes == "actions" else [])] for name in names]
+    return tuple(variants.of_model(name) for pair in both for name in pair)
 
 
 def refuse_other_backbones_early(output: Path, kind: str, backbones: str) -> None:
@@ -42,27 +51,33 @@ def asked_for(given: SimpleNamespace, data: "Dataset", variants: "tuple[Variant,
         mse=given.mse, consistency=given.lambda_c, temperature=given.temperature, triplets=given.triplets,
         triplet=given.triplet * ("tl" not in left_out), cross_entropy=given.cross_entropy * ("ce" not in left_out),
     )  # fmt: skip
-    same = ["batch_size", "weight_decay", "optimizer", "schedule", "warmup", "seed", "clip_grad", "patience"]
-    same += ["align_epochs", "consistency_every"]
-    config = TrainConfig(
-        epochs=given.epochs or chosen.epochs, lr=chosen.lr if given.lr is None else given.lr, loss=loss,
-        milestones=tuple(given.milestone or ()), **{name: getattr(given, name) for name in same},
-    )  # fmt: skip
-    dims: dict[str, Any] = {
-        name: getattr(given, name) for name in ("graph", "regressor", "width", "temporal_conv", "consistency_decay")
-    }
-    dims["dropout"] = chosen.dropout if given.dropout is None else given.dropout
+    same = ["warmup", "seed", "patience", "align_epochs", "consistency_every"]
+    words = ["epochs", "lr", "batch_size", "weight_decay", "optimizer", "schedule", "clip_grad"]
+    asked = {name: value for name in words if (value := getattr(given, name)) is not None}
+    asked |= {"milestones": tuple(given.milestone)} if given.milestone else {}
+    of_recipe = {"epochs": chosen.epochs, "lr": chosen.lr}
+    config = TrainConfig(**of_recipe | asked | {name: getattr(given, name) for name in same}, loss=loss)
+    sizes = ["graph", "regressor", "width", "temporal_conv", "consistency_decay", "dropout", "behaviour", "plug"]
+    dims: dict[str, Any] = {name: value for name in sizes if (value := getattr(given, name)) is not None}
+    if chosen.dropout is not None:
+        dims.setdefault("dropout", chosen.dropout)
     dims |= dict.fromkeys(left_out - {"tl", "ce"}, False) | MODALITIES[given.modalities]
     return TrainingOptions(
         targets=tuple(given.target or ()), variants=variants, config=config, dims=dims, window=given.window,
+        published=given.recipe == "published", given=frozenset(asked),
         totals=tuple(given.total or ()), start_from=given.start_from, trained_on=given.trained_on,
         licence=given.licence, half=given.half,
     )  # fmt: skip
 
 
-def as_folder(path: Path) -> str:
-    """A path that can't be mistaken for the name of bundled weights."""
-    return str(path) if len(path.parts) > 1 else f"./{path}"
+def texts_of(given: SimpleNamespace, data: "Dataset") -> "PromptFeatures":
+    """The prompts' features: those that are given, or of the text tower that belongs to the dataset's backbones."""
+    from mlavl_cli.cli.prompts import read_features
+    from mlavl_cli.training.prompt_features import prompt_features
+
+    path = given.text_features
+    encoded = read_features(path, given.grade_order == "blocks") if path else None
+    return prompt_features(data.sport, data.backbones, encoded, given.prompts)
 
 
 def tensorboard_writer() -> Any:

@@ -1,12 +1,30 @@
 """What was trained as rows of a table, beside the paper's figures."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mlavl_cli.cli import console
 from mlavl_cli.cli.tables import Row
 
 if TYPE_CHECKING:
+    from mlavl_cli.training.bundle import TrainedBundle
     from mlavl_cli.training.jobs import Job
     from mlavl_cli.training.train import Trained
+
+
+def tell(done: "TrainedBundle") -> None:
+    """What became of the heads, if they were saved."""
+    if not done.bundle:
+        return
+    if done.uncalibrated:
+        needs = "crepes (pip install 'mlavl[train]') and 20 routines in a split val or calibration"
+        console.note(f"{', '.join(done.uncalibrated)}: no interval; it takes {needs}")
+    console.note(f"Score with: mlavl score VIDEO --weights {as_folder(done.bundle.folder)}")
+
+
+def as_folder(path: Path) -> str:
+    """A path that can't be mistaken for the name of bundled weights."""
+    return str(path) if len(path.parts) > 1 else f"./{path}"
 
 
 def of_all(runs: "list[tuple[Job, Trained]]", variants: int) -> list[Row]:

@@ -1,7 +1,7 @@
 """mlavl weights: what can score here, and whether it is whole."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -9,7 +9,12 @@ from mlavl_cli.bundle import BackboneSpec, Bundle, bundled_names, find_bundle, v
 from mlavl_cli.cli import console, dataset, options
 from mlavl_cli.cli import prompts as prompt_options
 from mlavl_cli.errors import UsageError, WeightsError, one_line
+from mlavl_cli.heads.dims import Behaviour
+from mlavl_cli.heads.methods import HEADS
 from mlavl_cli.untrusted import plain_name
+
+if TYPE_CHECKING:
+    from mlavl_cli.datasets.dataset import Routine
 
 app = typer.Typer(no_args_is_help=True, help="The weights that can be used: list, info, verify.")
 _Name = Annotated[str, typer.Argument(metavar="NAME_OR_FOLDER")]
@@ -70,10 +75,7 @@ def verify(name: _Name) -> None:
 
 @app.command("import")
 def import_(
-    checkpoint: Annotated[Path, typer.Argument(metavar="OFFICIAL.pkl", help="A state dict of the official code.")],
-    text_features: Annotated[
-        Path, typer.Option("--text-features", help="The official *_text_feature.npy, or your own.")
-    ],
+    checkpoint: Annotated[Path, typer.Argument(metavar="FILE", help="A state dict of a method's public code.")],
     target: Annotated[str, typer.Option("--target", "-t", help="What it scores: TES, PCS, ..., Ball, ...")],
     score_range: Annotated[
         Any,
@@ -81,6 +83,26 @@ def import_(
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The bundle; other targets in it are kept.")],
     backbones: Annotated[str, typer.Option("--backbones", help="Whose features it was trained on: fs1000, fisv, rg.")],
+    model: Annotated[str, typer.Option("--model", help=f"The method: {', '.join(HEADS)}.")] = "mlavl",
+    text_features: Annotated[
+        Path | None,
+        typer.Option("--text-features", help="MLAVL's prompts: the official *_text_feature.npy, or your own."),
+    ] = None,
+    exemplars: Annotated[
+        tuple[str, Path] | None,
+        typer.Option(
+            "--exemplars",
+            metavar="KIND PATH",
+            help="Of core, tpt and t2cr: the dataset they were trained on, with some of which they compare.",
+        ),
+    ] = None,
+    behaviour: Annotated[
+        Behaviour, typer.Option(help="Of other methods than MLAVL: as their public code, or a careful reading.")
+    ] = "official",
+    outputs: Annotated[
+        Literal["points", "shares"] | None,
+        typer.Option(help="Whether it puts out points, or shares of the range.  [default: the method's]"),
+    ] = None,
     prompts: Annotated[
         Path | None, typer.Option("--prompts", help="The official csv of all prompts, or of actions: columns id,name.")
     ] = None,
@@ -93,28 +115,47 @@ def import_(
             help="Clips it was trained on: a number, full, or auto: the dataset's of that range or those backbones.",
         ),
     ] = "auto",
-    heads: Annotated[int, typer.Option(min=1, help="Attention heads, which tensors don't show.")] = 8,
+    heads: Annotated[
+        int | None,
+        typer.Option(min=1, help="Attention heads, which tensors don't show.  [default: the public code's]"),
+    ] = None,
     trained_on: Annotated[str, typer.Option(help="The sentence shown with every score.")] = "an imported checkpoint",
     licence: Annotated[
         str, typer.Option(help="Of the weights, as the bundle says it.")
     ] = "of the checkpoint's authors",
 ) -> None:
-    """Bring a checkpoint of the official code: a .pkl becomes a head in a bundle that `mlavl score` takes.
+    """Bring a checkpoint of a method's public code: it becomes a head in a bundle that `mlavl score` takes.
 
     mlavl weights import TES.pkl --text-features text_feature.npy --prompts labels.csv -t TES --range 0:130
     --backbones fs1000 -o my-weights
+
+    mlavl weights import Ball_best.pkl --model cofinal -t Ball --range 0:25 --backbones rg -o my-weights
     """
     from mlavl_cli.features.prompts import read_prompts
     from mlavl_cli.training.imported import Meaning, import_head
 
-    meaning = Meaning(plain_name(target, "a target", UsageError), score_range, backbones, window, heads)
-    text = prompt_options.read_features(text_features, grade_order == "blocks")
+    meaning = Meaning(
+        plain_name(target, "a target", UsageError), score_range, backbones, window, heads, model, behaviour,
+        None if outputs is None else outputs == "points",
+    )  # fmt: skip
+    text = prompt_options.read_features(text_features, grade_order == "blocks") if text_features else None
     listed = read_prompts(prompts) if prompts else None
-    found = import_head(checkpoint, text, listed, meaning, output, trained_on, licence)
+    known = _routines(exemplars, backbones, target, score_range) if exemplars else None
+    found = import_head(checkpoint, text, listed, meaning, output, trained_on, licence, known)
     for warning in found.warnings:
         console.warning(f"{checkpoint}: {warning}")
     dims = found.head.model.dims
-    typer.echo(f"{found.bundle.heads[target]}\t{target}\tD_v {dims.visual_dim}, M {dims.actions}")
+    size = f"M {dims.actions}" if model == "mlavl" else model
+    typer.echo(f"{found.bundle.heads[target]}\t{target}\tD_v {dims.visual_dim}, {size}")
+
+
+def _routines(exemplars: tuple[str, Path], backbones: str, target: str, score_range: Any) -> "list[Routine]":
+    from mlavl_cli.datasets.load import load_dataset
+    from mlavl_cli.device import place
+
+    kind, path = exemplars
+    ranges = {target: score_range}
+    return load_dataset(kind, path, place("auto"), backbones, ranges=ranges).of_target(target, "train")
 
 
 def _prompts(bundle: Bundle) -> str:

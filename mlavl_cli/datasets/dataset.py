@@ -20,13 +20,17 @@ _LONGEST_LINE, _LISTED = 10_000, 5
 
 @dataclass(frozen=True)
 class Routine:
-    """One routine: visual (T, D_v) and audio (T, D_a) float32 (None: not heard), and its scores in points."""
+    """One routine: visual (T, D_v), audio (T, D_a) and flow (T, D_f) float32, and its scores in points.
+
+    Audio is None where nothing is heard, flow where no features of optical flow are there.
+    """
 
     id: str
     visual: np.ndarray
     audio: np.ndarray | None
     scores: dict[str, float]
     statistics: dict[str, np.ndarray] = field(default_factory=dict)  # of pictures and sound, where they were taken
+    flow: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -112,18 +116,26 @@ def chosen_targets(wanted: Sequence[str] | None, there: list[str], combined: str
     return list(dict.fromkeys(wanted))
 
 
-def routine(id: str, visual: np.ndarray, audio: np.ndarray | None, scores: dict[str, float], path: Path) -> Routine:
+def routine(
+    id: str,
+    visual: np.ndarray,
+    audio: np.ndarray | None,
+    scores: dict[str, float],
+    path: Path,
+    flow: np.ndarray | None = None,
+) -> Routine:
     """A routine, once its features and scores were found to be usable.
 
     Raises:
         DataError: shapes that disagree, no clips, NaN or infinity in features or scores.
     """
-    if wrong := wrong_tables({"visual": visual} if audio is None else {"visual": visual, "audio": audio}):
+    tables = {"visual": visual, "audio": audio, "flow": flow}
+    if wrong := wrong_tables({name: rows for name, rows in tables.items() if rows is not None}):
         raise DataError(f"{id}: {wrong}", path=path)
     for target, score in scores.items():
         if not np.isfinite(score):
             raise DataError(f"the {target} score of {id} is {score}", path=path)
-    return Routine(id, visual, audio, scores)
+    return Routine(id, visual, audio, scores, flow=flow)
 
 
 def dataset_of(

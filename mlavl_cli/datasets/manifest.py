@@ -4,9 +4,10 @@
     videos/anna.mp4,train,41.3,32.8
     features/berta.mp4.safetensors,test,,30.1
 
-`path` is relative to the csv. `split` is train, val or test. Every other column but `id` is a target; an empty cell is
-no score. Videos are extracted through a feature store, feature files are taken as they are. Cells may be separated by
-commas, semicolons (numbers may then have decimal commas) or tabs; UTF-8 and UTF-16 are read.
+`path` is relative to the csv. `split` is train, val, calibration or test. `flow` names a `.npy` of optical-flow
+features (T, D_f), relative to the csv, or nothing. Every other column but `id` is a target; an empty cell is no score.
+Videos are extracted through a feature store, feature files are taken as they are. Cells may be separated by commas,
+semicolons (numbers may then have decimal commas) or tabs; UTF-8 and UTF-16 are read.
 """
 
 import codecs
@@ -25,6 +26,7 @@ from typing import Any
 
 from mlavl_cli.datasets.dataset import MOST_LABEL_BYTES, MOST_ROWS, Dataset, Routine, routine
 from mlavl_cli.datasets.public import FS1000
+from mlavl_cli.datasets.unpickle import read_array
 from mlavl_cli.errors import DataError, FeatureError, refusing
 from mlavl_cli.features.routine import RoutineFeatures
 from mlavl_cli.features.store import SUFFIX, read_features
@@ -35,7 +37,7 @@ from mlavl_cli.score_range import Range
 from mlavl_cli.untrusted import plain_name
 
 SPLITS = ("train", "val", "calibration", "test")
-_WORDS = ("path", "split", "id")
+_WORDS = ("path", "split", "id", "flow")
 _MOST_COLUMNS = 1000
 _LISTED = 10  # of what is wrong, on one line
 
@@ -61,7 +63,7 @@ def load_manifest(
         MediaError: a video can't be read.
     """
     rows = _read_csv(path)
-    targets = [name for name in rows[0] if name not in ("path", "split", "id")]
+    targets = [name for name in rows[0] if name not in _WORDS]
     for target in targets:
         plain_name(target, "a target")
     if not targets:
@@ -84,7 +86,8 @@ def load_manifest(
             rates.append(0.0 + rate)
         scores = {target: _number(row[target], f"line {number}, {target}", path) for target in targets if row[target]}
         id = row.get("id") or row["path"]
-        one = routine(id, features.visual, features.audio, scores, source)
+        flow = read_array(path.parent / row["flow"]) if row.get("flow") else features.flow
+        one = routine(id, features.visual, features.audio, scores, source, flow)
         statistics = {name: rows for name, rows in features.tables().items() if name.endswith("_statistics")}
         splits[row["split"]].append(replace(one, statistics=statistics))
     if len(made) > 1:

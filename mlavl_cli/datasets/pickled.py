@@ -2,9 +2,10 @@
 
 Fis-V   ROOT/
             FISV_rgb_VST.npy, FISV_audio_AST.npy   {ID: (T, 1024)}, {ID: (T, 768)}
+            FISV_flow_I3D.npy                      {ID: (T, 1024)} of optical flow, where it is there
             train.txt, test.txt                    ID TES PCS, with or without a line of headings
 RG      ROOT/
-            Ball_rgb_VST.npy, Ball_audio_AST.npy   the same; so for Clubs, Hoop, Ribbon
+            Ball_rgb_VST.npy, Ball_audio_AST.npy   the same, Ball_flow_I3D.npy too; so for Clubs, Hoop, Ribbon
             train.txt, test.txt                    ID (Apparatus_NNN) Difficulty_Score Execution_Score Total_Score
 """
 
@@ -61,11 +62,11 @@ def load_rg(root: Path) -> Dataset:
 
 
 class _Features:
-    """Both modalities' features by id."""
+    """All modalities' features by id."""
 
     def __init__(self, root: Path, prefix: str):
-        self.paths = [root / f"{prefix}_{kind}.npy" for kind in ("rgb_VST", "audio_AST")]
-        self.visual, self.audio = (self._read(path) for path in self.paths)
+        paths = {name: root / f"{prefix}_{name}.npy" for name in ("rgb_VST", "audio_AST", "flow_I3D")}
+        self.by_path = {path: self._read(path) for name, path in paths.items() if name[0] != "f" or path.exists()}
 
     @staticmethod
     def _read(path: Path) -> dict[str, np.ndarray]:
@@ -76,12 +77,12 @@ class _Features:
 
     def routine(self, id: str, scores: dict[str, float]) -> Routine:
         arrays: list[np.ndarray] = []
-        for path, features in zip(self.paths, (self.visual, self.audio), strict=True):
+        for path, features in self.by_path.items():
             if id not in features:
                 raise DataError(f"has no features of {id}", path=path, hint="Do labels and features belong together?")
             try:
                 arrays.append(np.asarray(features[id], np.float32))
             except (ValueError, TypeError) as error:
                 raise DataError(f"features of {id} are no array of numbers", path=path) from error
-        visual, audio = arrays
-        return routine(id, visual, audio, scores, self.paths[0])
+        visual, audio, *flow = arrays
+        return routine(id, visual, audio, scores, next(iter(self.by_path)), flow[0] if flow else None)

@@ -17,6 +17,11 @@ SPORTS = ("skating", "gymnastics", "swimming")
 _SEEN, _HEARD = "a video of ", "a music suitable for "
 
 
+def grade_names(count: int) -> tuple[str, ...]:
+    """What so many grades are called, from the worst to the best."""
+    return GRADES if count == len(GRADES) else tuple(f"grade {i + 1}" for i in range(count))
+
+
 @dataclass(frozen=True)
 class Prompts:
     """P = 2M + 3N texts in the order of their rows.

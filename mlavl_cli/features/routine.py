@@ -22,6 +22,7 @@ class RoutineFeatures:
         warnings: what a user should know about this file.
         picture_statistics, sound_statistics: (T, 20) and (T, 9) float32, by which other kinds of video are detected
             (statistics.py); None where they weren't taken.
+        flow: (T, D_f) float32 of optical flow, which other tools make, or None.
 
     Raises:
         FeatureError: shapes that disagree, times that don't increase, NaN or infinity.
@@ -36,6 +37,7 @@ class RoutineFeatures:
     warnings: tuple[str, ...] = ()
     picture_statistics: np.ndarray | None = None
     sound_statistics: np.ndarray | None = None
+    flow: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         def refuse(cause: str) -> None:
@@ -51,7 +53,7 @@ class RoutineFeatures:
 
     def tables(self) -> dict[str, np.ndarray]:
         """All that is known of each clip: (T, width) by name."""
-        names = ("visual", "audio", "picture_statistics", "sound_statistics")
+        names = ("visual", "audio", "picture_statistics", "sound_statistics", "flow")
         return {name: rows for name in names if (rows := getattr(self, name)) is not None}
 
     @property

@@ -7,7 +7,7 @@ trained, saved, evaluated and scored with.
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import reduce
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -18,21 +18,26 @@ from mlavl_cli.heads.dims import HeadDims
 
 @dataclass(frozen=True)
 class Batch:
-    """Visual (B, T, D_v), audio (B, T, D_a) or None, mask (B, T) or None (all real), label (B,) in [0, 1]."""
+    """Visual (B, T, D_v), audio (B, T, D_a) or None, mask (B, T) or None (all real), label (B,) in [0, 1].
+
+    `flow`: (B, T, D_f) features of optical flow, for the methods that take them; None where there are none.
+    """
 
     visual: torch.Tensor
     audio: torch.Tensor | None
     mask: torch.Tensor | None
     label: torch.Tensor
+    flow: torch.Tensor | None = None
 
     def real_clips(self) -> torch.Tensor:
         """(B, T) bool."""
         return self.visual.new_ones(self.visual.shape[:2], dtype=torch.bool) if self.mask is None else self.mask
 
     def to(self, device: torch.device) -> "Batch":
-        audio = None if self.audio is None else self.audio.to(device, non_blocking=True)
-        mask = None if self.mask is None else self.mask.to(device, non_blocking=True)
-        return Batch(self.visual.to(device, non_blocking=True), audio, mask, self.label.to(device, non_blocking=True))
+        def moved(tensor: torch.Tensor | None) -> Any:
+            return None if tensor is None else tensor.to(device, non_blocking=True)
+
+        return Batch(**{name: moved(tensor) for name, tensor in vars(self).items()})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,11 +61,11 @@ class HeadOutput:
 class ClipReading:
     """Of each clip, (B, T): quality and consistency in [0, 1], and attention, which sums to 1.
 
-    Consistency is None without sound or without DPG; without DPG every clip gets the same attention.
+    None where a method doesn't say. Without DPG MLAVL gives every clip the same attention.
     """
 
     consistency: torch.Tensor | None
-    quality: torch.Tensor
+    quality: torch.Tensor | None
     attention: torch.Tensor
 
 
@@ -69,8 +74,12 @@ class Head(nn.Module, ABC):
 
     Class attributes:
         name: in `HEADS`, in checkpoints and on the command line.
+        Dims: its sizes and their defaults, a `HeadDims`.
         visual_only: whether the method never hears.
-        remembers: whether it keeps training routines to compare with (`remember`).
+        remembers: how many training routines it keeps to compare with (`remember`).
+        takes: which prompts' features it is built with: all, the visual actions alone, or none.
+        fits: whether it is fitted at once (`fit`) and not in epochs.
+        house: beginnings of the names of tensors that the public code doesn't save.
 
     Args:
         dims: sizes and switches, from which the head can be built again.
@@ -79,18 +88,52 @@ class Head(nn.Module, ABC):
     """
 
     name: str
+    Dims: type[HeadDims] = HeadDims
     visual_only = True
-    remembers = False
+    remembers = 0
+    takes: Literal["all", "actions", "none"] = "none"
+    fits = False
+    house: tuple[str, ...] = ("guide.",)
 
     def __init__(self, dims: HeadDims, text_features: torch.Tensor | None = None):
         super().__init__()
         self.dims = dims
+
+    @property
+    def official(self) -> bool:
+        """Whether it does what the method's public code does, where that differs from a careful reading."""
+        return self.dims.behaviour == "official"
+
+    @classmethod
+    def pads(cls, dims: HeadDims) -> bool:
+        """Whether zeros behind a routine that is shorter than a fixed window count as clips, as in all public code."""
+        return dims.behaviour == "official"
 
     @abstractmethod
     def forward(
         self, visual: torch.Tensor, audio: torch.Tensor | None = None, mask: torch.Tensor | None = None
     ) -> HeadOutput:
         """Visual (B, T, D_v) and audio (B, T, D_a) features -> HeadOutput; padded clips change nothing."""
+
+    def of(self, batch: Batch) -> HeadOutput:
+        """`forward` on what this method takes of a batch."""
+        return self(batch.visual, batch.audio, batch.mask)
+
+    def prepare(self, labels: torch.Tensor) -> None:
+        """Takes the labels (n,) of all training routines, before the first epoch, for methods that need them."""
+
+    def fit(self, batch: Batch) -> None:
+        """Learns from all training routines at once, in a method that `fits`."""
+        raise NotImplementedError(f"{self.name} learns in epochs")
+
+    @classmethod
+    def sizes(cls, shapes: dict[str, tuple[int, ...]]) -> dict[str, Any]:
+        """The fields of `Dims` that the tensors of a public checkpoint show (heads/published.py).
+
+        Raises:
+            KeyError, IndexError: tensors are missing, or of another shape.
+        """
+        raise NotImplementedError(f"no checkpoints of {cls.name} are known")
 
     def loss(
         self, output: Any, batch: Batch, weights: Any = None, generator: torch.Generator | None = None
@@ -106,7 +149,7 @@ class Head(nn.Module, ABC):
         return {"mse": nn.functional.mse_loss(output.score, batch.label)}
 
     def remember(self, batch: Batch) -> None:
-        """Training routines to compare with when scoring, given after each epoch to a method that `remembers`."""
+        """Training routines to compare with when scoring: `remembers` of them, spread over the scores, every epoch."""
 
     def per_clip(self, output: Any, mask: torch.Tensor | None = None) -> ClipReading | None:
         """The output clip by clip; None: the method has no timeline."""

@@ -12,8 +12,9 @@ from safetensors.torch import save
 from mlavl_cli.errors import UsageError, WeightsError, one_line
 from mlavl_cli.files import atomic_write
 from mlavl_cli.heads.base import Head
-from mlavl_cli.heads.dims import HeadDims
+from mlavl_cli.heads.dims import MOST_CLIPS, HeadDims
 from mlavl_cli.heads.methods import head_class
+from mlavl_cli.heads.window import fit_window
 from mlavl_cli.score_range import Range, is_range, to_points
 from mlavl_cli.untrusted import open_safetensors, wrong_numbers
 
@@ -21,7 +22,6 @@ HEAD_VERSION = 1
 _METADATA = "mlavl"
 _MOST_POINTS = 1e6
 _LONGEST_GRADE, _LONGEST_PROMPT = 100, 2000  # letters
-_LONGEST_WINDOW = 2048  # clips, three quarters of an hour: shorter videos are filled up to it
 # What a damaged file makes the libraries raise.
 _WRONG = (
     SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, OverflowError
@@ -55,6 +55,10 @@ class TargetHead:
         return tuple(
             f"{self.grades[grade]} {words[fits]} fitting music" for grade, fits in self.model.dims.audio_visual
         )
+
+    def cut(self, features: torch.Tensor) -> torch.Tensor:
+        """(T, D) -> the window of it that is scored."""
+        return fit_window(features, self.window, pads=self.model.pads(self.model.dims))
 
     def wrong_width(self, visual: int, audio: int | None) -> str | None:
         """What keeps it from taking features of these widths (audio None: no sound); None if nothing does."""
@@ -108,9 +112,10 @@ def load_head(path: Path, target: str | None = None) -> TargetHead:
             if metadata["version"] != HEAD_VERSION:
                 hint = f"This mlavl reads version {HEAD_VERSION}."
                 raise WeightsError(f"head version {metadata['version']!r}", path=path, hint=hint)
-            dims = HeadDims.from_dict(metadata["dims"])
+            kind = head_class(str(metadata.get("model", "mlavl")))  # mlavl 0.1 knew one model
+            dims = kind.Dims.from_dict(metadata["dims"])
             shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-            model = _built(head_class(str(metadata.get("model", "mlavl"))), dims, shapes)  # mlavl 0.1 knew one model
+            model = _built(kind, dims, shapes)
             tensors = {name: file.get_tensor(name) for name in shapes}
         for name, tensor in tensors.items():
             if wrong := wrong_numbers(name, tensor):
@@ -162,7 +167,7 @@ def _texts(values: Any, longest: int) -> tuple[str, ...]:
 
 
 def _window(value: Any) -> int | None:
-    if value is not None and (type(value) is not int or not 0 < value <= _LONGEST_WINDOW):
+    if value is not None and (type(value) is not int or not 0 < value <= MOST_CLIPS):
         raise WeightsError(f"a window of {value!r:.40} clips is none")
     return value
 

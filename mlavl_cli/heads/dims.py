@@ -1,6 +1,6 @@
 """The sizes and switches of a head: all that is needed to build it again. Travels inside the checkpoint."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from mlavl_cli.errors import WeightsError
@@ -8,15 +8,25 @@ from mlavl_cli.errors import WeightsError
 Graph = Literal["sage", "gcn", "even"]
 Regressor = Literal["linear", "mlp"]
 GradeOrder = Literal["interleaved", "blocks"]
+Behaviour = Literal["careful", "official"]
+Plug = Literal["project", "inplace"]
 
 _RENAMED = {"order": "temporal_conv", "reach": "consistency_decay"}  # since mlavl 0.1
 _MOST_GRADES, _MOST_ACTIONS = 256, 4096
+MOST_CLIPS = 2048  # of a window, three quarters of an hour: shorter videos are filled up to it
 _MOST_WIDE = 8192  # features; backbones give 2048 at the most, and projections grow with the square
+
+
+def may_be_none(default: int = 0) -> int:
+    """A size whose 0 means that the head has none of it."""
+    return field(default=default, metadata={"least": 0})
 
 
 @dataclass(frozen=True)
 class HeadDims:
     """Defaults are the official code's; a figure of the paper that differs is named.
+
+    A method with other defaults, or with sizes of its own, has a subclass (`Head.Dims`).
 
     Raises:
         WeightsError: sizes that can't be.
@@ -24,7 +34,7 @@ class HeadDims:
 
     visual_dim: int  # D_v: 768 TimeSformer, 1024 Video Swin-B
     actions: int  # M
-    audio_dim: int = 768  # D_a; 0: a head that only sees
+    audio_dim: int = may_be_none(768)  # D_a; 0: a head that only sees
     text_dim: int = 512  # D_t
     grades: int = 6  # N
     width: int = 256  # d
@@ -36,8 +46,13 @@ class HeadDims:
     graph: Graph = "sage"  # the official code's, the paper's eq. 9, the same at any length
     regressor: Regressor = "linear"  # the official code's, or the paper's eq. 14
     grade_order: GradeOrder = "interleaved"  # of the audio-visual grades (audio_visual)
-    temporal_conv: int = 0  # clips a side in the convolutions over visual clips (layers.py); 0: none, the paper
-    consistency_decay: int = 0  # decay length of its smoothing, in clips (consistency.py); 0: none
+    temporal_conv: int = may_be_none()  # clips a side in convolutions over visual clips (layers.py); 0: none, the paper
+    consistency_decay: int = may_be_none()  # decay length of its smoothing, in clips (consistency.py); 0: none
+    behaviour: Behaviour = "careful"  # or what a method's public code does (docs/methods.md)
+    clips: int = may_be_none()  # T of methods whose tensors it sizes; 0: they have none such
+    flow_dim: int = may_be_none()  # D_f, of methods that take optical flow; 0: none
+    plug: Plug = "project"  # in front of a method without a projection MAG2 gets one, or stands alone
+    unit: float = 1.0  # what the method puts out for a normalised 1: points, where its public code learned points
     length: bool = False  # whether T is an input of its own (length.py), for targets that are totals
     # The rows of the paper's table 5. Without language, grade queries are learned and MAG2 has no actions to use.
     language: bool = True
@@ -47,16 +62,15 @@ class HeadDims:
     dpg: bool = True
 
     def __post_init__(self) -> None:
-        sizes = {name: value for name, value in asdict(self).items() if type(value) is int}
-        for name, value in sizes.items():
-            least = 0 if name in ("audio_dim", "temporal_conv", "consistency_decay") else 1
-            if not least <= value <= 1 << 16:
+        for one in fields(self):
+            name, value, least = one.name, getattr(self, one.name), one.metadata.get("least", 1)
+            if type(value) is int and not least <= value <= 1 << 16:
                 raise WeightsError(f"{name} = {value!r:.40} is no possible size of a head")
         if self.width % (2 * self.heads) or self.visual_dim < 2 or self.text_dim < 2 or self.audio_dim == 1:
             raise WeightsError(f"width {self.width} must divide by twice the {self.heads} heads; inputs need width 2")
         if self.grades > _MOST_GRADES or self.actions > _MOST_ACTIONS:
             raise WeightsError(f"{self.grades} grades and {self.actions} actions are more than a sport has")
-        if (widest := max(self.visual_dim, self.audio_dim, self.text_dim, self.width)) > _MOST_WIDE:
+        if (widest := max(self.visual_dim, self.audio_dim, self.text_dim, self.flow_dim, self.width)) > _MOST_WIDE:
             raise WeightsError(f"{widest} wide, more than {_MOST_WIDE}: no features are")
         if max(self.encoder_layers, self.fusion_layers, self.grading_layers) > 64:
             raise WeightsError("more than 64 layers are no possible size of a head")
@@ -66,6 +80,10 @@ class HeadDims:
             or self.regressor not in ("linear", "mlp")
         ):
             raise WeightsError("dropout, graph or regressor is none that a head can have")
+        if self.behaviour not in ("careful", "official") or self.plug not in ("project", "inplace"):
+            raise WeightsError("behaviour or plug is none that a head can have")
+        if self.clips > MOST_CLIPS or not 1e-6 <= self.unit <= 1e6:
+            raise WeightsError(f"{self.clips} clips, or a unit of {self.unit:g}, are no size of a head")
         if self.grade_order not in ("interleaved", "blocks"):
             raise WeightsError(f"grades in the order {self.grade_order!r:.40} are not known")
         if self.mag2 and not self.language:
@@ -117,7 +135,8 @@ class HeadDims:
         """
         values = {_RENAMED.get(name, name): value for name, value in values.items()}
         kinds = {name: field.type for name, field in cls.__dataclass_fields__.items()}
-        wrong = [n for n, v in values.items() if kinds.get(n) in (int, bool) and type(v) is not kinds[n]]
+        takes: dict[Any, tuple[type, ...]] = {int: (int,), bool: (bool,), float: (float, int)}
+        wrong = [n for n, v in values.items() if type(v) not in takes.get(kinds.get(n), (type(v),))]
         if wrong:
             raise WeightsError(f"its dimensions hold values of the wrong kind: {', '.join(wrong)}")
         try:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -18,17 +18,22 @@ class TokenProjection(nn.Module):
 
     def __init__(self, features: int, width: int):
         super().__init__()
-        self.layers = nn.Sequential(
-            nn.Conv1d(features, features // 2, 1),
-            nn.BatchNorm1d(features // 2),
-            nn.ReLU(),
-            nn.Conv1d(features // 2, width, 1),
-            nn.BatchNorm1d(width),
-        )
+        self.layers = token_layers(features, width)
 
     def forward(self, features: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
         """(B, T, D) -> (B, T, d). Padding gets zeros and stays out of the batch statistics."""
         return pointwise(self.layers, features, mask)
+
+
+def token_layers(features: int, width: int) -> nn.Sequential:
+    """The layers of a token projection, numbered as in the public code of several methods."""
+    return nn.Sequential(
+        nn.Conv1d(features, features // 2, 1),
+        nn.BatchNorm1d(features // 2),
+        nn.ReLU(),
+        nn.Conv1d(features // 2, width, 1),
+        nn.BatchNorm1d(width),
+    )
 
 
 def pointwise(layers: nn.Module, tokens: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
@@ -39,6 +44,28 @@ def pointwise(layers: nn.Module, tokens: torch.Tensor, mask: torch.Tensor | None
     out = real.new_zeros(*mask.shape, real.shape[-1])
     out[mask] = real
     return out
+
+
+def mean_clip(clips: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    """(B, T, d) -> (B, d), the mean over real clips."""
+    if mask is None:
+        return clips.mean(1)
+    return (clips * mask.unsqueeze(-1)).sum(1) / mask.sum(1, keepdim=True)
+
+
+def last_clip(clips: torch.Tensor, lengths: torch.Tensor | None) -> torch.Tensor:
+    """(B, T, d) -> (B, d): the last of each routine's clips, of which (B,) are real; None: all."""
+    if lengths is None:
+        return clips[:, -1]
+    return clips[torch.arange(len(clips), device=clips.device), lengths - 1]
+
+
+def over_clips(logits: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    """Softmax over the last axis, T clips, of which padding gets nothing; `mask` (B, T) with logits (B, ..., T)."""
+    if mask is None:
+        return logits.softmax(-1)
+    real = mask.view(len(mask), *[1] * (logits.ndim - 2), -1)
+    return logits.masked_fill(~real, -torch.inf).softmax(-1)
 
 
 class TemporalConv(nn.Module):
@@ -72,6 +99,27 @@ def transformer_decoder(dims: HeadDims, layers: int) -> nn.TransformerDecoder:
     """The same recipe with cross-attention; shared by AVCF and DPG."""
     layer = nn.TransformerDecoderLayer(dims.width, dims.heads, dims.feed_forward, dims.dropout, batch_first=True)
     return _drawn(nn.TransformerDecoder(layer, layers, nn.LayerNorm(dims.width)))
+
+
+def looked_at(
+    layers: Any, queries: torch.Tensor, clips: torch.Tensor, p: torch.Tensor, mask: torch.Tensor | None
+) -> torch.Tensor:
+    """How much each clip was looked at, (B, T), summing to 1: a post-norm decoder's last layer, its queries weighted.
+
+    Args:
+        layers: of the decoder.
+        queries: (grades, d), or (B, grades, d).
+        clips: (B, T, d), its memory.
+        p: (B, grades), summing to 1.
+        mask: (B, T).
+    """
+    *first, last = layers
+    x = queries.expand(len(clips), -1, -1)
+    for layer in first:
+        x = layer(x, clips, memory_key_padding_mask=padding(mask))
+    x = last.norm1(x + last.self_attn(x, x, x, need_weights=False)[0])
+    _, weights = last.multihead_attn(x, clips, clips, key_padding_mask=padding(mask))  # (B, grades, T)
+    return (p.unsqueeze(1) @ weights).squeeze(1).clamp(max=1)  # a lone clip may round above
 
 
 @contextmanager

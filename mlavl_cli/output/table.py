@@ -38,9 +38,11 @@ def panel(result: RoutineScore, width: int) -> Panel:
     facts = f"{clock(video.duration_s)}, {len(result.clips)} clips, {video.width_px} x {video.height_px}"
     outside = result.in_domain is False
     notes = [Text(UNFAMILIAR, style="bold red"), Text()] if outside else []
-    title = f"{'weakest':<{_LABEL}}" if result.measured else "no timeline"
-    weakest = Text(title, style="bold" if result.measured else "dim")
-    for i, clip in enumerate(result.weakest()):
+    found = result.weakest()
+    weakest = Text(f"{'weakest':<{_LABEL}}", style="bold") if found else Text(style="dim")
+    if not result.measured:
+        weakest.append("no timeline")
+    for i, clip in enumerate(found):
         between = "\n" + " " * _LABEL if width < 78 else "   "
         weakest.append(between if i else "", style="not bold")
         weakest.append(

@@ -15,7 +15,15 @@ TRUSTED_AUC = 0.7  # below it, a measured consistency is said to tell little
 UNFAMILIAR = "out of domain: unlike the training data of these weights, so its scores have no meaning"
 
 Code = Literal[
-    "video", "out-of-range", "unvalidated", "untrusted", "length", "no-timeline", "out-of-domain", "clips-out-of-domain"
+    "video",
+    "out-of-range",
+    "unvalidated",
+    "untrusted",
+    "length",
+    "no-timeline",
+    "attention-only",
+    "out-of-domain",
+    "clips-out-of-domain",
 ]
 OF_CONSISTENCY: tuple[Code, ...] = ("unvalidated", "untrusted")  # of the weights' consistency, not of the video
 

@@ -16,9 +16,9 @@ from mlavl_cli.features.extract import Backbones, Progress
 from mlavl_cli.features.extractor import BY_DEFAULT, ExtractionOptions, Extractor, load_extractor
 from mlavl_cli.features.parallel import on_one_thread
 from mlavl_cli.features.routine import RoutineFeatures
+from mlavl_cli.heads.base import Batch
 from mlavl_cli.heads.checkpoint import TargetHead, load_head
 from mlavl_cli.heads.layers import lean_attention
-from mlavl_cli.heads.window import fit_window
 from mlavl_cli.inputs import Input
 from mlavl_cli.scoring.domain import OutOfDomainDetector, load_detector
 from mlavl_cli.scoring.interval import Interval, load_intervals
@@ -111,14 +111,16 @@ class Scorer:
         audio_width = None if features.audio is None else features.audio.shape[1]
         self._check_widths(features.visual.shape[1], audio_width, FeatureError, features.video.path)
         device = self.extractor.placement.device
-        visual = torch.from_numpy(features.visual)[None].to(device)
-        audio = None if features.audio is None else torch.from_numpy(features.audio)[None].to(device)
+        streams = [
+            None if rows is None else torch.from_numpy(rows)[None].to(device)
+            for rows in (features.visual, features.audio, features.flow)
+        ]
         scores, readings = {}, []
         for target, head in self.heads.items():
             # The score from the window that the head was trained on, the timeline from all clips.
-            output = head.model(visual, audio)
-            windowed = [None if rows is None else fit_window(rows[0], head.window)[None] for rows in (visual, audio)]
-            judged = head.model(*windowed) if head.window else output
+            output = head.model.of(_batch(streams))
+            windowed = [None if rows is None else head.cut(rows[0])[None] for rows in streams]
+            judged = head.model.of(_batch(windowed)) if head.window else output
             scores[target] = target_score(head, judged, self.intervals.get(target), features.clips)
             if (reading := head.model.per_clip(output)) is not None:
                 readings.append(reading)
@@ -145,6 +147,9 @@ class Scorer:
         if not readings:
             told = "these heads say nothing of single clips: there is a score and no timeline"
             warnings.append(Notice("no-timeline", told))
+        elif not any(clip.strength is not None for clip in clips):
+            told = "these heads say where in a routine they look, and not how good its clips are"
+            warnings.append(Notice("attention-only", told))
         if domain and not domain.inside:
             warnings.append(Notice("out-of-domain", UNFAMILIAR))
         elif domain and not domain.clips_inside.all():
@@ -211,6 +216,13 @@ def load_scorer(
         head.model.to(extractor.placement.device)
     detector = load_detector(bundle.domain) if bundle.domain else None
     return Scorer(bundle, heads, extractor, detector, load_intervals(bundle))
+
+
+def _batch(streams: list[torch.Tensor | None]) -> Batch:
+    """Visual, audio and flow features (1, T, D) of a routine whose score isn't known."""
+    visual, audio, flow = streams
+    assert visual is not None
+    return Batch(visual, audio, None, visual.new_zeros(1), flow)
 
 
 def _swapped_auc(consistency: dict[str, Any]) -> float:

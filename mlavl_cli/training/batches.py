@@ -1,6 +1,6 @@
 """Routines -> batches of tensors: a window of clips each, or all of them behind a mask (docs/method.md, section 9)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -22,7 +22,9 @@ class Batches:
         target: whose score is the label.
         score_range: lowest and highest possible score; labels are points on it, 0 to 1.
         batch_size: routines a batch.
-        window: fixed number of clips (longer routines cut, shorter ones filled with zeros), or None: all clips, masked.
+        window: at most so many clips of a routine, or None: all.
+        pads: whether shorter routines are filled up to the window, and what is filled counts as clips; if not, it is
+            masked.
     """
 
     def __init__(
@@ -32,11 +34,13 @@ class Batches:
         score_range: Range,
         batch_size: int,
         window: int | None = None,
+        pads: bool = True,
     ):
-        self.routines, self.batch_size, self.window = routines, batch_size, window
+        self.routines, self.batch_size, self.window, self.pads = routines, batch_size, window, pads
         self.target, self.score_range = target, score_range
         self.visual = [torch.from_numpy(routine.visual) for routine in routines]
         self.audio = [None if routine.audio is None else torch.from_numpy(routine.audio) for routine in routines]
+        self.flow = [None if routine.flow is None else torch.from_numpy(routine.flow) for routine in routines]
         self.labels = torch.tensor([to_share(routine.scores[target], score_range) for routine in routines])
 
     def true(self) -> np.ndarray:
@@ -74,23 +78,36 @@ class Batches:
         """Testing: as they come, the central window."""
         return self._batches(list(range(len(self.routines))), {})
 
+    def everything(self) -> Batch:
+        """All routines as one batch."""
+        return self._batch(list(range(len(self.routines))), {})
+
+    def spread(self, count: int) -> Batch:
+        """So many routines, from the lowest to the highest label in equal steps of rank; all where there are fewer."""
+        order = self.labels.argsort(stable=True)
+        places = torch.linspace(0, len(order) - 1, min(count, len(order))).round().long()
+        return self._batch(order[places].tolist(), {})
+
     def _batches(self, order: list[int], starts: dict[int, int | None]) -> Iterator[Batch]:
         for first in range(0, len(order), self.batch_size):
-            members = order[first : first + self.batch_size]
-            visual = self._windows([self.visual[i] for i in members], members, starts)
-            heard = [rows for i in members if (rows := self.audio[i]) is not None]
-            # A dataset is heard as a whole or not at all.
-            audio = self._windows(heard, members, starts) if len(heard) == len(members) else None
-            lengths = torch.tensor([len(rows) for rows in visual])
-            mask = torch.arange(int(lengths.max())) < lengths[:, None]
-            yield Batch(
-                pad_sequence(visual, batch_first=True),
-                None if audio is None else pad_sequence(audio, batch_first=True),
-                None if mask.all() else mask,
-                self.labels[members],
-            )
+            yield self._batch(order[first : first + self.batch_size], starts)
+
+    def _batch(self, members: list[int], starts: dict[int, int | None]) -> Batch:
+        visual, audio, flow = (self._windows(rows, members, starts) for rows in (self.visual, self.audio, self.flow))
+        assert visual is not None
+        lengths = torch.tensor([len(self.visual[i]) for i in members])
+        mask = torch.arange(visual.shape[1]) < lengths[:, None]
+        padded = self.window and self.pads
+        return Batch(visual, audio, None if padded or mask.all() else mask, self.labels[members], flow)
 
     def _windows(
-        self, rows: list[torch.Tensor], members: list[int], starts: dict[int, int | None]
-    ) -> list[torch.Tensor]:
-        return [fit_window(one, self.window, starts.get(i)) for one, i in zip(rows, members, strict=True)]
+        self, features: Sequence[torch.Tensor | None], members: list[int], starts: dict[int, int | None]
+    ) -> torch.Tensor | None:
+        """(B, T, D), zeros behind shorter routines; None where one of them has no such features."""
+        found = [rows for i in members if (rows := features[i]) is not None]
+        if len(found) < len(members):
+            return None
+        return pad_sequence(
+            [fit_window(rows, self.window, starts.get(i), self.pads) for rows, i in zip(found, members, strict=True)],
+            batch_first=True,
+        )

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +15,7 @@ from mlavl_cli.heads.checkpoint import TargetHead, load_head
 from mlavl_cli.training.config import TrainConfig
 from mlavl_cli.training.jobs import Job
 from mlavl_cli.training.prompt_features import PromptFeatures
+from mlavl_cli.training.published import published_config, published_dims
 from mlavl_cli.training.train import SILENT, Trained, Watch
 from mlavl_cli.training.variants import Variant
 from mlavl_cli.training.write import About, refuse_other_backbones, write_heads
@@ -30,6 +31,8 @@ class TrainingOptions:
         variants: methods or rows of a table; of a single one the heads are saved.
         config: the recipe of the loop.
         dims: sizes and switches of all heads (heads/dims.py).
+        published: whether methods other than MLAVL are trained as their public code does (published.py).
+        given: fields of `config` that stay as they are all the same.
         window: clips of a routine; None: all, masked; auto: the dataset's own.
         totals: targets that grow with the programme, whose heads take T as an input.
         start_from: a bundle whose heads the training begins with; None: anew.
@@ -42,12 +45,31 @@ class TrainingOptions:
     variants: tuple[Variant, ...] = (Variant("mlavl"),)
     config: TrainConfig = field(default_factory=TrainConfig)
     dims: dict[str, Any] = field(default_factory=dict)
+    published: bool = False
+    given: frozenset[str] = frozenset()
     window: int | Literal["auto"] | None = "auto"
     totals: tuple[str, ...] = ()
     start_from: str | Path | None = None
     trained_on: str | None = None
     licence: str = "not stated"
     half: bool = False
+
+    def job(
+        self,
+        data: Dataset,
+        prompts: PromptFeatures,
+        target: str,
+        variant: Variant,
+        window: int | None,
+        start: TargetHead | None = None,
+    ) -> Job:
+        """One head of these options."""
+        config, dims = self.config, self.dims
+        if self.published:
+            recipe = published_config(variant.model, target)
+            config = replace(config, **{name: value for name, value in recipe.items() if name not in self.given})
+            dims = published_dims(variant.model, target) | dims
+        return Job(data, prompts, target, variant, config, window, dims, target in self.totals, start)
 
 
 @dataclass(frozen=True)
@@ -104,11 +126,8 @@ def train_bundle(
     runs, heads, metrics, intervals = [], {}, {}, {}
     for target in targets:
         for variant in options.variants:
-            job = Job(
-                data, prompts, target, variant, options.config, window, options.dims,
-                target in options.totals, begun.get(target),
-            )  # fmt: skip
-            folder = output / "runs" / target / _file_name(variant.name)
+            job = options.job(data, prompts, target, variant, window, begun.get(target))
+            folder = run_folder(output, job)
             with watch(job, folder) if watch else nullcontext(SILENT) as callbacks:
                 trained = job.run(placement, folder, callbacks)
             runs.append((job, trained))
@@ -133,5 +152,7 @@ def _heads_of(weights: str | Path, targets: list[str]) -> dict[str, TargetHead]:
     return {name: load_head(bundle.heads[name], name) for name in targets}
 
 
-def _file_name(name: str) -> str:
-    return "".join(c if c.isalnum() else "-" for c in name).strip("-").lower()
+def run_folder(output: Path, job: Job) -> Path:
+    """Where a job's states and logs are kept."""
+    name = "".join(c if c.isalnum() else "-" for c in job.variant.name).strip("-").lower()
+    return output / "runs" / job.target / name

@@ -3,7 +3,7 @@
 from enum import StrEnum
 from typing import Literal
 
-RecipeName = Literal["mlavl", "official-example", "official-options"]
+RecipeName = Literal["mlavl", "official-example", "official-options", "published"]
 OptimizerName = Literal["adam", "adamw", "sgd", "rmsprop"]
 Schedule = Literal["cosine", "multistep", "constant"]
 Modalities = Literal["V", "V+A", "V+L", "V+A+L"]

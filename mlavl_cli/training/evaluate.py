@@ -28,13 +28,19 @@ def predict(model: Head, batches: Batches, placement: Placement) -> np.ndarray:
     for batch in batches.in_order():
         batch = batch.to(placement.device)
         with lean_attention(batch.visual.shape[1], model.dims.heads):
-            scores.append(model(batch.visual, batch.audio, batch.mask).score)
+            scores.append(model.of(batch).score)
     return torch.cat(scores).float().cpu().numpy()
+
+
+def of_head(head: TargetHead, routines: list[Routine], batch_size: int) -> Batches:
+    """Routines as the head was trained on them."""
+    pads = head.model.pads(head.model.dims)
+    return Batches(routines, head.target, head.score_range, batch_size, head.window, pads)
 
 
 def scored(head: TargetHead, routines: list[Routine], batch_size: int, placement: Placement) -> np.ndarray:
     """The head's scores (n,) of the routines, in points."""
-    batches = Batches(routines, head.target, head.score_range, batch_size, head.window)
+    batches = of_head(head, routines, batch_size)
     return np.array([head.points(score) for score in predict(head.model, batches, placement).tolist()])
 
 
@@ -142,7 +148,7 @@ def evaluate_bundle(
         for one in routines:
             if wrong := head.wrong_width(one.visual.shape[1], None if one.audio is None else one.audio.shape[1]):
                 raise FeatureError(f"{one.id}: {wrong}", hint="Use the features that the head was trained on.")
-        batches = Batches(routines, target, head.score_range, batch_size, head.window)
+        batches = of_head(head, routines, batch_size)
         true, predicted = batches.true(), scored(head, routines, batch_size, placement)
         inside = None
         if interval := intervals.get(target):

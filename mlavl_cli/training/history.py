@@ -14,6 +14,7 @@ class Epoch:
     """One epoch as the log has it: mean weighted loss terms, and metrics on the judged split.
 
     `auc`, with a consistency objective alone: how often a clip's own music is more consistent than false music.
+    `test_srcc`, `test_mse`: on the test split, where it is looked at beside the one that epochs are chosen on.
     """
 
     epoch: int
@@ -22,6 +23,8 @@ class Epoch:
     srcc: float
     mse: float
     auc: float | None = None
+    test_srcc: float | None = None
+    test_mse: float | None = None
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Epoch":
@@ -32,8 +35,10 @@ class Epoch:
         """
         numbers = {name: float(values[name]) for name in ("loss", "srcc", "mse")}
         terms = {str(name): float(value) for name, value in values["terms"].items()}
-        auc = None if values["auc"] is None else float(values["auc"])
-        return cls(int(values["epoch"]), terms=terms, auc=auc, **numbers)
+        some: dict[str, Any] = {
+            name: None if values.get(name) is None else float(values[name]) for name in ("auc", "test_srcc", "test_mse")
+        }
+        return cls(int(values["epoch"]), terms=terms, **some, **numbers)
 
     @property
     def rank(self) -> float:
@@ -47,8 +52,10 @@ def log_csv(history: list[Epoch]) -> str:
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
     of_loss = (f"loss_{name}" for name in names)  # the mean squared error is a term and a metric
-    rows.writerow(map(csv_text, ["epoch", "loss", *of_loss, "srcc", "mse", "auc"]))
+    tested = ["test_srcc", "test_mse"] if any(epoch.test_mse is not None for epoch in history) else []
+    rows.writerow(map(csv_text, ["epoch", "loss", *of_loss, "srcc", "mse", "auc", *tested]))
     for epoch in history:
         terms = (epoch.terms.get(name, "") for name in names)
-        rows.writerow([epoch.epoch, epoch.loss, *terms, epoch.srcc, epoch.mse, epoch.auc])
+        more = (getattr(epoch, name) for name in tested)
+        rows.writerow([epoch.epoch, epoch.loss, *terms, epoch.srcc, epoch.mse, epoch.auc, *more])
     return text.getvalue()

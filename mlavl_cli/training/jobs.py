@@ -11,10 +11,10 @@ import torch
 from mlavl_cli.datasets.dataset import Dataset
 from mlavl_cli.device import Placement
 from mlavl_cli.errors import DataError, WeightsError
-from mlavl_cli.features.prompts import GRADES
+from mlavl_cli.features.prompts import grade_names
 from mlavl_cli.heads.base import Head
 from mlavl_cli.heads.checkpoint import TargetHead
-from mlavl_cli.heads.dims import HeadDims
+from mlavl_cli.heads.dims import MOST_CLIPS, HeadDims
 from mlavl_cli.heads.methods import head_class
 from mlavl_cli.scoring.interval import Interval
 from mlavl_cli.training.batches import Batches
@@ -40,20 +40,34 @@ class Job:
     dims: dict[str, Any] = field(default_factory=dict)  # for all variants: graph, regressor, width, ...
     total: bool = False  # whether the target is a total, so that T is an input of its head
     start: TargetHead | None = None  # a trained head to begin with, which needs no alignment
+    looks_at_test: bool = False  # in each epoch, beside the split by which epochs are chosen
+
+    @property
+    def kind(self) -> type[Head]:
+        return head_class(self.variant.model)
 
     def head_dims(self) -> HeadDims:
-        sample = self.dataset.of_target(self.target, "train")[0]
+        """The method's own defaults, then what is asked for, then what the dataset and the variant say."""
+        train = self.dataset.of_target(self.target, "train")
+        sample = train[0]
+        heard = sample.audio is not None
         own = {
             "visual_dim": sample.visual.shape[1],
-            "audio_dim": 0 if sample.audio is None else sample.audio.shape[1],
+            "audio_dim": sample.audio.shape[1] if sample.audio is not None else 0,
+            "flow_dim": 0 if sample.flow is None else sample.flow.shape[1],
             "text_dim": self.prompts.features.shape[1],
-            "actions": self.prompts.actions(sample.audio is not None),
+            "actions": self.prompts.actions(heard),
             "length": self.total,
         }
+        if self.kind.Dims.clips:  # its tensors are sized by T
+            longest = max(len(routine.visual) for routine in train)
+            own["clips"] = self.window or min(longest, MOST_CLIPS)
         changes = {**self.dims, **self.variant.dims}
-        if sample.audio is None or head_class(self.variant.model).visual_only:
+        if not heard or self.kind.visual_only:
             changes["audio_dim"] = 0
-        return HeadDims(**{**own, **changes})
+        if self.kind.visual_only or self.variant.model == "mlavl":
+            changes["flow_dim"] = 0
+        return self.kind.Dims(**{**own, **changes})
 
     def run(self, placement: Placement, folder: Path, watch: Watch = SILENT) -> Trained:
         """Trains it in `folder`, or resumes the run there.
@@ -68,21 +82,31 @@ class Job:
         if self.start:
             config = replace(config, align_epochs=0)
         score_range = self.dataset.ranges[self.target]
-        train, judged = (self.dataset.of_target(self.target, split) for split in ("train", self.dataset.judged_split))
-        _same_widths(train + judged, self.dataset.name)
-        batches = [
-            Batches(routines, self.target, score_range, config.batch_size, self.window) for routines in (train, judged)
-        ]
-        text = self.prompts.rows(dims) if dims.language else None
-        build = partial(_begun, head_class(self.variant.model), dims, text, self.start)
-        return train_head(build, batches[0], batches[1], config, placement, folder, watch)
+        names = ["train", self.dataset.judged_split, *(["test"] if self.looks_at_test else [])]
+        splits = [self.dataset.of_target(self.target, split) for split in names]
+        _same_widths([routine for split in splits for routine in split], self.dataset.name)
+        window, pads = self.window_of(dims), self.kind.pads(dims)
+        train, judged, *tested = (
+            Batches(routines, self.target, score_range, config.batch_size, window, pads) for routines in splits
+        )
+        text = self.prompts.rows(dims, self.kind.takes == "actions") if dims.language else None
+        build = partial(_begun, self.kind, dims, text, self.start)
+        return train_head(build, train, judged, config, placement, folder, watch, tested[0] if tested else None)
+
+    def window_of(self, dims: HeadDims) -> int | None:
+        """Clips of a routine: those of the job, or as many as the method's tensors are sized by."""
+        return dims.clips or self.window
 
     def head(self, trained: Trained) -> TargetHead:
         """The trained model as a head of a bundle."""
-        model = trained.model.cpu()
-        texts = self.prompts.texts(model.dims) if model.dims.language else ()
+        return self.head_of(trained.model.cpu())
+
+    def head_of(self, model: Head) -> TargetHead:
+        """A model with what its numbers mean."""
+        window, words = self.window_of(model.dims), grade_names(model.dims.grades)
+        texts = self.prompts.texts(model.dims, model.takes == "actions") if model.dims.language else ()
         full_stop = self.prompts.encoded.full_stop if model.dims.language else None
-        return TargetHead(model, self.target, self.dataset.ranges[self.target], GRADES, texts, self.window, full_stop)
+        return TargetHead(model, self.target, self.dataset.ranges[self.target], words, texts, window, full_stop)
 
     def interval(self, head: TargetHead, placement: Placement) -> Interval | None:
         """How far off the head's scores are, on the split for it, or on the one that chose the best epoch.

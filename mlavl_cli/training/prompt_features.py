@@ -25,21 +25,25 @@ class PromptFeatures:
         """(P, D_t)."""
         return self.encoded.rows
 
-    def rows(self, dims: HeadDims) -> torch.Tensor:
-        """The features of the prompts that these dims use.
+    def rows(self, dims: HeadDims, actions_alone: bool = False) -> torch.Tensor:
+        """The features of the prompts that these dims use, or of their visual actions alone.
 
         Raises:
             DataError: another number of rows.
         """
+        if actions_alone:
+            return self.features[: dims.actions]
         rows = self.features[_used(len(self.features), dims)]
         if len(rows) != dims.prompts:
             cause = f"{len(self.features)} text features, where {dims.prompts} prompts are needed"
             raise DataError(cause, hint="Make them with `mlavl prompts encode`.")
         return rows
 
-    def texts(self, dims: HeadDims) -> tuple[str, ...]:
+    def texts(self, dims: HeadDims, actions_alone: bool = False) -> tuple[str, ...]:
         """Those of `rows`; none where they aren't known."""
         texts = self.prompts.texts if self.prompts else self.encoded.texts
+        if actions_alone:
+            return tuple(texts[: dims.actions])
         return tuple(texts[row] for row in _used(len(texts), dims))
 
     def actions(self, hears: bool) -> int:

@@ -27,14 +27,15 @@ class Recipe:
 
     epochs: int
     lr: float
-    dropout: float
+    dropout: float | None  # None: the method's own
 
 
 def recipe(name: RecipeName, public: PublicSet | None) -> Recipe:
     """The settings of a recipe for a dataset.
 
     mlavl: ours. official-example: of the example in the official code's README, whose epochs go by the dataset.
-    official-options: of its options file.
+    official-options: of its options file. published: the same as mlavl for MLAVL; of other methods what their own
+    public code does (published.py).
 
     Raises:
         UsageError: the example has no epochs for this dataset.
@@ -45,7 +46,7 @@ def recipe(name: RecipeName, public: PublicSet | None) -> Recipe:
         return Recipe(public.example_epochs, lr=1e-2, dropout=0.3)
     if name == "official-options":
         return Recipe(400, lr=1e-3, dropout=0.0)
-    return Recipe(300, lr=1e-3, dropout=0.3)
+    return Recipe(300, lr=1e-3, dropout=None)
 
 
 def rate(epoch: int, epochs: int, schedule: Schedule, warmup: int = 0, milestones: tuple[int, ...] = ()) -> float:

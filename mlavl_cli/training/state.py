@@ -9,8 +9,11 @@ import torch
 from mlavl_cli.errors import DataError, refusing
 from mlavl_cli.files import atomic_write
 from mlavl_cli.heads.dims import HeadDims
+from mlavl_cli.heads.methods import head_class
 from mlavl_cli.heads.mlavl.losses import LossWeights
+from mlavl_cli.training.choices import OptimizerName
 from mlavl_cli.training.config import TrainConfig
+from mlavl_cli.training.recipes import OPTIMIZERS
 from mlavl_cli.untrusted import read_torch
 
 LAST = "last.pt"
@@ -54,6 +57,28 @@ def meant_settings(settings: dict[str, Any], path: Path) -> dict[str, Any]:
         DataError: settings that this mlavl doesn't know.
     """
     with refusing(DataError, "holds settings that this mlavl doesn't know", path, START_ANEW):
+        model = str(settings["model"]).lower()  # mlavl 0.1 wrote the name of a class
         config = TrainConfig(**{**settings["config"], "loss": LossWeights(**settings["config"]["loss"])})
         config = replace(config, save_every=0, patience=None)
-        return {**settings, "dims": HeadDims.from_dict(settings["dims"]), "config": config}
+        dims = head_class(model).Dims.from_dict(settings["dims"])
+        return {**settings, "model": model, "dims": dims, "config": config}
+
+
+def moments_of(
+    saved: dict[int, dict[str, torch.Tensor]], optimizer: OptimizerName, parameters: list[torch.nn.Parameter]
+) -> dict[int, dict[str, torch.Tensor]]:
+    """Saved running means, by parameter, once they were found to be of an optimizer of this name.
+
+    Raises:
+        ValueError: they are not.
+    """
+    probe = torch.nn.Parameter(torch.zeros(1))
+    probe.grad = torch.zeros(1)
+    other = OPTIMIZERS[optimizer]([probe], lr=0.1)
+    other.step()
+    single = {name: tensor.ndim == 0 for name, tensor in other.state[probe].items()}
+    for index, kept in saved.items():
+        shapes = {name: () if single[name] else parameters[index].shape for name in kept}
+        if kept.keys() != single.keys() or any(tuple(kept[name].shape) != tuple(shapes[name]) for name in kept):
+            raise ValueError("moments of another optimizer")
+    return saved

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -24,7 +25,7 @@ from mlavl_cli.training.evaluate import consistency_aucs, predict
 from mlavl_cli.training.history import Epoch, log_csv
 from mlavl_cli.training.metrics import Metrics, measure
 from mlavl_cli.training.recipes import OPTIMIZERS, rate
-from mlavl_cli.training.state import LAST, NO_STATE, START_ANEW, load_state, meant_settings, save_state
+from mlavl_cli.training.state import LAST, NO_STATE, START_ANEW, load_state, meant_settings, moments_of, save_state
 
 
 @dataclass(frozen=True)
@@ -40,11 +41,15 @@ SILENT = Watch()
 
 @dataclass(frozen=True)
 class Trained:
-    """The model of the best epoch, its metrics, and all epochs."""
+    """The model of the best epoch, its metrics, and all epochs.
+
+    `tested`: the scores (n,) that it gives the test split, in points, where that was looked at.
+    """
 
     model: Head
     metrics: Metrics
     history: list[Epoch]
+    tested: np.ndarray | None = None
 
 
 def train_head(
@@ -55,6 +60,7 @@ def train_head(
     placement: Placement,
     folder: Path,
     watch: Watch = SILENT,
+    tested: Batches | None = None,
 ) -> Trained:
     """Trains one model, or resumes a killed run, with the same losses as if it had not stopped.
 
@@ -66,26 +72,28 @@ def train_head(
         folder: RUNS/TARGET/VARIANT, gets `last.pt`, `best_srcc.pt` and `log.csv`; RUNS gets what the
             targets share.
         watch: callbacks.
+        tested: the test split, to be looked at in each epoch beside the one by which epochs are chosen.
 
     Raises:
         DataError: the folder holds a run with other settings; or the loss is no number any more.
     """
     torch.manual_seed(config.seed)
     model = build().to(placement.device)
-    run = _Run(model, train, config, placement, folder)
+    run = _Run(model, (train, judged, tested), config, placement, folder)
     run.resume()
     kind = f"{folder.name}-length" if model.dims.length else folder.name  # heads of one kind begin with the same
     run.align(folder.parents[1] / f"aligned-{kind}.pt", watch.on_align)
     while not run.finished:
-        history = run.epoch(judged)
+        history = run.epoch()
         if watch.on_epoch:
             watch.on_epoch(history[-1], history)
     run.save()
     best = folder / "best_srcc.pt"
     with refusing(DataError, NO_STATE, best, START_ANEW):
         model.load_state_dict(load_state(best))
-    predicted = judged.points(predict(model, judged, placement))
-    return Trained(model, measure(predicted, judged.true()), run.history)
+    found = [split.points(predict(model, split, placement)) if split else None for split in (judged, tested)]
+    assert found[0] is not None
+    return Trained(model, measure(found[0], judged.true()), run.history, found[1])
 
 
 class _Run:
@@ -94,12 +102,15 @@ class _Run:
     def __init__(
         self,
         model: Head,
-        train: Batches,
+        splits: tuple[Batches, Batches, Batches | None],
         config: TrainConfig,
         placement: Placement,
         folder: Path,
     ):
-        self.model, self.train, self.config, self.placement, self.folder = model, train, config, placement, folder
+        self.model, self.config, self.placement, self.folder = model, config, placement, folder
+        train, self.judged, self.tested = splits
+        self.train = train
+        model.prepare(train.labels)
         make = OPTIMIZERS[config.optimizer]
         self.optimizer = make(model.parameters(), lr=config.lr, weight_decay=config.weight_decay)
         course = partial(
@@ -148,12 +159,36 @@ class _Run:
             best = max(range(done), key=lambda i: self.history[i].rank)
             if done - 1 - best >= patience:
                 return True
-        return done >= self.config.epochs
+        return done >= (1 if self.model.fits else self.config.epochs)
 
-    def epoch(self, judged: Batches) -> list[Epoch]:
-        """One pass over the training split and one look at the judged one."""
+    def epoch(self) -> list[Epoch]:
+        """One pass over the training split and one look at the others."""
         number = len(self.history)
         generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + number)
+        means = self._fitted() if self.model.fits else self._learned(generator)
+        loss = sum(means.values())
+        if not math.isfinite(loss):
+            raise DataError(f"the loss is {loss} after epoch {number + 1}", hint="Lower --lr, or set --clip-grad 1.")
+        if not self.model.fits:
+            self.schedule.step()
+        if self.model.remembers:
+            self.model.remember(self.train.spread(self.model.remembers).to(self.placement.device))
+        metrics, tested = self._look(self.judged), self._look(self.tested) if self.tested else None
+        aucs = consistency_aucs(self.model, self.judged, self.placement) if self.consistent else None
+        found = [value for name, value in (aucs or {}).items() if name.endswith("_clip") and not math.isnan(value)]
+        auc = sum(found) / len(found) if found else None
+        of_test = (tested.srcc, tested.mse) if tested else (None, None)
+        self.history.append(Epoch(number + 1, loss, means, metrics.srcc, metrics.mse, auc, *of_test))
+        self._keep_best()
+        if len(self.history) % self.config.save_every == 0:
+            self.save()
+        return self.history
+
+    def _look(self, split: Batches) -> Metrics:
+        return measure(split.points(predict(self.model, split, self.placement)), split.true())
+
+    def _learned(self, generator: torch.Generator) -> dict[str, float]:
+        """One pass over the training split -> the means of the loss's terms."""
         self.model.train()
         sums: dict[str, torch.Tensor] = {}
         seen = 0
@@ -165,27 +200,20 @@ class _Run:
             for name, value in terms.items():  # summed on the device: no synchronisation inside the epoch
                 sums[name] = sums.get(name, 0) + value.detach() * len(batch.label)
             seen += len(batch.label)
-        means = {name: float(value) / seen for name, value in sums.items()}
-        loss = sum(means.values())
-        if not math.isfinite(loss):
-            raise DataError(f"the loss is {loss} after epoch {number + 1}", hint="Lower --lr, or set --clip-grad 1.")
-        self.schedule.step()
-        if self.model.remembers:
-            self.model.remember(next(self.train.in_order()).to(self.placement.device))
-        metrics = measure(judged.points(predict(self.model, judged, self.placement)), judged.true())
-        aucs = consistency_aucs(self.model, judged, self.placement) if self.consistent else None
-        found = [value for name, value in (aucs or {}).items() if name.endswith("_clip") and not math.isnan(value)]
-        auc = sum(found) / len(found) if found else None
-        self.history.append(Epoch(number + 1, loss, means, metrics.srcc, metrics.mse, auc))
-        self._keep_best()
-        if len(self.history) % self.config.save_every == 0:
-            self.save()
-        return self.history
+        return {name: float(value) / seen for name, value in sums.items()}
+
+    def _fitted(self) -> dict[str, float]:
+        """The whole training split at once, for a model that doesn't learn in epochs."""
+        everything = self.train.everything().to(self.placement.device)
+        self.model.fit(everything)
+        with torch.no_grad():
+            terms = self.model.loss(self.model.of(everything), everything)
+        return {name: float(value) for name, value in terms.items()}
 
     def _step(self, batch: Batch, weights: LossWeights, generator: torch.Generator) -> dict[str, torch.Tensor]:
         mixed = self.placement.dtype != torch.float32
         with torch.autocast(self.placement.device.type, self.placement.dtype) if mixed else nullcontext():
-            output = self.model(batch.visual, batch.audio, batch.mask)
+            output = self.model.of(batch)
             terms = self.model.loss(output, batch, weights, generator)
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(added(terms)).backward()
@@ -205,7 +233,7 @@ class _Run:
     def _settings(self) -> dict[str, Any]:
         """What must be the same for a run to go on."""
         return {
-            "model": type(self.model).__name__,
+            "model": self.model.name,
             "dims": asdict(self.model.dims),
             "config": asdict(self.config),
             "routines": len(self.train.routines),
@@ -254,27 +282,10 @@ class _Run:
         groups = self.optimizer.state_dict()["param_groups"]
         for group, base, course in zip(groups, self.schedule.base_lrs, self.schedule.lr_lambdas, strict=True):
             group["lr"] = base * course(len(self.history))
-        self.optimizer.load_state_dict({"state": self._moments(state["optimizer"]["state"]), "param_groups": groups})
+        moments = moments_of(state["optimizer"]["state"], self.config.optimizer, list(self.model.parameters()))
+        self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
         self.scaler.load_state_dict(state["scaler"])
         torch.set_rng_state(state["random"].cpu())
         if state["random_cuda"]:
             torch.cuda.set_rng_state_all([one.cpu() for one in state["random_cuda"]])
         self.best, self.aligned = {"rank": float(state["best"]["rank"])}, bool(state["aligned"])
-
-    def _moments(self, saved: dict[int, dict[str, torch.Tensor]]) -> dict[int, dict[str, torch.Tensor]]:
-        """An optimizer's running means, by parameter, once they were found to be of its kind.
-
-        Raises:
-            ValueError: they are not.
-        """
-        probe = nn.Parameter(torch.zeros(1))
-        probe.grad = torch.zeros(1)
-        optimizer = OPTIMIZERS[self.config.optimizer]([probe], lr=self.config.lr)
-        optimizer.step()
-        single = {name: tensor.ndim == 0 for name, tensor in optimizer.state[probe].items()}
-        parameters = list(self.model.parameters())
-        for index, kept in saved.items():
-            shapes = {name: () if single[name] else parameters[index].shape for name in kept}
-            if kept.keys() != single.keys() or any(tuple(kept[name].shape) != tuple(shapes[name]) for name in kept):
-                raise ValueError("moments of another optimizer")
-        return saved

@@ -53,12 +53,13 @@ def of_model(name: str) -> Variant:
     """
     model, plus, box = name.partition("+")
     kind = head_class(model)
-    if plus and (box != "mag2" or not kind.visual_only):
+    if plus and (box != "mag2" or kind.takes != "actions"):
         raise UsageError(f"no such model: {name!r:.40}", hint="+mag2 goes with the visual methods, as in gdlt+mag2.")
-    if not kind.visual_only:
+    if kind.takes == "all":
         return Variant(model, model=model)
     published = {known.lower(): pair for known, pair in TABLE_4.items()}.get(model, (None, None))
-    return Variant(name, {"mag2": bool(plus)}, model=model, published=published[bool(plus)])
+    with_mag2 = {"mag2": bool(plus), "language": bool(plus)}
+    return Variant(name, with_mag2, model=model, published=published[bool(plus)])
 
 
 def native_and_mag2(models: list[str]) -> list[Variant]:

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from mlavl_cli.heads.dims import HeadDims
-from mlavl_cli.heads.layers import padding, transformer_decoder
+from mlavl_cli.heads.layers import looked_at, mean_clip, padding, transformer_decoder
 
 BranchName = Literal["v", "av"]
 
@@ -83,13 +83,7 @@ class DPG(_TwoBranches):
         self, queries: torch.Tensor, clips: torch.Tensor, p: torch.Tensor, mask: torch.Tensor | None = None
     ) -> torch.Tensor:
         """How much each clip was looked at, (B, T), summing to 1: the PGT's last layer, its grades weighted by p."""
-        *first, last = self.pgt.layers
-        x = queries.expand(len(clips), -1, -1)
-        for layer in first:
-            x = layer(x, clips, memory_key_padding_mask=padding(mask))
-        x = last.norm1(x + last.self_attn(x, x, x, need_weights=False)[0])
-        _, weights = last.multihead_attn(x, clips, clips, key_padding_mask=padding(mask))  # (B, grades, T)
-        return (p.unsqueeze(1) @ weights).squeeze(1).clamp(max=1)  # a lone clip may round above
+        return looked_at(self.pgt.layers, queries, clips, p, mask)
 
 
 class MeanGrading(_TwoBranches):
@@ -105,6 +99,5 @@ class MeanGrading(_TwoBranches):
         self, name: BranchName, queries: torch.Tensor, clips: torch.Tensor, mask: torch.Tensor | None = None
     ) -> Branch:
         """The branch's clips (B, T, d) -> its score; the queries are not asked."""
-        real = clips.new_ones(*clips.shape[:2], 1) if mask is None else mask.unsqueeze(-1).to(clips.dtype)
-        mean = (clips * real).sum(1) / real.sum(1)
+        mean = mean_clip(clips, mask)
         return Branch(None, None, getattr(self, f"regressor_{name}")(mean).sigmoid().squeeze(-1))

@@ -30,6 +30,7 @@ class MLAVL(Head):
 
     name = "mlavl"
     visual_only = False
+    takes = "all"
     text_features: torch.Tensor
     dpg: DPG | MeanGrading
 
@@ -57,6 +58,10 @@ class MLAVL(Head):
         if dims.length:
             self.length = Length(dims.width)
         self.dpg = DPG(dims) if dims.dpg else MeanGrading(dims)
+
+    @classmethod
+    def pads(cls, dims: HeadDims) -> bool:
+        return True
 
     def forward(
         self, visual: torch.Tensor, audio: torch.Tensor | None = None, mask: torch.Tensor | None = None

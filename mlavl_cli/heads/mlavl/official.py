@@ -1,7 +1,6 @@
 """The authors' checkpoints -> our names (docs/method.md, section 13). Every tensor is accounted for."""
 
 import re
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import torch
 from mlavl_cli.errors import WeightsError
 from mlavl_cli.heads.dims import HeadDims
 from mlavl_cli.heads.mlavl.model import MLAVL
-from mlavl_cli.untrusted import read_torch, wrong_numbers
+from mlavl_cli.heads.state_dicts import Tensors, read_state
 
 # Beginnings of names, theirs and ours. Some tensors stand in the file under two names.
 _NAMES = (
@@ -32,11 +31,6 @@ _NAMES = (
 _POSITIONS = "pos_encoder.pe"
 _IGNORED = re.compile(r"CLIP\..+|pos_encoder\..+")  # the frozen text tower; sines that only some runs added to prompts
 _WRAPPERS = re.compile(r"(?:module\.|_orig_mod\.)+")  # of torch's own, around the model
-_INSIDE = ("state_dict", "model_state_dict", "model")
-_COUNTER = ".num_batches_tracked"  # of a batch norm; nothing depends on it
-_CUT = "is cut short"
-_MOST_BYTES = 1 << 30  # of a checkpoint; the official ones have 30 MB
-_OLD_FORMAT = bytes.fromhex("80028a0a6cfc9c46f9206aa850192e")  # torch's magic number as a pickle
 
 
 @dataclass(frozen=True)
@@ -56,8 +50,8 @@ def import_official(path: Path, text_features: torch.Tensor, heads: int = 8) -> 
         WeightsError: it can't be read safely; or tensors are missing, unknown, of a wrong shape or kind, or hold what
             is no number. They are named as in the file.
     """
-    state = _read_state(path)
-    tensors = _Tensors(state, path)
+    state = read_state(path)
+    tensors = _Named(state, path)
     try:
         dims = _dims(tensors, text_features, heads)
     except WeightsError as error:
@@ -67,8 +61,7 @@ def import_official(path: Path, text_features: torch.Tensor, heads: int = 8) -> 
     tensors.refuse_misfits({name: tensor for name, tensor in asked.items() if name != "text_features"})
     model = MLAVL(dims, text_features)
     wanted = {name: tensor for name, tensor in model.state_dict().items() if name != "text_features"}
-    found = {name: tensors.ours.get(name, tensor).to(tensor.dtype) for name, tensor in wanted.items()}
-    model.load_state_dict({**found, "text_features": model.text_features})
+    model.load_state_dict({**tensors.fitted(wanted), "text_features": model.text_features})
     warnings = []
     if any(name.endswith(_POSITIONS) for name in state):
         warnings.append(
@@ -78,13 +71,11 @@ def import_official(path: Path, text_features: torch.Tensor, heads: int = 8) -> 
     return Imported(model.eval().requires_grad_(False), tuple(warnings))
 
 
-class _Tensors:
-    """A checkpoint's tensors by our names, which knows what its file calls them."""
+class _Named(Tensors):
+    """The tensors of an official checkpoint, by our names."""
 
     def __init__(self, state: dict[str, torch.Tensor], path: Path):
-        self.path = path
-        self.ours: dict[str, torch.Tensor] = {}
-        self._theirs: dict[str, str] = {}
+        super().__init__(path)
         unknown = []
         for full, tensor in state.items():
             name = _WRAPPERS.sub("", full, count=1) if _WRAPPERS.match(full) else full
@@ -93,19 +84,16 @@ class _Tensors:
             renamed = next((ours + name.removeprefix(old) for old, ours in _NAMES if name.startswith(old)), None)
             if renamed is None:
                 unknown.append(full)
-            elif renamed in self.ours and not _same(self.ours[renamed], tensor):
-                raise WeightsError(f"{full} differs from its second copy", path=path)
             else:
-                self.ours[renamed] = tensor
-                self._theirs.setdefault(renamed, full)
+                self.add(renamed, full, tensor)
         if unknown:
             cause = f"{len(unknown)} unknown tensors: {', '.join(sorted(unknown)[:5])}"
-            raise WeightsError(cause, path=path, hint="Is it a checkpoint of another model?")
+            raise WeightsError(cause, path=path, hint="Is it a checkpoint of another model? Say which by --model.")
 
     def called(self, name: str) -> str:
         """What the file calls a tensor of ours, or would."""
-        if name in self._theirs:
-            return self._theirs[name]
+        if name in self.theirs:
+            return self.theirs[name]
         return next(old + name.removeprefix(ours) for old, ours in _NAMES if name.startswith(ours))
 
     def size(self, name: str, axis: int) -> int:
@@ -116,77 +104,13 @@ class _Tensors:
         """
         if name not in self.ours:
             raise WeightsError(f"the tensor {self.called(name)} is missing", hint="Is it a checkpoint of MLAVL?")
-        tensor = self.ours[name]
-        shape = () if tensor.is_nested else tuple(tensor.shape)
+        shape = self.shapes()[name]
         if len(shape) <= axis or 0 in shape:
             raise WeightsError(f"{self.called(name)} has shape {shape}, which no head of MLAVL has")
         return shape[axis]
 
-    def refuse_misfits(self, wanted: dict[str, torch.Tensor]) -> None:
-        """Compares with what the head needs.
 
-        Raises:
-            WeightsError: tensors are missing, left over, of a wrong shape or kind, or hold what is no number.
-        """
-        missing = [name for name in wanted if name not in self.ours and not name.endswith(_COUNTER)]
-        spare = [name for name in self.ours if name not in wanted]
-        for what, names in (("are missing", missing), ("belong to no part of the head", spare)):
-            if names:
-                listed = ", ".join(sorted(map(self.called, names))[:5])
-                raise WeightsError(f"{len(names)} tensors {what}: {listed}", path=self.path)
-        for name, tensor in self.ours.items():
-            if tensor.shape != wanted[name].shape:
-                shapes = f"{tuple(tensor.shape)}, expected {tuple(wanted[name].shape)}"
-                raise WeightsError(f"{self.called(name)} has shape {shapes}", path=self.path)
-            if wrong := wrong_numbers(name, tensor):
-                raise WeightsError(f"{self.called(name)} {wrong}", path=self.path)
-
-
-def _same(one: torch.Tensor, other: torch.Tensor) -> bool:
-    return one.dtype == other.dtype and torch.equal(one, other)
-
-
-def _read_state(path: Path) -> dict[str, torch.Tensor]:
-    hint = "Expected a state dict saved by torch; anything that would run code is refused."
-    if path.is_dir():
-        raise WeightsError("is a folder, not a checkpoint", path=path, hint=hint)
-    try:
-        if path.stat().st_size == 0:
-            raise WeightsError("is empty", path=path, hint=hint)
-        state = read_torch(path, _MOST_BYTES)
-    except FileNotFoundError as error:
-        raise WeightsError("no such file", path=path) from error
-    except WeightsError:
-        raise
-    except OSError as error:
-        raise WeightsError(f"can't be read ({error.strerror})", path=path, hint=hint) from error
-    except Exception as error:  # torch raises many kinds for a file that isn't its own
-        cause = _CUT if _is_cut(path, error) else "can't be read as a checkpoint"
-        raise WeightsError(cause, path=path, hint="Copy it again." if cause is _CUT else hint) from error
-    while isinstance(state, dict) and (key := next((k for k in _INSIDE if isinstance(state.get(k), dict)), None)):
-        state = state[key]
-    tensors = state.items() if isinstance(state, dict) else ()
-    found = {str(name): tensor for name, tensor in tensors if isinstance(tensor, torch.Tensor)}
-    if not found:
-        raise WeightsError("holds no state dict", path=path, hint=hint)
-    return found
-
-
-def _is_cut(path: Path, error: Exception) -> bool:
-    """Whether a file begins as torch's do, in one of its two formats, and lacks its end."""
-    with path.open("rb") as file:
-        begins = file.read(16)
-    if begins.startswith(b"PK\3\4"):
-        try:
-            return not zipfile.is_zipfile(path)
-        except zipfile.BadZipFile:  # its end is there, and broken
-            return False
-    words = ("truncated", "ran out of input", "exhausted", "unexpected eof", "not enough data", "remain")
-    ended = isinstance(error, EOFError) or any(word in str(error).lower() for word in words)
-    return begins.startswith(_OLD_FORMAT) and ended
-
-
-def _dims(tensors: _Tensors, text_features: torch.Tensor, heads: int) -> HeadDims:
+def _dims(tensors: _Named, text_features: torch.Tensor, heads: int) -> HeadDims:
     def depth(prefix: str) -> int:
         return len({name.split(".")[3] for name in tensors.ours if name.startswith(f"{prefix}.layers.")})
 

@@ -1,0 +1,104 @@
+"""A table of many methods: their figures over seeds, beside those that the paper prints."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mlavl_cli.cli import console
+from mlavl_cli.cli.tables import Row, TableFormat, print_rows
+from mlavl_cli.errors import DataError
+
+if TYPE_CHECKING:
+    from mlavl_cli.datasets.dataset import Dataset
+    from mlavl_cli.training.bench import Cell, Table
+
+_LABELS = {"pamfn": "pamfn (AV, no flow)", "mcmoe": "mcmoe (no flow)", "action-net": "action-net (dynamic)"}
+
+
+def print_table(table: "Table", data: "Dataset", form: TableFormat) -> None:
+    """The table on stdout; methods that couldn't be trained on this dataset are named on stderr."""
+    for (name, target), error in table.failed.items():
+        console.warning(f"{target} {name}: left out, {error}")
+    if not table.cells:
+        raise DataError(f"{data.name}: none of these methods can be trained on it")
+    print_rows(of_table(table, data), form, f"{data.name}, split test; epochs chosen on a validation split")
+
+
+def of_table(table: "Table", data: "Dataset") -> list[Row]:
+    """A row for each method and target, those of literature alone behind them.
+
+    SRCC and MSE are of the test split by the epoch that was best on the validation split: mean and standard deviation
+    over seeds; behind them those of the best epoch on the test split. "against" is the difference in SRCC to MLAVL, or
+    to the first method, with an interval of a paired bootstrap; an asterisk where it doesn't hold 0.
+    """
+    from mlavl_cli.datasets.literature import literature_only
+
+    rows = []
+    for target in table.true:
+        names = list(dict.fromkeys(cell.variant for cell in table.cells if cell.target == target))
+        first = "mlavl" if "mlavl" in names else names[0] if names else ""
+        for name in names:
+            rows.append(_of_method(name, target, first, table, data))
+        rows += [
+            _row(target, f"{one.label}, as printed", {"paper's SRCC": one.figures[target][0],
+                                                      "paper's MSE": one.figures[target][1]})
+            for one in literature_only(data.name, target)
+        ]  # fmt: skip
+    return rows
+
+
+def _row(target: str, method: str, values: dict[str, Any]) -> Row:
+    columns = (
+        "target", "method", "seeds", "M parameters", "GFLOPs", "ms", "SRCC", "SRCC sd", "MSE", "MSE sd", "R-l2 x100",
+        "SRCC best on test", "MSE best on test", "against", "paper's SRCC", "paper's MSE",
+    )  # fmt: skip
+    return {**dict.fromkeys(columns), "target": target, "method": method, **values}
+
+
+def _of_method(name: str, target: str, first: str, table: "Table", data: "Dataset") -> Row:
+    from mlavl_cli.datasets.literature import printed
+
+    cells = _cells(table, name, target)
+    known = printed(data.name, name, target)
+    srcc, mse = known.figures[target] if known else (None, None)
+    if known is None and name == "mlavl":
+        srcc, mse = data.published.get(target, (None, None))
+    hears = any(routine.flow is not None for routine in data.splits["test"])
+    values = {
+        "seeds": len(cells),
+        "M parameters": cells[0].parameters / 1e6,
+        "GFLOPs": cells[0].flops / 1e9,
+        "ms": float(np.median([cell.ms for cell in cells])),
+        "SRCC": _mean(cells, "srcc"),
+        "SRCC sd": _spread(cells, "srcc"),
+        "MSE": _mean(cells, "mse"),
+        "MSE sd": _spread(cells, "mse"),
+        "R-l2 x100": _mean(cells, "relative_l2"),
+        "SRCC best on test": _mean(cells, "best_srcc"),
+        "MSE best on test": _mean(cells, "best_mse"),
+        "against": "" if name == first else _against(cells, _cells(table, first, target), table.true[target]),
+        "paper's SRCC": srcc,
+        "paper's MSE": mse,
+    }
+    return _row(target, name if hears else _LABELS.get(name, name), values)
+
+
+def _cells(table: "Table", name: str, target: str) -> "list[Cell]":
+    return [cell for cell in table.cells if (cell.variant, cell.target) == (name, target)]
+
+
+def _mean(cells: "list[Cell]", what: str) -> float:
+    return float(np.mean([getattr(cell, what) for cell in cells]))
+
+
+def _spread(cells: "list[Cell]", what: str) -> float | None:
+    """The standard deviation over seeds, None for one."""
+    return float(np.std([getattr(cell, what) for cell in cells], ddof=1)) if len(cells) > 1 else None
+
+
+def _against(cells: "list[Cell]", others: "list[Cell]", true: np.ndarray) -> str:
+    from mlavl_cli.training.metrics import paired_difference
+
+    one, other = (np.array([cell.predicted for cell in some]) for some in (cells, others))
+    difference, low, high = paired_difference(one, other, true)
+    return f"{difference:+.3f} ({low:+.3f} to {high:+.3f}){'' if low <= 0 <= high else ' *'}"

@@ -1,0 +1,215 @@
+"""PAMFN (Zeng & Zheng, TIP 2024): a branch for each modality, and a fusion of them stage by stage."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from mlavl_cli.errors import FeatureError
+from mlavl_cli.heads.base import Batch, Head, HeadOutput
+from mlavl_cli.heads.dims import HeadDims
+from mlavl_cli.heads.layers import mean_clip, pointwise
+from mlavl_cli.heads.noise import draws
+from mlavl_cli.heads.pamfn_branch import STAGES, Branch, Level, at_least, convs
+
+
+@dataclass(frozen=True)
+class PAMFNDims(HeadDims):
+    """`candidates`: K mixtures of each stage, 6 on Fis-V and 10 on RG; `reduction`: of the readout's width."""
+
+    candidates: int = 6
+    reduction: int = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class PAMFNOutput(HeadOutput):
+    """`branches`: each modality's own score, (modalities, B)."""
+
+    branches: torch.Tensor
+
+
+class _Least(nn.Module):
+    """Attention, at each step by itself, to what is least like the query."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.linear_layers = nn.ModuleList(nn.Linear(width, width) for _ in range(3))
+        self.dropout = nn.Dropout(0.1)
+
+    def forward(self, query: torch.Tensor, items: torch.Tensor, allowed: torch.Tensor | None = None) -> torch.Tensor:
+        """Query (B, T', d), items (n, B, T', d), of which (B, n) are allowed -> (B, T', d)."""
+        q, k, v = (linear(x) for linear, x in zip(self.linear_layers, (query, items, items), strict=True))
+        weights = (-(q * k).sum(-1) / q.shape[-1] ** 0.5).softmax(0)  # (n, B, T')
+        if allowed is not None:
+            weights = weights * allowed.T.unsqueeze(-1)
+            weights = weights / weights.sum(0)
+        return (self.dropout(weights).unsqueeze(-1) * v).sum(0)
+
+
+class _Modalities(nn.Module):
+    def __init__(self, width: int):
+        super().__init__()
+        self.fusion_s = _Least(width)
+        self.proj = nn.Sequential(nn.Conv1d(width, width, 1))
+
+
+class _Candidates(nn.Module):
+    def __init__(self, dims: PAMFNDims, modalities: int):
+        super().__init__()
+        width, count = dims.width, dims.candidates
+        self.proj1 = nn.ModuleList(
+            nn.Sequential(nn.Conv1d(width, width, 1), nn.BatchNorm1d(width), nn.ReLU(), nn.Conv1d(width, count, 1))
+            for _ in range(modalities)
+        )
+        self.ffn = nn.ModuleList(convs(width, width, width, 3) for _ in range(count))
+        self.fusion_f = _Least(width)
+        self.proj2 = nn.Sequential(nn.Conv1d(2 * width, width, 1))
+        self.policy = nn.Sequential(nn.Conv1d(modalities * width, count, 1))
+
+    def mixed(self, streams: list[Level], last: bool) -> torch.Tensor:
+        """K mixtures of the modalities, coarser in time by one level: (K, B, T', d)."""
+        mask = streams[0].mask
+        weights = torch.stack([pointwise(m, s.x, mask) for m, s in zip(self.proj1, streams, strict=True)]).softmax(0)
+        values = torch.stack([one.x for one in streams])
+        found = []
+        for number, feed in enumerate(self.ffn):
+            mixture = Level((weights[..., number : number + 1] * values).sum(0), mask)
+            mixture = mixture.plus(mixture.through(feed))
+            found.append((mixture.whole() if last else mixture.halved()).x)
+        return torch.stack(found)
+
+    def chances(self, streams: list[Level]) -> torch.Tensor:
+        """(B, K) logits of which candidate is the last one that is used."""
+        joined = torch.cat([one.x for one in streams], dim=-1)
+        return mean_clip(pointwise(self.policy, joined, streams[0].mask), streams[0].mask)
+
+
+class _Stage(nn.Module):
+    def __init__(self, dims: PAMFNDims, modalities: int):
+        super().__init__()
+        width = dims.width
+        self.conv = convs(3 * width, width, width, 3)
+        self.short_cut = nn.Sequential(nn.Conv1d(3 * width, width, 1), nn.BatchNorm1d(width), nn.ReLU())
+        self.s_fusion, self.f_fusion = _Modalities(width), _Candidates(dims, modalities)
+
+    def forward(self, c: Level, fine: list[Level], coarse: list[Level], allowed: torch.Tensor, last: bool) -> Level:
+        c = c.through(self.conv).plus(c.through(self.short_cut))
+        items = torch.stack([one.x for one in coarse])
+        s = self.s_fusion.fusion_s(pointwise(self.s_fusion.proj, c.x, None), items)
+        query = -pointwise(self.f_fusion.proj2, torch.cat([c.x, s], dim=-1), None)
+        cross = self.f_fusion.fusion_f(query, self.f_fusion.mixed(fine, last), allowed)
+        joined = torch.cat([c.x, s, cross], dim=-1)
+        return Level(joined if c.mask is None else joined * c.mask.unsqueeze(-1), c.mask)
+
+
+class PAMFN(Head):
+    """Branches r (pictures), f (optical flow) and a (sound), three stages of fusion, and a sigmoid.
+
+    Without flow features it is another model, of two branches ("PAMFN-AV"). The branches learn from scores of their
+    own at the same time as the fusion, which reads them without changing them; the public code trains them before.
+    Official: a policy's choice has noise, and the score is the mean over `DRAWS` seeded draws; the fusion changes the
+    audio branch.
+    """
+
+    name = "pamfn"
+    Dims = PAMFNDims
+    dims: PAMFNDims
+    visual_only = False
+    c: torch.Tensor
+
+    def __init__(self, dims: PAMFNDims, text_features: torch.Tensor | None = None):
+        super().__init__(dims)
+        inputs = {"r": dims.visual_dim, "f": dims.flow_dim, "a": dims.audio_dim}
+        self.modalities = [letter for letter, width in inputs.items() if width]
+        for letter in self.modalities:
+            setattr(self, f"model_{letter}", Branch(inputs[letter], dims))
+        self.register_buffer("c", torch.zeros(3 * dims.width))
+        self.tau = nn.Parameter(torch.tensor([10.0]))
+        for number in range(1, STAGES + 1):
+            setattr(self, f"stage{number}", _Stage(dims, len(self.modalities)))
+        narrow = dims.width // dims.reduction
+        self.fc = nn.Sequential(
+            nn.Dropout(dims.dropout), nn.Conv1d(3 * dims.width, narrow, 1), nn.BatchNorm1d(narrow), nn.ReLU(),
+            nn.Dropout(0.5), nn.Conv1d(narrow, 1, 1), nn.Sigmoid(),
+        )  # fmt: skip
+
+    def of(self, batch: Batch) -> HeadOutput:
+        return self(batch.visual, batch.audio, batch.mask, batch.flow)
+
+    def forward(
+        self,
+        visual: torch.Tensor,
+        audio: torch.Tensor | None = None,
+        mask: torch.Tensor | None = None,
+        flow: torch.Tensor | None = None,
+    ) -> PAMFNOutput:
+        """Visual (B, T, D_v), audio (B, T, D_a), flow (B, T, D_f) -> PAMFNOutput.
+
+        Raises:
+            FeatureError: a modality that the head was built with is missing.
+        """
+        mask = None if self.official else mask
+        streams = {"r": visual, "f": flow, "a": audio}
+        missing = {"f": "optical flow", "a": "sound"}
+        levels, scores = [], []
+        for letter in self.modalities:
+            if (features := streams[letter]) is None:
+                raise FeatureError(f"no {missing[letter]}: the pamfn head can't do without", hint="Try mcmoe.")
+            features, real = at_least(features, mask)
+            branch, score = getattr(self, f"model_{letter}")(features, real)
+            if letter != "a" or not self.official:
+                branch = [Level(level.x.detach(), level.mask) for level in branch]
+            levels.append(branch)
+            scores.append(score)
+        shape = (STAGES, 1, self.dims.candidates)
+        if self.training:
+            score = self.fused(levels, _gumbel(torch.randn(STAGES, len(visual), shape[-1], device=visual.device)))
+        elif self.official:
+            score = torch.stack([self.fused(levels, _gumbel(noise)) for noise in draws(visual, *shape)]).mean(0)
+        else:
+            score = self.fused(levels, visual.new_zeros(shape))
+        return PAMFNOutput(score=score, branches=torch.stack(scores))
+
+    def fused(self, levels: list[list[Level]], noise: torch.Tensor) -> torch.Tensor:
+        """Levels of each branch, noise of the policies (stages, B or 1, K) -> score (B,)."""
+        shape, mask = levels[0][1].x.shape, levels[0][1].mask
+        c = Level(self.c.expand(*shape[:2], -1), mask)
+        for number in range(1, STAGES + 1):
+            stage = getattr(self, f"stage{number}")
+            fine, coarse = ([branch[at] for branch in levels] for at in (number - 1, number))
+            allowed = used(stage.f_fusion.chances(fine), noise[number - 1], self.tau)
+            c = stage(c, fine, coarse, allowed, number == STAGES)
+            if number < STAGES:
+                c = c.halved() if number == 1 else c.whole()
+        return self.fc(c.x.transpose(1, 2))[:, 0, 0]
+
+    def loss(
+        self, output: PAMFNOutput, batch: Batch, weights: Any = None, generator: torch.Generator | None = None
+    ) -> dict[str, torch.Tensor]:
+        mse = nn.functional.mse_loss
+        own = [mse(score, batch.label) for score in output.branches]
+        return {"mse": mse(output.score, batch.label), "branches": torch.stack(own).sum()}
+
+    @classmethod
+    def sizes(cls, shapes: dict[str, tuple[int, ...]]) -> dict[str, Any]:
+        def inputs(letter: str) -> int:
+            return shapes.get(f"model_{letter}.embedding.0.weight", (0, 0))[1]
+
+        width = shapes["c"][0] // 3
+        return {
+            "visual_dim": inputs("r"), "flow_dim": inputs("f"), "audio_dim": inputs("a"), "width": width,
+            "candidates": shapes["stage1.f_fusion.policy.0.weight"][0], "reduction": width // shapes["fc.1.weight"][0],
+        }  # fmt: skip
+
+
+def used(logits: torch.Tensor, noise: torch.Tensor, tau: torch.Tensor) -> torch.Tensor:
+    """(B, K): 1 for candidates up to the chosen one, with the gradient of a soft choice (straight-through)."""
+    soft = ((logits + noise) / tau).softmax(-1)
+    hard = torch.zeros_like(soft).scatter(-1, soft.argmax(-1, keepdim=True), 1.0)
+    choice = hard + soft - soft.detach()
+    return choice.flip(-1).cumsum(-1).flip(-1)
+
+
+def _gumbel(normal: torch.Tensor) -> torch.Tensor:
+    return -(-torch.special.ndtr(normal).clamp(1e-7, 1 - 1e-7).log()).log()
