@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from mlavl_cli.datasets.dataset import Dataset
     from mlavl_cli.training.bench import Cell, Table
 
-_LABELS = {"pamfn": "pamfn (AV, no flow)", "mcmoe": "mcmoe (no flow)", "action-net": "action-net (dynamic)"}
+_FLOW = {"pamfn": "pamfn (AV, no flow)", "mcmoe": "mcmoe (no flow)"}
 
 
 def print_table(table: "Table", data: "Dataset", form: TableFormat) -> None:
@@ -31,20 +31,26 @@ def of_table(table: "Table", data: "Dataset") -> list[Row]:
     over seeds; behind them those of the best epoch on the test split. "against" is the difference in SRCC to MLAVL, or
     to the first method, with an interval of a paired bootstrap; an asterisk where it doesn't hold 0.
     """
-    from mlavl_cli.datasets.literature import literature_only
+    from mlavl_cli.datasets.literature import others
 
     rows = []
     for target in table.true:
         names = list(dict.fromkeys(cell.variant for cell in table.cells if cell.target == target))
         first = "mlavl" if "mlavl" in names else names[0] if names else ""
-        for name in names:
-            rows.append(_of_method(name, target, first, table, data))
-        rows += [
-            _row(target, f"{one.label}, as printed", {"paper's SRCC": one.figures[target][0],
-                                                      "paper's MSE": one.figures[target][1]})
-            for one in literature_only(data.name, target)
-        ]  # fmt: skip
+        rows += [_of_method(name, target, first, table, data) for name in names]
+        for one in others(data.name, {name for name in names if _as_published(name, data)}, target):
+            srcc, mse = one.figures[target]
+            rows.append(_row(target, f"{one.label}, as printed", {"paper's SRCC": srcc, "paper's MSE": mse}))
     return rows
+
+
+def _as_published(name: str, data: "Dataset") -> bool:
+    """Whether it reads here what it read in the literature."""
+    return name != "pamfn" or _has_flow(data)
+
+
+def _has_flow(data: "Dataset") -> bool:
+    return all(routine.flow is not None for split in data.splits.values() for routine in split)
 
 
 def _row(target: str, method: str, values: dict[str, Any]) -> Row:
@@ -59,11 +65,10 @@ def _of_method(name: str, target: str, first: str, table: "Table", data: "Datase
     from mlavl_cli.datasets.literature import printed
 
     cells = _cells(table, name, target)
-    known = printed(data.name, name, target)
+    known = printed(data.name, name, target) if _as_published(name, data) else None
     srcc, mse = known.figures[target] if known else (None, None)
     if known is None and name == "mlavl":
         srcc, mse = data.published.get(target, (None, None))
-    hears = any(routine.flow is not None for routine in data.splits["test"])
     values = {
         "seeds": len(cells),
         "M parameters": cells[0].parameters / 1e6,
@@ -80,7 +85,13 @@ def _of_method(name: str, target: str, first: str, table: "Table", data: "Datase
         "paper's SRCC": srcc,
         "paper's MSE": mse,
     }
-    return _row(target, name if hears else _LABELS.get(name, name), values)
+    return _row(target, _label(name, data), values)
+
+
+def _label(name: str, data: "Dataset") -> str:
+    if name.startswith("action-net"):
+        return f"{name} (dynamic)"
+    return name if _has_flow(data) else _FLOW.get(name, name)
 
 
 def _cells(table: "Table", name: str, target: str) -> "list[Cell]":

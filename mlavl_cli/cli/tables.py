@@ -55,10 +55,8 @@ def _latex(rows: list[Row]) -> str:
         return text.replace("~", r"\textasciitilde{}").replace("^", r"\textasciicircum{}")
 
     columns = "".join("l" if isinstance(value, str) else "r" for value in rows[0].values())
-    lines = [
-        " & ".join(escaped(cell) for cell in line) + r" \\"
-        for line in (rows[0].keys(), *(row.values() for row in rows))
-    ]
+    cells = [list(rows[0]), *(list(row.values()) for row in rows)]
+    lines = [" & ".join(escaped(cell) for cell in line) + r" \\" for line in cells]
     body = [r"\begin{tabular}{" + columns + "}", r"\toprule", lines[0], r"\midrule", *lines[1:]]
     return "\n".join([*body, r"\bottomrule", r"\end{tabular}"]) + "\n"
 

@@ -1,7 +1,6 @@
 """Figures that the MLAVL paper prints for other methods (its tables 1 to 4), beside which a table of one's own stands.
 
-An asterisk or a dagger of the paper's, probably own runs and one of published code, is kept; None: not printed. Rows
-whose features differ from those of the dataset's preset are named with them.
+An asterisk or a dagger of the paper's, probably own runs and one of published code, is kept; None: not printed.
 """
 
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ class Printed:
 
     Attributes:
         label: as the paper prints it.
-        model: by whose name it is known here; None: it can't be built on clip features.
+        model: by whose name it is known here; None: it can't be built on clip features, or was run on others.
         figures: (SRCC, MSE) of each target, in points; of LOGO the second is R-l2 x 100.
     """
 
@@ -31,7 +30,7 @@ def _row(label: str, model: str | None, targets: str, srcc: str, mse: str) -> Pr
 
 _F, _V, _R = "TES PCS SS TR PE CO IN", "TES PCS", "Ball Clubs Hoop Ribbon"
 FS1000 = [
-    _row("C3D-LSTM (C3D)", "lstm", _F, ".78 .53 .50 .52 .52 .57 .47", "308.30 25.85 .92 .99 1.21 .97 1.01"),
+    _row("C3D-LSTM (C3D)", None, _F, ".78 .53 .50 .52 .52 .57 .47", "308.30 25.85 .92 .99 1.21 .97 1.01"),
     _row("MSCADC", None, _F, ".77 .70 .69 .69 .71 .68 .71", "148.02 15.47 .51 .57 .78 .55 .60"),
     _row("MS-LSTM", "ms-lstm", _F, ".86 .80 .77 .78 .76 .79 .78", "94.55 11.03 .45 .49 .76 .43 .47"),
     _row("CoRe", "core", _F, ".88 .84 .81 .83 .81 .83 .80", "103.50 9.85 .41 .37 .81 .38 .41"),
@@ -46,7 +45,7 @@ FS1000 = [
     _row("PAMFN+*", "pamfn", _F, ".90 .89 .86 .87 .86 .87 .85", "104.89 10.05 .39 .52 .78 .40 .56"),
 ]
 FISV = [
-    _row("C3D-LSTM (C3D)", "lstm", _V, ".290 .510", "39.25 21.97"),
+    _row("C3D-LSTM (C3D)", None, _V, ".290 .510", "39.25 21.97"),
     _row("MSCADC", None, _V, ".500 .610", "25.93 11.94"),
     _row("MS-LSTM", "ms-lstm", _V, ".650 .780", "19.91 8.35"),
     _row("M-BERT", None, _V, ".530 .720", "27.73 12.38"),
@@ -60,9 +59,9 @@ FISV = [
     _row("QTD*", "qtd", _V, ".717 .858", "26.97 10.89"),
 ]
 RG = [
-    _row("C3D+SVR (C3D)", "svr", _R, ".357 .551 .495 .516", "- - - -"),
+    _row("C3D+SVR (C3D)", None, _R, ".357 .551 .495 .516", "- - - -"),
     _row("MS-LSTM* (VST)", "ms-lstm", _R, ".621 .661 .670 .695", "7.52 6.04 6.16 5.78"),
-    _row("ACTION-NET* (VST+ResNet)", "action-net", _R, ".684 .737 .733 .754", "9.55 6.36 5.56 8.15"),
+    _row("ACTION-NET* (VST+ResNet)", None, _R, ".684 .737 .733 .754", "9.55 6.36 5.56 8.15"),
     _row("GDLT*", "gdlt", _R, ".746 .802 .765 .741", "5.90 4.34 5.70 6.16"),
     _row("PAMFN", "pamfn", _R, ".757 .825 .836 .846", "6.24 7.45 5.21 7.67"),
     _row("CoFInAl* (VST)", "cofinal", _R, ".809 .806 .804 .810", "5.07 5.19 6.37 6.30"),
@@ -90,6 +89,6 @@ def printed(dataset: str, variant: str, target: str) -> Printed | None:
     return next((row for row in rows if row.model == variant and target in row.figures), None)
 
 
-def literature_only(dataset: str, target: str) -> list[Printed]:
-    """Rows of methods that can't be built honestly on clip features."""
-    return [row for row in PRINTED.get(dataset, []) if row.model is None and target in row.figures]
+def others(dataset: str, shown: set[str], target: str) -> list[Printed]:
+    """The rows of a dataset beside which none of these methods stands."""
+    return [row for row in PRINTED.get(dataset, []) if row.model not in shown and target in row.figures]

@@ -156,14 +156,10 @@ def _jobs(
 
 
 def _asked(job: Job) -> dict[str, Any]:
-    sizes = {name: len(job.dataset.of_target(job.target, name)) for name in ("train", "val", "test")}
-    asked: dict[str, Any] = {
-        "dims": asdict(job.head_dims()),
-        "config": asdict(job.config),
-        "loss": job.variant.loss,
-        "routines": sizes,
-    }
-    labels = [sorted((r.id, r.scores[job.target]) for r in job.dataset.of_target(job.target, name)) for name in sizes]
+    splits = [job.dataset.of_target(job.target, name) for name in ("train", "val", "test")]
+    labels = [sorted((routine.id, routine.scores[job.target]) for routine in split) for split in splits]
+    asked: dict[str, Any] = {"dims": asdict(job.head_dims()), "config": asdict(job.config), "loss": job.variant.loss}
+    asked["routines"] = list(map(len, splits))
     asked["labels"] = hashlib.sha256(json.dumps(labels).encode()).hexdigest()
     known: dict[str, Any] = json.loads(json.dumps(asked | {"dataset": job.dataset.name, "window": job.window}))
     return known
