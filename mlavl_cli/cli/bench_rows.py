@@ -21,7 +21,13 @@ def print_table(table: "Table", data: "Dataset", form: TableFormat) -> None:
         console.warning(f"{target} {name}: left out, {error}")
     if not table.cells:
         raise DataError(f"{data.name}: none of these methods can be trained on it")
-    print_rows(of_table(table, data), form, f"{data.name}, split test; epochs chosen on a validation split")
+    rows = of_table(table, data)
+    if form != "table":
+        print_rows(rows, form)
+        return
+    for target in table.true:
+        title = f"{data.name} {target}, split test, epochs chosen on a validation split"
+        print_rows([_narrow(row) for row in rows if row["target"] == target], form, title, tight=True)
 
 
 def of_table(table: "Table", data: "Dataset") -> list[Row]:
@@ -51,6 +57,24 @@ def _as_published(name: str, data: "Dataset") -> bool:
 
 def _has_flow(data: "Dataset") -> bool:
     return all(routine.flow is not None for split in data.splits.values() for routine in split)
+
+
+def _narrow(row: Row) -> Row:
+    """What fits in 80 columns: means with their spread, an asterisk at a SRCC that is more than chance from MLAVL's."""
+
+    def with_spread(what: str, digits: int, mark: str = "") -> str:
+        mean, spread = row[what], row[f"{what} sd"]
+        return "" if mean is None else f"{mean:.{digits}f}" + (f"±{spread:.{digits}f}" if spread else "") + mark
+
+    def short(value: float | None, digits: int) -> str:
+        return "" if value is None else f"{value:.{digits}f}"
+
+    return {
+        "method": row["method"], "M": short(row["M parameters"], 2), "ms": short(row["ms"], 1),
+        "SRCC": with_spread("SRCC", 3, "*" if (row["against"] or "").endswith("*") else ""),
+        "MSE": with_spread("MSE", 2), "on test": short(row["SRCC best on test"], 3),
+        "paper": short(row["paper's SRCC"], 3),
+    }  # fmt: skip
 
 
 def _row(target: str, method: str, values: dict[str, Any]) -> Row:

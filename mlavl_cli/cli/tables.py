@@ -14,8 +14,11 @@ Row = dict[str, Any]
 TableFormat = Literal["table", "csv", "json", "markdown", "latex"]
 
 
-def print_rows(rows: list[Row], form: TableFormat, title: str = "") -> None:
-    """Prints rows that have the same keys, if there are any; None is an empty cell, NaN is null in json."""
+def print_rows(rows: list[Row], form: TableFormat, title: str = "", tight: bool = False) -> None:
+    """Prints rows that have the same keys, if there are any; None is an empty cell, NaN is null in json.
+
+    A tight table has no lines between its columns.
+    """
     if not rows and form != "json":
         return
     if form == "json":
@@ -33,11 +36,13 @@ def print_rows(rows: list[Row], form: TableFormat, title: str = "") -> None:
     elif form == "latex":
         sys.stdout.write(_latex(rows))
     else:
+        from rich.box import HEAVY_HEAD, SIMPLE_HEAD
         from rich.console import Console
         from rich.table import Table
         from rich.text import Text
 
-        table = Table(title=Text(one_line(title)), title_justify="left")
+        box = SIMPLE_HEAD if tight else HEAVY_HEAD
+        table = Table(title=Text(one_line(title)), title_justify="left", box=box, pad_edge=not tight)
         for key, value in rows[0].items():
             table.add_column(Text(one_line(key)), justify="left" if isinstance(value, str) else "right")
         for row in rows:

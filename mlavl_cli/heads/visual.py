@@ -1,6 +1,7 @@
 """What the visual methods share: MAG2 before or inside them, a fixed number of clips, and exemplars to compare with."""
 
 from abc import abstractmethod
+from typing import Literal
 
 import torch
 from torch import nn
@@ -50,7 +51,7 @@ class VisualHead(Head):
         inputs: how wide the clips are that `judge` gets.
     """
 
-    takes = "actions"
+    takes: Literal["all", "actions", "none"] = "actions"
     projects = False
 
     def __init__(self, dims: HeadDims, text_features: torch.Tensor | None = None):
