@@ -20,7 +20,11 @@ _WORTH = {2: ((0.1, 0.2, 0.8, 1.0), (1.0, 1.0, -1.0, -1.0)), 3: ((-1.0, -0.8, 0.
 
 @dataclass(frozen=True)
 class CoFInAlDims(GDLTDims):
-    """`activate`: what grades are worth (2, 3; 0, 1: equal steps); `align` 1: triplets by grade, 2: each by itself."""
+    """The public code's choices by their numbers.
+
+    `activate`: what grades are worth; 0 and 1: equal steps, from 0 and from the first step on. `align` 1: triplets by
+    grade, 2: each pattern by itself.
+    """
 
     activate: int = may_be_none(3)
     align: int = 1
@@ -57,7 +61,8 @@ class CoFInAl(GDLT):
         self.regressori = nn.Sequential(
             nn.Sequential(nn.Flatten(1), nn.Linear(grades * width, width), nn.Linear(width, FINE))
         )
-        steps = tuple(grade / max(grades - 1, 1) for grade in range(grades))
+        first = self.dims.activate == 1
+        steps = tuple((grade + first) / max(grades - 1 + first, 1) for grade in range(grades))
         worth, reverse = _WORTH.get(self.dims.activate, (steps, steps[::-1]))
         self.register_buffer("worth", torch.tensor(worth), persistent=False)
         self.register_buffer("worth_reversed", torch.tensor(reverse), persistent=False)

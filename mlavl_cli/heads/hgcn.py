@@ -16,9 +16,13 @@ SCENES = 7
 
 @dataclass(frozen=True)
 class HGCNDims(HeadDims):
-    """T of its graphs: 68 on RG, 124 on Fis-V with the paper's windows, 48 on LOGO."""
+    """T of its graphs: 68 on RG, 124 on Fis-V with the paper's windows, 48 on LOGO.
+
+    `motion`: whether scenes have a graph, as in AQA-Benchmark; the authors' code leaves it out by default.
+    """
 
     clips: int = 124
+    motion: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,13 +120,13 @@ class _Scenes(nn.Module):
 
 
 class _Motion(nn.Module):
-    def __init__(self, inputs: int, outputs: int):
+    def __init__(self, inputs: int, outputs: int, graph: bool):
         super().__init__()
-        self.adp_A = _Causal(inputs, inputs // 4, SCENES, torch.eye(SCENES))
+        self.adp_A = _Causal(inputs, inputs // 4, SCENES, torch.eye(SCENES)) if graph else None
         self.mot_agg = nn.Sequential(nn.Conv1d(inputs, outputs, 1), nn.ReLU())
 
     def forward(self, scenes: torch.Tensor) -> torch.Tensor:
-        return self.mot_agg(scenes @ self.adp_A(scenes))
+        return self.mot_agg(scenes @ self.adp_A(scenes) if self.adp_A else scenes)
 
 
 class HGCN(VisualHead):
@@ -133,13 +137,14 @@ class HGCN(VisualHead):
 
     name = "hgcn"
     Dims = HGCNDims
+    dims: HGCNDims
 
     def __init__(self, dims: HeadDims, text_features: torch.Tensor | None = None):
         super().__init__(dims, text_features)
         width = dims.width
         self.shot_gen = _Shots(self.inputs, 2 * width)
         self.scene_gen = _Scenes(2 * width, width, width // 2, dims.clips)
-        self.mot_agg = _Motion(width, width // 2)
+        self.mot_agg = _Motion(width, width // 2, self.dims.motion)
         self.fc2_mean, self.fc2_logvar = (nn.Conv1d(width // 2, 1, 1) for _ in range(2))
 
     def judge(self, clips: torch.Tensor, mask: torch.Tensor | None) -> HGCNOutput:
@@ -158,7 +163,9 @@ class HGCN(VisualHead):
     @classmethod
     def sizes(cls, shapes: dict[str, tuple[int, ...]]) -> dict[str, Any]:
         double, visual, _ = shapes["shot_gen.info_trans.0.weight"]
-        return {"visual_dim": visual, "width": double // 2, "clips": shapes["scene_gen.trans_gcn.S"][1]}
+        motion = any(name.startswith("mot_agg.adp_A.") for name in shapes)
+        clips = shapes["scene_gen.trans_gcn.S"][1]
+        return {"visual_dim": visual, "width": double // 2, "clips": clips, "motion": motion}
 
 
 def band(nodes: int, width: int) -> torch.Tensor:

@@ -9,7 +9,7 @@ from torch import nn
 from mlavl_cli.errors import FeatureError
 from mlavl_cli.heads.base import Batch, Head, HeadOutput
 from mlavl_cli.heads.dims import HeadDims
-from mlavl_cli.heads.layers import mean_clip, pointwise
+from mlavl_cli.heads.layers import pointwise
 from mlavl_cli.heads.noise import draws
 from mlavl_cli.heads.pamfn_branch import STAGES, Branch, Level, at_least, convs
 
@@ -29,6 +29,9 @@ class PAMFNOutput(HeadOutput):
     branches: torch.Tensor
 
 
+_STEEPEST = 20.0  # by which one that isn't allowed may exceed the allowed ones, for the gradient
+
+
 class _Least(nn.Module):
     """Attention, at each step by itself, to what is least like the query."""
 
@@ -38,12 +41,15 @@ class _Least(nn.Module):
         self.dropout = nn.Dropout(0.1)
 
     def forward(self, query: torch.Tensor, items: torch.Tensor, allowed: torch.Tensor | None = None) -> torch.Tensor:
-        """Query (B, T', d), items (n, B, T', d), of which (B, n) are allowed -> (B, T', d)."""
+        """Query (B, T', d), items (n, B, T', d), of which (n, B, T') are allowed -> (B, T', d)."""
         q, k, v = (linear(x) for linear, x in zip(self.linear_layers, (query, items, items), strict=True))
-        weights = (-(q * k).sum(-1) / q.shape[-1] ** 0.5).softmax(0)  # (n, B, T')
-        if allowed is not None:
-            weights = weights * allowed.T.unsqueeze(-1)
-            weights = weights / weights.sum(0)
+        logits = -(q * k).sum(-1) / q.shape[-1] ** 0.5  # (n, B, T')
+        if allowed is None:
+            weights = logits.softmax(0)
+        else:  # as a softmax over the allowed ones, but with a gradient to what is allowed
+            highest = logits.masked_fill(allowed < 0.5, -torch.inf).amax(0).detach()
+            shares = (logits - highest).clamp(max=_STEEPEST).exp() * allowed
+            weights = shares / shares.sum(0)
         return (self.dropout(weights).unsqueeze(-1) * v).sum(0)
 
 
@@ -79,10 +85,11 @@ class _Candidates(nn.Module):
             found.append((mixture.whole() if last else mixture.halved()).x)
         return torch.stack(found)
 
-    def chances(self, streams: list[Level]) -> torch.Tensor:
-        """(B, K) logits of which candidate is the last one that is used."""
-        joined = torch.cat([one.x for one in streams], dim=-1)
-        return mean_clip(pointwise(self.policy, joined, streams[0].mask), streams[0].mask)
+    def chances(self, streams: list[Level], last: bool) -> torch.Tensor:
+        """(B, T', K) logits of which candidate is the last one that is used, coarser in time by one level."""
+        mask = streams[0].mask
+        joined = pointwise(self.policy, torch.cat([one.x for one in streams], dim=-1), mask)
+        return (Level(joined, mask).whole() if last else Level(joined, mask).halved()).x
 
 
 class _Stage(nn.Module):
@@ -162,9 +169,10 @@ class PAMFN(Head):
                 branch = [Level(level.x.detach(), level.mask) for level in branch]
             levels.append(branch)
             scores.append(score)
-        shape = (STAGES, 1, self.dims.candidates)
+        shape = (STAGES, 1, max(visual.shape[1], STAGES), self.dims.candidates)
         if self.training:
-            score = self.fused(levels, _gumbel(torch.randn(STAGES, len(visual), shape[-1], device=visual.device)))
+            noise = torch.randn(shape[0], len(visual), *shape[2:], device=visual.device)
+            score = self.fused(levels, _gumbel(noise))
         elif self.official:
             score = torch.stack([self.fused(levels, _gumbel(noise)) for noise in draws(visual, *shape)]).mean(0)
         else:
@@ -172,14 +180,16 @@ class PAMFN(Head):
         return PAMFNOutput(score=score, branches=torch.stack(scores))
 
     def fused(self, levels: list[list[Level]], noise: torch.Tensor) -> torch.Tensor:
-        """Levels of each branch, noise of the policies (stages, B or 1, K) -> score (B,)."""
+        """Levels of each branch, noise of the policies (stages, B or 1, T, K), its first steps -> score (B,)."""
         shape, mask = levels[0][1].x.shape, levels[0][1].mask
         c = Level(self.c.expand(*shape[:2], -1), mask)
         for number in range(1, STAGES + 1):
             stage = getattr(self, f"stage{number}")
             fine, coarse = ([branch[at] for branch in levels] for at in (number - 1, number))
-            allowed = used(stage.f_fusion.chances(fine), noise[number - 1], self.tau)
-            c = stage(c, fine, coarse, allowed, number == STAGES)
+            last = number == STAGES
+            chances = stage.f_fusion.chances(fine, last)
+            allowed = used(chances, noise[number - 1, :, : chances.shape[1]], self.tau).permute(2, 0, 1)
+            c = stage(c, fine, coarse, allowed, last)
             if number < STAGES:
                 c = c.halved() if number == 1 else c.whole()
         return self.fc(c.x.transpose(1, 2))[:, 0, 0]
@@ -204,11 +214,11 @@ class PAMFN(Head):
 
 
 def used(logits: torch.Tensor, noise: torch.Tensor, tau: torch.Tensor) -> torch.Tensor:
-    """(B, K): 1 for candidates up to the chosen one, with the gradient of a soft choice (straight-through)."""
+    """(B, T', K): 1 for candidates up to the chosen one, with the gradient of a soft choice (straight-through)."""
     soft = ((logits + noise) / tau).softmax(-1)
     hard = torch.zeros_like(soft).scatter(-1, soft.argmax(-1, keepdim=True), 1.0)
-    choice = hard + soft - soft.detach()
-    return choice.flip(-1).cumsum(-1).flip(-1)
+    upto = [choice.flip(-1).cumsum(-1).flip(-1) for choice in (hard, soft)]
+    return upto[0] + (upto[1] - upto[1].detach())
 
 
 def _gumbel(normal: torch.Tensor) -> torch.Tensor:

@@ -43,7 +43,7 @@ LAYOUTS = {
     "core": Layout({"regressor": ""}, (_IN_BENCHMARK,)),
     "gdlt": Layout(renamed=(_IN_BENCHMARK,), whole=True),
     "tpt": Layout(),
-    "hgcn": Layout(renamed=(_IN_BENCHMARK,), points=True),
+    "hgcn": Layout(renamed=(_IN_BENCHMARK, (r"mot_agg\.mlp\.", "mot_agg.mot_agg.")), points=True),
     "t2cr": Layout(
         {"taa": "taa.", "decoder": "decoder.", "regressor": "regressor."}, (_IN_BENCHMARK,),
         r"taa\.(mlp|ca|fc_class)\..+", points=True,

@@ -1,5 +1,6 @@
 """QTD (Dong et al., BMVC 2024): as many queries as clips; each gives a score and a weight, which explain the sum."""
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -200,7 +201,7 @@ def relation_loss(cross: torch.Tensor, own: torch.Tensor, mask: torch.Tensor | N
 
 def sinusoid(places: int, width: int) -> torch.Tensor:
     """(places, width): sines in the even columns, cosines in the odd ones, of ever longer waves."""
-    angle = torch.arange(places)[:, None] * 10000.0 ** (-torch.arange(0, width, 2) / width)
+    angle = torch.arange(places)[:, None] * (torch.arange(0, width, 2) * (-math.log(10000.0) / width)).exp()
     table = torch.zeros(places, width)
     table[:, 0::2], table[:, 1::2] = angle.sin(), angle[:, : width // 2].cos()
     return table

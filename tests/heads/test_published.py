@@ -210,8 +210,9 @@ def test_pamfn_stops_at_the_candidate_that_noise_chooses(imported):
     head = imported("pamfn", state).model
     levels = [getattr(head, f"model_{m}")(x, None)[0] for m, x in (("r", X), ("f", FLOW), ("a", SOUND))]
     for seed in range(4):
-        noise = 3 * drawn(3, 4, 6, seed=seed)
-        wanted = pamfn.score(double(state), X.double(), FLOW.double(), SOUND.double(), noise.double())
+        noise = 3 * drawn(3, 4, T, 6, seed=seed)
+        of_stages = [noise[stage, :, :steps].mT.double() for stage, steps in enumerate((T // 2, T // 4, 1))]
+        wanted = pamfn.score(double(state), X.double(), FLOW.double(), SOUND.double(), of_stages)
         agree(head.fused(levels, noise), wanted)
 
 

@@ -45,7 +45,9 @@ def likert(activate, grades=4):
     """Grade weights of the readouts `int` and `reverse`."""
     if activate == 2:
         return torch.tensor([0.1, 0.2, 0.8, 1.0]), torch.tensor([1.0, 1.0, -1.0, -1.0])
-    forward = torch.tensor([-1.0, -0.8, 0.8, 1.0]) if activate == 3 else torch.linspace(0, 1, grades)
+    forward = torch.tensor([-1.0, -0.8, 0.8, 1.0])
+    if activate < 2:
+        forward = torch.linspace(0, 1, grades) if activate == 0 else torch.linspace(0, 1, grades + 1)[1:]
     return forward, forward.flip(0)
 
 

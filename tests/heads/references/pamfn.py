@@ -75,18 +75,18 @@ def branch_score(state, letter, x):
 
 
 def negated_attention(state, name, query, items, allowed=None):
-    """query (B, d, T), items (B, n, d, T), allowed (B, n) -> (B, d, T), at each time step on its own."""
+    """query (B, d, T), items (B, n, d, T), allowed (B, T, n) -> (B, d, T), at each time step on its own."""
     query, items = query.mT[:, :, None], items.permute(0, 3, 1, 2)
     q, k, v = (linear(state, f"{name}.linear_layers.{i}", x) for i, x in enumerate((query, items, items)))
     logits = -(q * k).sum(-1) / q.shape[-1] ** 0.5
     if allowed is not None:
-        logits = logits.masked_fill(~allowed[:, None], float("-inf"))
+        logits = logits.masked_fill(~allowed, float("-inf"))
     return (torch.softmax(logits, -1)[..., None] * v).sum(2).mT
 
 
 def policy(state, stage, f, noise=None):
-    """f: levels of the branches; noise (B, K) -> last allowed candidate k* (B,)."""
-    logits = conv(state, f"stage{stage}.f_fusion.policy.0", torch.cat(f, 1)).mean(-1)
+    """f: levels of the branches; noise (B, K, T') -> last allowed candidate k* (B, T') at each coarser step."""
+    logits = pool(conv(state, f"stage{stage}.f_fusion.policy.0", torch.cat(f, 1)), stage == 3)
     return (logits if noise is None else logits + noise).argmax(1)
 
 
@@ -101,7 +101,7 @@ def cross_part(state, stage, c, s, f, noise):
     for k in range(weights.shape[2]):
         x = sum(w[:, k : k + 1] * x for w, x in zip(weights, f, strict=True))
         candidates.append(pool(x + F.relu(convs(state, f"{at}.ffn.{k}", x)), stage == 3))
-    allowed = torch.arange(len(candidates)) <= policy(state, stage, f, noise)[:, None]
+    allowed = torch.arange(len(candidates)) <= policy(state, stage, f, noise)[..., None]
     query = -conv(state, f"{at}.proj2.0", torch.cat([c, s], 1))
     return negated_attention(state, f"{at}.fusion_f", query, torch.stack(candidates, 1), allowed)
 
@@ -109,7 +109,8 @@ def cross_part(state, stage, c, s, f, noise):
 def score(state, visual, flow, audio, gumbel=None):
     """(B, T, D) each, flow None without a flow branch -> (B,) in 0..1.
 
-    gumbel (3, B, K) is the policies' noise; None takes the arg-max. tau, a common factor, cannot change the choice.
+    gumbel is the policies' noise, (B, K, T') for each stage; None takes the arg-max. tau, a common factor, cannot
+    change the choice.
     """
     inputs = {"r": visual, "f": flow, "a": audio}
     levels = [branch(state, f"model_{k}", x) for k, x in inputs.items() if x is not None]
