@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from mlavl_cli.errors import WeightsError
 from mlavl_cli.heads.base import Batch, ClipReading, Head
 from mlavl_cli.heads.dims import HeadDims
 from mlavl_cli.heads.gdlt import LikertOutput, grade_triplets, likert
@@ -24,6 +25,11 @@ class MCMoEDims(HeadDims):
     encoder_layers: int = 3
     grading_layers: int = 3
     alpha: float = 1.0  # weight of the triplets
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.has_audio and not self.flow_dim:
+            raise WeightsError("MCMoE mixes modalities: it needs sound or optical flow beside the pictures")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from mlavl_cli.errors import FeatureError
+from mlavl_cli.errors import FeatureError, WeightsError
 from mlavl_cli.heads.base import Head, HeadOutput
 from mlavl_cli.heads.dims import HeadDims
 from mlavl_cli.heads.layers import last_clip
@@ -20,6 +20,11 @@ class MLPMixerDims(HeadDims):
 
     width: int = 512
     tokens: int = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.has_audio:
+            raise WeightsError("the MLP-Mixer mixes pictures with sound: it needs sound")
 
 
 class _Residual(nn.Module):

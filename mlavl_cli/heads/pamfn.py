@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from mlavl_cli.errors import FeatureError
+from mlavl_cli.errors import FeatureError, WeightsError
 from mlavl_cli.heads.base import Batch, Head, HeadOutput
 from mlavl_cli.heads.dims import HeadDims
 from mlavl_cli.heads.layers import pointwise
@@ -20,6 +20,11 @@ class PAMFNDims(HeadDims):
 
     candidates: int = 6
     reduction: int = 2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.has_audio and not self.flow_dim:
+            raise WeightsError("PAMFN fuses modalities: it needs sound or optical flow beside the pictures")
 
 
 @dataclass(frozen=True, kw_only=True)
