@@ -13,7 +13,7 @@ from mlavl_cli.untrusted import digest_of, plain_name, refuse_links
 
 BUNDLE_VERSION = 1
 MANIFEST = "bundle.json"
-_MOST_HEADS = 64
+_MOST_HEADS, _LONGEST_PATH = 64, 4096  # letters
 MANIFEST_MAX_BYTES = 4 << 20
 WEIGHTS_SUFFIXES = (".pth", ".pt", ".safetensors", ".bin", ".ckpt")
 _MODEL_SUFFIXES = frozenset({".json", ".safetensors", ".bin", ".pth", ".pt"})
@@ -265,11 +265,11 @@ def _heads(folder: Path, data: dict[str, str]) -> dict[str, Path]:
 
 
 def _inside(folder: Path, name: str) -> Path:
-    relative = PurePosixPath(name)
-    path = folder / relative
-    if relative.is_absolute() or ".." in relative.parts or not path.resolve().is_relative_to(folder.resolve()):
-        raise WeightsError(f"names {name!r}, which lies outside the bundle", path=folder / MANIFEST)
-    return path
+    relative = PurePosixPath(name[:_LONGEST_PATH])  # of a million parts a path takes hours to look at
+    odd = len(name) > _LONGEST_PATH or relative.is_absolute() or ".." in relative.parts
+    if odd or not (folder / relative).resolve().is_relative_to(folder.resolve()):
+        raise WeightsError(f"names {name!r:.200}, which lies outside the bundle", path=folder / MANIFEST)
+    return folder / relative
 
 
 def _measured(consistency: Any) -> dict[str, Any] | None:

@@ -1583,3 +1583,169 @@ def test_nothing_is_written_through_a_link_of_a_bundle(run, tmp_path, link):
     assert result.exit_code == 1
     assert "is a link" in result.errors[0]
     assert not list(victim.iterdir())
+
+
+@pytest.mark.parametrize(
+    "name", ["OneFormerImageProcessor", "AutoTokenizer", "ClapFeatureExtractor", "PreTrainedModel"]
+)
+@pytest.mark.parametrize("key", ["video_processor_type", "image_processor_type", "feature_extractor_type"])
+def test_a_processor_is_of_a_backbones_kind(bundle, run, tmp_path, key, name):
+    """The library builds whatever class of its own is named, which may read other files, or run a repository's code."""
+    path = bundle / "backbones" / "visual" / "video_preprocessor_config.json"
+    settings = json.loads(path.read_text())
+    settings.pop("video_processor_type", None)
+    path.write_text(json.dumps({**settings, key: name}))
+    result = run("score", make_video(tmp_path / "v.mp4"), "--weights", bundle)
+    assert result.exit_code == 1
+    assert f"names {name!r} as its {key}" in result.errors[0]
+
+
+@pytest.mark.parametrize("place", ["domain", "heads", "files"])
+def test_a_path_of_a_million_parts_is_one_line(bundle, run, place):
+    deep = "a/" * 1_000_000 + "x"
+    manifest = json.loads((bundle / "bundle.json").read_text())
+    value = {"domain": deep, "heads": {"TES": deep}, "files": {deep: "0"}}[place]
+    (bundle / "bundle.json").write_text(json.dumps({**manifest, place: value}))
+    began = time.monotonic()
+    result = run("weights", "verify", bundle)
+    assert result.exit_code in (1, 2)
+    assert len(result.errors[0]) < 1000
+    assert time.monotonic() - began < 20
+
+
+def test_cells_of_a_manifest_are_counted_and_are_of_a_length(run, tmp_path):
+    table, before = tmp_path / "m.csv", peak_memory_mb()
+    columns = ["path", "split", *(f"c{i}" for i in range(898))]
+    table.write_text(";".join(columns) + "\n" + (";" * 899 + "\n") * 20_000)
+    assert "has more than 4,000,000 cells" in run("train", "manifest", table, "-o", tmp_path / "o").errors[0]
+    table.write_text("path,split,TES\n" + "a/" * 3000 + "v.mp4,train,1\n")
+    assert "a path of more than 4,096 letters" in run("train", "manifest", table, "-o", tmp_path / "o").errors[0]
+    table.write_text("path,split,TES\nv\0.mp4,train,1\n")
+    assert "holds a NUL character" in run("train", "manifest", table, "-o", tmp_path / "o").errors[0]
+    assert peak_memory_mb() - before < 900
+
+
+def test_what_stands_behind_the_columns_of_a_table_is_not_kept(tmp_path):
+    from mlavl_cli.datasets.dataset import read_rows
+
+    (tmp_path / "t.txt").write_text("".join(f"r{i} 1 2 " + "x " * 500 + "\n" for i in range(1000)))
+    rows = read_rows(tmp_path / "t.txt", columns=3)
+    assert rows[7] == ["r7", "1", "2", "x"]  # one more, which may be a factor
+
+
+def test_one_file_of_features_is_one_routine(run, tmp_path):
+    root, text = layouts.logo(tmp_path / "d"), layouts.text_features(tmp_path / "t.npy")
+    folder = next(path for path in root.rglob("anno_dict.pkl")).parent
+    annotations = {(f"e{i}", "x"): 50.0 + i for i in range(6)}
+    (folder / "anno_dict.pkl").write_bytes(pickle.dumps(annotations))
+    for split in ("train", "test"):
+        next(folder.glob(f"{split}*.pkl")).write_bytes(pickle.dumps(list(annotations)))
+    features = next(path for path in root.rglob("*.npy"))
+    (root / "FEATURES").mkdir(exist_ok=True)
+    (root / "FEATURES" / "x.npy").write_bytes(features.read_bytes())
+    result = run("train", "logo", root, "--text-features", text, "-o", tmp_path / "o")
+    assert result.exit_code == 1
+    assert "x.npy more than once" in result.errors[0]
+
+
+def test_one_array_under_many_ids_is_refused(run, tmp_path):
+    root, text = layouts.fisv(tmp_path / "d"), layouts.text_features(tmp_path / "t.npy")
+    ids = [
+        line.split()[0] for split in ("train", "test") for line in (root / f"{split}.txt").read_text().split("\n")[1:]
+    ]
+    one, more = np.zeros((4000, 64), np.uint8), [np.full((40, 64), i, np.float32) for i in range(len(ids))]
+    named = dict(zip(ids, more, strict=True)) | dict.fromkeys(ids[:12], one)
+    for name in ("rgb_VST", "audio_AST"):
+        (root / f"FISV_{name}.npy").write_bytes(pickle.dumps(named, protocol=2))
+    result = run("train", "fisv", root, "--text-features", text, "-o", tmp_path / "o")
+    assert result.exit_code == 1
+    assert "names the same features by many ids" in result.errors[0]
+
+
+@pytest.mark.parametrize("warnings", ["a" * 5000, [""] * 5000, ["a" * 10_000], {"a": 1}])
+def test_warnings_are_few_and_of_a_length(run, tmp_path, warnings):
+    video, store = make_video(tmp_path / "v.mp4"), tmp_path / "store" / "v.mp4.safetensors"
+    score = run("score", video, "-f", "json", "--features", tmp_path / "store").json()
+    with open_safetensors(store, "np") as file:
+        arrays, about = {name: file.get_tensor(name) for name in file.keys()}, json.loads(file.metadata()["mlavl"])  # noqa: SIM118
+    from safetensors.numpy import save as save_arrays
+
+    store.write_bytes(save_arrays(arrays, {"mlavl": json.dumps({**about, "warnings": warnings})}))
+    with pytest.raises(FeatureError, match="is no feature file"):
+        read_features(store)
+    (tmp_path / "a.json").write_text(json.dumps({**score, "warnings": warnings}))
+    (tmp_path / "b.json").write_text(json.dumps(score))
+    result = run("compare", tmp_path / "a.json", tmp_path / "b.json")
+    assert result.exit_code == 1
+    assert "can't be read as the score of one video" in result.errors[0]
+
+
+def test_a_target_named_by_a_million_words_is_none(run, tmp_path):
+    score = run("score", make_video(tmp_path / "v.mp4"), "-f", "json").json()
+    named = {**score["scores"], "x " * 1_000_000: score["scores"]["TES"]}
+    (tmp_path / "a.json").write_text(json.dumps({**score, "scores": named}))
+    (tmp_path / "b.json").write_text(json.dumps(score))
+    result = run("compare", tmp_path / "a.json", tmp_path / "b.json")
+    assert result.exit_code == 1
+    assert len(result.stderr) < 1000
+
+
+def test_a_page_has_one_name_in_an_index_and_rows_are_few(run, tmp_path):
+    pages = tmp_path / "pages"
+    assert run("score", make_video(tmp_path / "v.mp4"), "--report", pages).exit_code == 0
+    (honest,) = read_index(pages)
+    text = (pages / "index.html").read_text()
+    begin = text.index('id="data">') + len('id="data">')
+    data, end = json.JSONDecoder().raw_decode(text[begin:])
+    row = data["routines"][0]
+    odd = [{**row, "page": "./" * i + row["page"]} for i in range(1, 1500)]
+    (pages / "index.html").write_text(
+        text[:begin] + json.dumps({**data, "routines": [row, *odd]}) + text[begin + end :]
+    )
+    assert read_index(pages) == [honest]
+
+
+def test_a_second_end_does_not_undo_the_first(tmp_path, monkeypatch):
+    """SIGINT while a result file is put away: it is whole, and the run ends."""
+    from mlavl_cli.cli.outputs import _result_file
+
+    synced = os.fsync
+
+    def interrupted(handle):
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGTERM)
+        return synced(handle)
+
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    monkeypatch.setattr(os, "fsync", interrupted)
+    try:
+        with pytest.raises(KeyboardInterrupt), _result_file(tmp_path / "o.csv", [Path("v.mp4")]) as file:
+            file.write("whole\n")
+            raise KeyboardInterrupt
+    finally:
+        monkeypatch.undo()
+        signal.signal(signal.SIGTERM, before)
+    assert (tmp_path / "o.csv").read_text() == "whole\n"
+
+
+def test_an_output_that_cannot_be_written_leaves_the_others(run, tmp_path):
+    video = make_video(tmp_path / "v.mp4")
+    (tmp_path / "vtt" / "v.mp4.vtt").mkdir(parents=True)
+    result = run("score", video, "--vtt", tmp_path / "vtt", "--report", tmp_path / "pages", "-f", "csv")
+    assert result.exit_code == 1
+    assert (tmp_path / "pages" / "v.mp4.html").exists()
+    assert len(result.stdout.splitlines()) == 2
+
+
+def test_a_state_of_more_epochs_or_terms_than_a_run_has_is_one_line(run, tmp_path):
+    root, text = layouts.fisv(tmp_path / "d"), layouts.text_features(tmp_path / "t.npy")
+    options = ["--text-features", text, "--width", "16", "-t", "TES", "--epochs", "2", "-o", tmp_path / "o"]
+    assert run("train", "fisv", root, *options).exit_code == 0
+    path = tmp_path / "o" / "runs" / "TES" / "mlavl" / "last.pt"
+    state = torch.load(path, weights_only=True)
+    last = state["history"][-1]
+    for history in ([last] * 500, [{**last, "terms": {f"t{i}": 0.1 for i in range(100)}}]):
+        torch.save({**state, "history": history}, path)
+        result = run("train", "fisv", root, *options)
+        assert result.exit_code == 1
+        assert "is no state of a training run" in result.errors[0]

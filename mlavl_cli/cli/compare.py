@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _SAME = "Score both with the same weights."
 _MOST_BYTES, _MOST_TARGETS = 8 << 20, 64
+_MOST_WARNINGS, _LONGEST_WORD = 1000, 4096
 _MOST_NUMBER = 1e9  # of points, seconds and shares
 _Take = Annotated[str, typer.Argument(help="A video, or what `mlavl score --format json` wrote of one.")]
 
@@ -111,18 +112,17 @@ def _written(path: str) -> dict[str, Any] | None:
         for clip in found["clips"]:
             numbers += [clip[name] for name in ("start_s", "end_s")]
             numbers += [0.0 if clip[name] is None else clip[name] for name in ("consistency", "quality")]
-        words = [
-            found["weights"]["name"],
-            found["weights"]["trained_on"],
-            found["video"]["path"],
-            *found.get("warnings", []),
-        ]
+        warnings = found.get("warnings", [])
+        if not isinstance(warnings, list) or len(warnings) > _MOST_WARNINGS:
+            raise TypeError
+        words = [found["weights"]["name"], found["weights"]["trained_on"], found["video"]["path"]]
+        words += [*found["scores"], *warnings]
         if not all(type(n) in (int, float) and abs(n) <= _MOST_NUMBER for n in numbers):
             raise ValueError
         spans = [(clip["start_s"], clip["end_s"]) for clip in found["clips"]]
         if any(start >= end for start, end in spans) or any(b[0] < a[1] for a, b in pairwise(spans)):
             raise ValueError  # clips follow one another
-        if not all(isinstance(word, str) for word in words):
+        if not all(isinstance(word, str) and len(word) <= _LONGEST_WORD for word in words):
             raise TypeError
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         cause = "can't be read as the score of one video"

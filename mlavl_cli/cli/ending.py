@@ -5,8 +5,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
 _INTERRUPTED = 130
 _LAST_S = 15  # after being told to end: what is under way is put away by then
@@ -20,6 +20,23 @@ def before_the_end(save: Callable[[], object]) -> None:
     It runs in another thread, while the main one is stuck.
     """
     _last_words.append(save)
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Puts off being told to end, again or for the first time, while results are put away."""
+    if threading.current_thread() is not threading.main_thread():  # which alone hears
+        yield
+        return
+    heard: list[int] = []
+    before = {number: signal.signal(number, lambda number, _: heard.append(number)) for number in _SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if heard and before[heard[0]] is not signal.SIG_IGN:
+        raise KeyboardInterrupt
 
 
 def watch_for_the_end() -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO, cast
 
 from mlavl_cli.cli.batch import results_only, writing_results
-from mlavl_cli.cli.ending import before_the_end
-from mlavl_cli.errors import UsageError
+from mlavl_cli.cli.ending import before_the_end, undisturbed
+from mlavl_cli.errors import MlavlError, UsageError
 from mlavl_cli.files import atomic_write, refuse_outside
 from mlavl_cli.inputs import Input
 from mlavl_cli.output.formats import FORMATS, format_class
@@ -124,6 +124,22 @@ class Outputs:
         write_webvtt(timeline, result)
 
 
+def deliver(sinks: list[Sink], source: Input, result: "RoutineScore") -> None:
+    """Gives a result to every sink: where one can't be written the others are all the same.
+
+    Raises:
+        MlavlError: the first that couldn't.
+    """
+    problems = []
+    for sink in sinks:
+        try:
+            sink(source, result)
+        except MlavlError as error:
+            problems.append(error)
+    if problems:
+        raise problems[0]
+
+
 @contextmanager
 def _result_file(path: Path, results: list[Path]) -> Iterator[TextIO]:
     """A file that is begun at once, so that a folder that can't be written is known before the work, and appears whole.
@@ -136,8 +152,10 @@ def _result_file(path: Path, results: list[Path]) -> Iterator[TextIO]:
         yield cast(TextIO, file)
     except BaseException as error:
         if results:
-            manager.__exit__(None, None, None)
+            with undisturbed():
+                manager.__exit__(None, None, None)
         elif manager.__exit__(type(error), error, error.__traceback__):
             return
         raise
-    manager.__exit__(None, None, None)
+    with undisturbed():
+        manager.__exit__(None, None, None)

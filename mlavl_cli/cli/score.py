@@ -7,7 +7,7 @@ import typer
 
 from mlavl_cli.cli import console, options
 from mlavl_cli.cli.batch import Batch, for_each, tracked
-from mlavl_cli.cli.outputs import Outputs
+from mlavl_cli.cli.outputs import Outputs, deliver
 from mlavl_cli.errors import FeatureError
 from mlavl_cli.inputs import Input
 from mlavl_cli.output.formats import FORMATS
@@ -103,9 +103,8 @@ def score(
 
         def work(source: Input, result: "RoutineScore") -> None:
             _warn(source, result, batch if strict else None)
-            for sink in sinks:
-                with progress.aside():
-                    sink(source, result)
+            with progress.aside():
+                deliver(sinks, source, result)
             console.note(f"{source.path}: {result.timing.real_time_factor:.1f} x real time, {result.timing}")
 
         scored = (

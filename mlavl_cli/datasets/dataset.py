@@ -172,7 +172,7 @@ def read_rows(path: Path, columns: int) -> list[list[str]]:
         raise DataError(cause, path=path, hint="Is it a table of labels?")
     rows: list[list[str]] = []
     for number, line in enumerate(lines, 1):
-        cells = line.split()
+        cells = line.split(None, columns + 1)[: columns + 1]  # one more is a factor, what follows is nobody's
         if not cells:
             continue
         if len(cells) < columns:

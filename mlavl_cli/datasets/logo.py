@@ -54,7 +54,9 @@ def _read_split(folders: list[Path], split: str, source: Path, annotations: dict
     with refusing(DataError, "holds no list of (event, id)", found[0]):
         keys = [_key(key, found[0]) for key in read_pickle(found[0])]
         refuse_repeated(keys, found[0])
-        return [_routine(key, folders, found[0], source, annotations) for key in keys]
+        places = {key: _place(key, folders, found[0], annotations) for key in keys}
+        refuse_repeated([str(path) for path in places.values()], found[0])
+        return [_routine(key, path, source, annotations) for key, path in places.items()]
 
 
 def _key(key: Any, split: Path) -> tuple[Any, Any]:
@@ -63,16 +65,18 @@ def _key(key: Any, split: Path) -> tuple[Any, Any]:
     return key[0], key[1]
 
 
-def _routine(
-    key: tuple[Any, Any], folders: list[Path], split: Path, source: Path, annotations: dict[Any, Any]
-) -> Routine:
+def _place(key: tuple[Any, Any], folders: list[Path], split: Path, annotations: dict[Any, Any]) -> Path:
+    """The file of a routine's features."""
     if key not in annotations:
         raise DataError(f"names {key}, which has no annotation", path=split)
     event, id = (plain_name(str(part), "an event or a routine") for part in key)
     names = (Path(event, f"{id}.npy"), Path(f"{event}_{id}.npy"), Path(f"{id}.npy"))
     paths = [folder / name for name in names for folder in folders]
-    path = next((path for path in paths if path.exists()), paths[0])
-    name = f"{event}/{id}"
+    return next((path for path in paths if path.exists()), paths[0])
+
+
+def _routine(key: tuple[Any, Any], path: Path, source: Path, annotations: dict[Any, Any]) -> Routine:
+    name = f"{key[0]}/{key[1]}"
     score = _score(annotations[key], name, source)
     return routine(name, read_array(path), None, {"LOGO": score}, path)
 

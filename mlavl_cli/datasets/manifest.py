@@ -38,7 +38,8 @@ from mlavl_cli.untrusted import plain_name
 
 SPLITS = ("train", "val", "calibration", "test")
 _WORDS = ("path", "split", "id", "flow")
-_MOST_COLUMNS = 1000
+_MOST_COLUMNS, _MOST_CELLS = 1000, 4_000_000
+_LONGEST_PATH = 4096  # letters
 _LISTED = 10  # of what is wrong, on one line
 
 
@@ -130,6 +131,12 @@ def _read_csv(path: Path) -> list[dict[str, str]]:
         for number, row in enumerate(islice(reader, MOST_ROWS + 1), 2):
             if None in row or None in row.values():
                 raise DataError(f"line {number} has not as many cells as the first line", path=path)
+            if number * len(columns) > _MOST_CELLS:
+                raise DataError(f"has more than {_MOST_CELLS:,} cells", path=path, hint="Is it a manifest?")
+            if any("\0" in cell for cell in row.values()):
+                raise DataError(f"line {number} holds a NUL character", path=path)
+            if any(len(row.get(name) or "") > _LONGEST_PATH for name in _WORDS):
+                raise DataError(f"line {number} holds a path of more than {_LONGEST_PATH:,} letters", path=path)
             rows.append(row)
     except (OSError, UnicodeError, csv.Error) as error:
         raise DataError(f"can't be read as csv ({error})", path=path) from error
@@ -141,8 +148,6 @@ def _read_csv(path: Path) -> list[dict[str, str]]:
         rows = [{name: _with_point(cell) if name not in _WORDS else cell for name, cell in row.items()} for row in rows]
     if not rows or not {"path", "split"} <= set(rows[0]):
         raise DataError("needs the columns path and split, and rows below", path=path)
-        if any("\0" in cell for cell in row.values()):
-            raise DataError(f"line {number} holds a NUL character", path=path)
     return rows
 
 

@@ -18,6 +18,8 @@ from mlavl_cli.datasets.public import FISV, RG
 from mlavl_cli.datasets.unpickle import read_pickle
 from mlavl_cli.errors import DataError
 
+_WIDEST = 8  # bytes of features for each byte of their file: 4 where it holds single bytes
+
 
 def load_fisv(root: Path) -> Dataset:
     """Reads Fis-V.
@@ -65,6 +67,7 @@ class _Features:
     """All modalities' features by id."""
 
     def __init__(self, root: Path, prefix: str):
+        self.taken: dict[Path, int] = {}  # bytes of the features that were read
         paths = {name: root / f"{prefix}_{name}.npy" for name in ("rgb_VST", "audio_AST", "flow_I3D")}
         self.by_path = {path: self._read(path) for name, path in paths.items() if name[0] != "f" or path.exists()}
 
@@ -82,6 +85,9 @@ class _Features:
                 raise DataError(f"has no features of {id}", path=path, hint="Do labels and features belong together?")
             try:
                 arrays.append(np.asarray(features[id], np.float32))
+                self.taken[path] = self.taken.get(path, 0) + arrays[-1].nbytes
+                if self.taken[path] > _WIDEST * path.stat().st_size:
+                    raise DataError("names the same features by many ids", path=path)
             except (ValueError, TypeError) as error:
                 raise DataError(f"features of {id} are no array of numbers", path=path) from error
         visual, audio, *flow = arrays

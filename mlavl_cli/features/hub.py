@@ -29,8 +29,13 @@ _BOUNDED = re.compile(r"(?!tokenizer).*config.*\.json")  # a tokenizer's says 10
 # Settings by which the library would load other files than those of the folder that were checked.
 _LEADS_ELSEWHERE = (
     "transformers_weights", "configuration_files", "fast_tokenizer_files",
-    "vocab", "merges", "vocab_file", "merges_file", "tokenizer_file",
+    "vocab", "merges", "vocab_file", "merges_file", "tokenizer_file", "gguf_file", "repo_path", "class_info_file",
 )  # fmt: skip
+# Of these the library builds whatever class of its own they name, with rules of its own for what that loads.
+_NAMES_A_CLASS = ("video_processor_type", "image_processor_type", "feature_extractor_type")
+_PROCESSORS = re.compile(
+    r"(VideoMAE|Vivit|VJEPA2|Timesformer|AST|CLIP)(ImageProcessor(Fast|Pil)?|VideoProcessor|FeatureExtractor)"
+)
 _OF_TOKENIZERS = frozenset({"tokenizer.json", "vocab.json"})  # tables of words, which name no files
 _MOST_PATCHES = 1 << 16  # of a clip, each of which is compared with others; the largest known have 36,864
 _MOST_JSON = {"tokenizer.json": 20 << 20, "vocab.json": 20 << 20}  # bytes; forty times as much memory reads them
@@ -186,6 +191,10 @@ def _refuse_odd_settings(path: Path) -> None:
                 raise WeightsError(f"has {labels:g} labels, more than any backbone", path=path, hint=_IS_IT_ONE)
             if name := next((name for name in _LEADS_ELSEWHERE if isinstance(value.get(name), str | list)), None):
                 raise WeightsError(f"holds {name}, which leads to other files", path=path, hint=_IS_IT_ONE)
+            for name in _NAMES_A_CLASS:
+                if (named := value.get(name)) is not None and not _PROCESSORS.fullmatch(str(named)):
+                    cause = f"names {str(named)!r:.60} as its {name}, which belongs to no backbone"
+                    raise WeightsError(cause, path=path, hint=_IS_IT_ONE)
         if type(value) is int and abs(value) > _MOST_NUMBER and _BOUNDED.fullmatch(path.name):
             cause = f"holds a number of {len(str(abs(value)))} digits, more than any setting"
             raise WeightsError(cause, path=path, hint=_IS_IT_ONE)

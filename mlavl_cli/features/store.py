@@ -28,6 +28,7 @@ _METADATA = "mlavl"  # one key: safetensors writes several in random order, and 
 _TIMES = ("start_s", "end_s")
 _MOST_NUMBER = 1e7  # of seconds, frames a second and pixels: a hundred days
 _LEAST_FPS = 1e-6
+_MOST_WARNINGS, _LONGEST_WARNING = 1000, 4096
 _TABLES = ("visual", "audio", "picture_statistics", "sound_statistics", "flow")
 _MOST_CLIPS, _MOST_WIDE = 100_000, 8192
 _LATE_S = 1.0  # a clip may end so much behind the end of its video, which is rounded
@@ -109,7 +110,7 @@ def read_features(path: Path) -> RoutineFeatures:
             raise FeatureError("is damaged: its checksum doesn't fit", path=path, hint=hint)
         video, provenance, warnings = VideoInfo(**metadata["video"]), metadata["provenance"], metadata["warnings"]
         words = isinstance(provenance, dict) and isinstance(provenance.get("precision", ""), str)
-        if not (_is_video(video) and words and all(isinstance(text, str) for text in warnings)):
+        if not (_is_video(video) and words and _are_warnings(warnings)):
             raise TypeError("metadata of other kinds")
         if arrays["end_s"].size and float(arrays["end_s"][-1]) > video.duration_s + _LATE_S:
             raise ValueError("clips behind the end of their video")
@@ -119,6 +120,12 @@ def read_features(path: Path) -> RoutineFeatures:
         raise
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise FeatureError("is no feature file, or a damaged one", path=path, hint=hint) from error
+
+
+def _are_warnings(value: Any) -> bool:
+    """A list of as many texts, of such lengths, as one video causes."""
+    few = isinstance(value, list) and len(value) <= _MOST_WARNINGS
+    return few and all(isinstance(text, str) and len(text) <= _LONGEST_WARNING for text in value)
 
 
 def _is_of_a_routine(shapes: dict[str, list[int]]) -> bool:

@@ -112,20 +112,24 @@ class GroupedHead(PairHead):
     def group_terms(
         self, views: torch.Tensor, label: torch.Tensor, generator: torch.Generator | None
     ) -> dict[str, torch.Tensor]:
-        """Of all pairs in both orders: the likelihood of the true group, and the squared error of the place in it.
+        """Of each order of the pairs: the likelihood of the true group, and the squared error of the place in it.
 
-        The errors are averaged within each group and summed over the groups, as in the public code.
+        The errors are averaged within each group and summed over the groups, the orders are added.
         """
         other = partners(len(label), generator).to(label.device)
-        exemplar_label = torch.cat([label[other], label])
-        delta = torch.cat([label - label[other], label[other] - label])
-        query, exemplar = torch.cat([views, views[other]]), torch.cat([views[other], views])
+        there = self._order(views, views[other], label, label[other])
+        back = self._order(views[other], views, label[other], label)
+        return {"group": there[0] + back[0], "place": there[1] + back[1]}
+
+    def _order(
+        self, query: torch.Tensor, exemplar: torch.Tensor, label: torch.Tensor, exemplar_label: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         log_p, place = self.compare(query, exemplar, exemplar_label)
-        group, wanted = in_group(delta, self.edges)
+        group, wanted = in_group(label - exemplar_label, self.edges)
         error = (place.gather(1, group[:, None]).squeeze(1) - wanted) ** 2
         counts = torch.zeros(2 * HALF, device=error.device).index_add(0, group, torch.ones_like(error))
         sums = torch.zeros(2 * HALF, device=error.device).index_add(0, group, error)
-        return {"group": nn.functional.nll_loss(log_p, group), "place": (sums / counts.clamp(min=1)).sum()}
+        return nn.functional.nll_loss(log_p, group), (sums / counts.clamp(min=1)).sum()
 
 
 def group_edges(labels: torch.Tensor) -> torch.Tensor:

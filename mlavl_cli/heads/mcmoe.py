@@ -184,7 +184,11 @@ class MCMoE(Head):
         """
         mse = nn.functional.mse_loss
         pick = (lambda x: x) if output.mask is None else (lambda x: x[output.mask])
-        made = [mse(pick(a), pick(b).detach()) for a, b in zip(output.made, output.true, strict=True) if a is not b]
+        made = [
+            mse(pick(a), pick(b) if self.official else pick(b).detach())  # what is true shouldn't follow what is made
+            for a, b in zip(output.made, output.true, strict=True)
+            if a is not b
+        ]
         agree = [
             nn.functional.kl_div(pick(b).log_softmax(-1), pick(a).softmax(-1), reduction="none").mean()
             for a, b in zip(output.own, output.routed, strict=False)

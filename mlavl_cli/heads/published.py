@@ -62,7 +62,12 @@ LAYOUTS = {
 
 
 def import_published(
-    path: Path, model: str, heads: int | None = None, official: bool = True, unit: float = 1.0
+    path: Path,
+    model: str,
+    heads: int | None = None,
+    official: bool = True,
+    unit: float = 1.0,
+    choices: dict[str, Any] | None = None,
 ) -> Head:
     """A state dict of a method's public code -> the same head in ours, in eval mode.
 
@@ -74,6 +79,7 @@ def import_published(
         heads: of its attention; None: the public code's.
         official: whether it behaves as the public code (docs/methods.md).
         unit: what it puts out for a normalised 1, for methods that learn points.
+        choices: other fields of the method's `Dims` that no tensor shows.
 
     Raises:
         UsageError: no such method.
@@ -85,7 +91,7 @@ def import_published(
         raise WeightsError(f"no public checkpoints of {model} are known", path=path)
     tensors = _named(path, LAYOUTS[model])
     try:
-        sizes = _sizes(kind, tensors) | ({"heads": heads} if heads else {})
+        sizes = (choices or {}) | _sizes(kind, tensors) | ({"heads": heads} if heads else {})
         switches = {"actions": 1, "mag2": False, "language": False, "unit": unit}
         behaviour = "official" if official else "careful"
         dims = kind.Dims(**{"audio_dim": 0, **switches, "behaviour": behaviour, **sizes})

@@ -86,15 +86,16 @@ class T2CR(PairHead):
         both = [self.difference(mine, mine[other], label), self.difference(mine[other], mine, label)]
         gap = label - label[other]
         own = [self.regressor(view) / self.dims.unit for view in (dense, sparse)]
+        # What is said of one routine counts twice, for a pair has two.
         terms = {
             "difference": mse(both[0], gap) + mse(both[1], -gap),
-            "own": sum(mse(one, label) for one in own),
-            "auxiliary": mse(output.auxiliary, label[:, None].expand(-1, 2)),
-            "views": mse(dense, sparse) + views_contrast(dense.mean(1), sparse.mean(1)),
-            "self": 10 * (self.regressor(self.decoder(dense, sparse)) / self.dims.unit).square().mean(),
+            "own": 2 * (mse(own[0], label) + mse(own[1], label)),
+            "auxiliary": 4 * mse(output.auxiliary, label[:, None].expand(-1, 2)),
+            "views": 2 * (mse(dense, sparse) + views_contrast(dense.mean(1), sparse.mean(1))),
+            "self": 2 * 10 * (self.regressor(self.decoder(dense, sparse)) / self.dims.unit).square().mean(),
         }
         if self.official:
-            terms["alike"] = sum(soft_dtw(view, view[other]).mean() for view in (dense, sparse))
+            terms["alike"] = soft_dtw(dense, dense[other]).mean() + soft_dtw(sparse, sparse[other]).mean()
         return terms
 
     @classmethod
@@ -105,7 +106,9 @@ class T2CR(PairHead):
 
 
 def views_contrast(dense: torch.Tensor, sparse: torch.Tensor) -> torch.Tensor:
-    """Mean tokens of both views, (B, d): how well a routine's sparse view is found in its batch (InfoNCE)."""
-    unit = nn.functional.normalize
-    logits = unit(dense, dim=-1) @ unit(sparse, dim=-1).T / _TEMPERATURE
-    return nn.functional.cross_entropy(logits, torch.arange(len(logits), device=logits.device))
+    """Mean tokens of both views, (B, d): how well each view finds the other one of its routine among all others of the
+    batch (InfoNCE over 2 B views).
+    """
+    unit = nn.functional.normalize(torch.cat([dense, sparse]), dim=-1)
+    logits = (unit @ unit.T / _TEMPERATURE).fill_diagonal_(-torch.inf)
+    return nn.functional.cross_entropy(logits, torch.arange(len(unit), device=unit.device).roll(len(dense)))

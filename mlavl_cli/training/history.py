@@ -8,6 +8,8 @@ from typing import Any
 
 from mlavl_cli.files import csv_text
 
+_MOST_TERMS = 64
+
 
 @dataclass(frozen=True)
 class Epoch:
@@ -44,6 +46,17 @@ class Epoch:
     def rank(self) -> float:
         """What the best epoch is chosen by: SRCC, plus the AUC where consistency is to be learned too."""
         return -math.inf if math.isnan(self.srcc) else self.srcc + (self.auc or 0.0)
+
+
+def history_of(values: list[dict[str, Any]], epochs: int) -> list[Epoch]:
+    """The epochs of a saved state, of a run of so many.
+
+    Raises:
+        ValueError, TypeError, KeyError: it holds something else, more epochs, or more terms than any loss has.
+    """
+    if len(values) > epochs or len({name for one in values for name in one["terms"]}) > _MOST_TERMS:
+        raise ValueError("more epochs or terms than a run has")
+    return [Epoch.from_dict(one) for one in values]
 
 
 def log_csv(history: list[Epoch]) -> str:

@@ -17,6 +17,7 @@ from mlavl_cli.heads.mlavl.official import import_official
 from mlavl_cli.heads.published import LAYOUTS, Layout, import_published
 from mlavl_cli.score_range import Range
 from mlavl_cli.training.evaluate import of_head
+from mlavl_cli.training.published import published_dims
 from mlavl_cli.training.write import About, refuse_other_backbones, write_heads
 
 
@@ -126,7 +127,10 @@ def _other(checkpoint: Path, meaning: Meaning, known: PublicSet | None, exemplar
     if points and low:
         raise UsageError(f"{meaning.model} puts out points, which begin at 0", hint=f"Give --range 0:{high:g}.")
     official = meaning.behaviour == "official"
-    model = import_published(checkpoint, meaning.model, meaning.heads, official, high if points else 1.0)
+    choices = published_dims(meaning.model, meaning.target)
+    choices.pop("alpha", None)  # of training alone
+    choices.pop("candidates", None)  # seen in the tensors
+    model = import_published(checkpoint, meaning.model, meaning.heads, official, high if points else 1.0, choices)
     window = None if layout.whole and meaning.window == "auto" else _window(meaning, known)
     if model.dims.clips:
         if meaning.window not in ("auto", model.dims.clips):

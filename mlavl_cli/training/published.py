@@ -47,6 +47,7 @@ _DIMS: dict[str, dict[str, dict[str, Any]]] = {
     },
     "pamfn": {name: {"candidates": 10} for name in _APPARATUS},
     "mcmoe": {"TES": {"alpha": 0.5}, "PCS": {"alpha": 0.5}},
+    "qtd": {**{name: {"query_spread": 2.0} for name in _APPARATUS}, "LOGO": {"query_spread": 0.5}},
 }  # fmt: skip
 
 

@@ -22,7 +22,7 @@ from mlavl_cli.training.align import align
 from mlavl_cli.training.batches import Batches
 from mlavl_cli.training.config import TrainConfig
 from mlavl_cli.training.evaluate import consistency_aucs, predict
-from mlavl_cli.training.history import Epoch, log_csv
+from mlavl_cli.training.history import Epoch, history_of, log_csv
 from mlavl_cli.training.metrics import Metrics, measure
 from mlavl_cli.training.recipes import OPTIMIZERS, rate
 from mlavl_cli.training.state import LAST, NO_STATE, START_ANEW, load_state, meant_settings, moments_of, save_state
@@ -276,7 +276,7 @@ class _Run:
 
     def _restore(self, state: dict[str, Any]) -> None:
         self.model.load_state_dict(state["model"])
-        self.history = [Epoch.from_dict(epoch) for epoch in state["history"]]
+        self.history = history_of(state["history"], self.config.epochs)
         # Rates follow from the epochs done; of the optimizer only what it learned is taken.
         self.schedule.last_epoch = len(self.history)
         groups = self.optimizer.state_dict()["param_groups"]

@@ -97,6 +97,8 @@ IDLE = {
     "qtd": {"official": ("query_embed.weight",)},  # overwritten by noise
     # A draw leaves out other modalities in other steps; not every generator has its turn here.
     "mcmoe": dict.fromkeys(("careful", "official"), _ASKED_BY_ZEROS),
+    # Two squeezed units, which may begin where their rectifiers are closed.
+    "t2cr": dict.fromkeys(("careful", "official"), ("cbam.ca.se.0.weight", "cbam.ca.se.2.weight")),
     # The first stage reads a constant, of which batch norms leave zero.
     "pamfn": dict.fromkeys(("careful", "official"), _OF_ZEROS),
 }

@@ -331,6 +331,39 @@ def test_groups_are_quantiles_of_differences():
     torch.testing.assert_close(place, groups.position(delta, wanted.float(), group), atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("reference", [core, tpt])
+def test_losses_of_pairs_are_added_over_both_orders(imported, training_routines, reference):
+    root = training_routines[0]
+    state = reference.state(D)
+    head = imported(reference.NAME, reference.file(state), "--exemplars", "fisv", root, "--window", T).model
+    labels = torch.tensor([0.31, 0.74, 0.12, 0.55])
+    generator = torch.Generator().manual_seed(1)
+    other = ours_exemplars.partners(4, torch.Generator().manual_seed(1))
+    terms = head.group_terms(head.view(X, None), labels, generator)
+    edges = torch.cat([-head.edges.flip(0), head.edges[1:]]).double()
+    query, exemplar = X.double(), X[other].double()
+    known = (labels.double(), labels[other].double())
+    given = [(known[1],), (known[0],)] if reference is core else [(), ()]
+    one = reference.outputs(double(state), query, exemplar, *given[0])
+    two = reference.outputs(double(state), exemplar, query, *given[1])
+    delta = known[0] - known[1]
+    wanted = groups.pair_loss(*one, delta, edges) + groups.pair_loss(*two, -delta, edges)
+    torch.testing.assert_close((terms["group"] + terms["place"]).double(), wanted, atol=1e-4, rtol=1e-4)
+
+
+def test_choices_that_tensors_do_not_show_are_the_targets(run, imported, tmp_path):
+    state = cofinal.state(D)
+    assert imported("cofinal", state).model.dims.activate == 3
+    torch.save(state, tmp_path / "ball.pth")
+    result = run("weights", "import", tmp_path / "ball.pth", "--model", "cofinal", "-t", "Ball", "--range", "0:25",
+                 "--backbones", "rg", "-o", tmp_path / "rg")  # fmt: skip
+    assert result.exit_code == 0, result.stderr
+    head = load_head(tmp_path / "rg" / "heads" / "Ball.safetensors")
+    assert (head.model.dims.activate, head.window) == (2, None)  # scored whole
+    alone = torch.cat([head.model(one[None]).score for one in X])
+    agree(alone, cofinal.score(double(state), X.double(), activate=2))
+
+
 def test_the_frame_is_a_simplex():
     frame = simplex_frame(100)
     cosines = frame.T @ frame
@@ -352,8 +385,13 @@ def test_soft_dtw_and_contrast_of_views():
     one, other = drawn(3, 6, 4), drawn(3, 9, 4, seed=2)
     torch.testing.assert_close(soft_dtw(one, other), t2cr_losses.soft_dtw(one, other), atol=1e-4, rtol=1e-5)
     dense, sparse = drawn(5, 8, 4), drawn(5, 8, 4, seed=2)
-    wanted = t2cr_losses.info_nce(dense, sparse)
-    torch.testing.assert_close(views_contrast(dense.mean(1), sparse.mean(1)), wanted, atol=1e-5, rtol=0)
+    views = torch.cat([dense.mean(1), sparse.mean(1)]).double()
+    cosines = torch.nn.functional.cosine_similarity(views[:, None], views[None], dim=-1) / 0.1
+    wanted = [
+        -cosines[i, (i + 5) % 10] + torch.logsumexp(cosines[i][torch.arange(10) != i], 0) for i in range(10)
+    ]  # each view against all others, its own routine's other view is the right one
+    found = views_contrast(dense.mean(1), sparse.mean(1))
+    torch.testing.assert_close(found.double(), torch.stack(wanted).mean(), atol=1e-5, rtol=0)
 
 
 def test_parts_are_in_order():

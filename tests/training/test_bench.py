@@ -1,4 +1,4 @@
-"""`--model all --seeds N`: cells are kept, epochs chosen apart from the test split, figures stand beside printed ones."""
+"""Tables of methods: cells are kept, epochs chosen apart from the test split, figures stand beside printed ones."""
 
 import json
 

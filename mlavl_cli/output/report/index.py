@@ -17,6 +17,7 @@ INDEX = "index.html"
 _DATA = re.compile(r'<script type="application/json" id="data">(.*?)</script>', re.DOTALL)
 _MOST_BYTES, _MOST_NUMBER = 64 << 20, 1e9  # of an index, and of a score or a duration in it
 _LONGEST_TEXT, _MOST_TEXTS = 4096, 100  # of a row
+_MOST_ROWS = 20_000  # the browser sorts them
 _MOST_TARGETS = 64  # columns of scores; weights have fewer
 _DATA_BEGINS = b'<script type="application/json" id="data">'
 
@@ -58,7 +59,8 @@ def read_index(folder: Path) -> list[Entry]:
         if (folder / INDEX).stat().st_size > _MOST_BYTES:
             return []
         found = _DATA.search((folder / INDEX).read_text("utf-8"))
-        rows = [Entry(**row) for row in json.loads(found[1])["routines"]] if found else []
+        listed = json.loads(found[1])["routines"] if found else []
+        rows = [Entry(**row) for row in listed[:_MOST_ROWS]]
         rows = [row for row in rows if _is_entry(row) and (folder / unquote(row.page)).is_file()]
         return rows if len(_targets(rows)) <= _MOST_TARGETS else []
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
@@ -89,7 +91,7 @@ def _is_entry(one: Entry) -> bool:
     A page's link is a relative path, quoted: a name like a script's is no script.
     """
     path = PurePosixPath(unquote(one.page))
-    inside = not path.is_absolute() and ".." not in path.parts and quote(unquote(one.page)) == one.page
+    inside = not path.is_absolute() and ".." not in path.parts and quote(str(path)) == one.page  # one page, one name
     texts = (one.page, one.name, one.weights, one.trained_on, *one.warnings)
     words = all(isinstance(text, str) and len(text) <= _LONGEST_TEXT for text in texts) and len(texts) <= _MOST_TEXTS
     words = words and one.in_domain in (True, False, None)
