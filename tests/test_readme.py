@@ -12,6 +12,7 @@ import pytest
 import torch
 from conftest import make_video
 from datasets import layouts
+from heads.references import cofinal, core
 from heads.test_official import official
 
 from mlavl_cli.bundle import find_bundle
@@ -31,6 +32,7 @@ ELSEWHERE = {  # by their beginning: what runs them
     "make demo": "CI runs them",
     "make test": "CI runs them",
     "pip install .": "the Makefile runs it",
+    "mlavl train fisv data/fisv --model all": "tests/training/test_bench.py makes tables",
     "for s in 20 40 90": "its figures stand below it, and would be the same again",
 }
 LONG = ("mlavl synthesize skate", "mlavl train manifest", "mlavl prompts encode", "ray start", "seq 4")
@@ -63,6 +65,9 @@ def world(tmp_path_factory):
     state, text = official()
     torch.save(state, folder / "TES.pkl")
     torch.save(text, folder / "fs1000_text_feature.npy")
+    layouts.fisv(folder / "data" / "fisv")
+    torch.save(cofinal.state(32), folder / "Ball_best.pkl")
+    torch.save(core.file(core.state(layouts.D)), folder / "core.pth")
     actions = sport_prompts("skating").actions
     (folder / "labels.csv").write_text("id,name\n" + "".join(f"{i},{name}\n" for i, name in enumerate(actions)))
     # The text tower that the README means, in the hub's cache: the embedded one under its name.
