@@ -97,10 +97,10 @@ def load_manifest(
     if slow := [rate for rate in rates if not count_as_one(rate, rates[0])]:
         cause = f"its clips were cut at different frame rates ({rates[0]:.4g} and {slow[0]:.4g} a second)"
         raise DataError(cause, path=path, hint="Extract them all at one --frame-rate.")
-    _refuse_mixed_sound(splits, path)
+    notes = _mixed_sound(splits, path)
     points = {t: known[t] or _observed(splits["train"], t, path) for t in targets}
     there = {name: found for name, found in splits.items() if found}
-    return Dataset(path.stem, sport, backbones, there, points, frame_rate=median(rates))
+    return Dataset(path.stem, sport, backbones, there, points, notes=notes, frame_rate=median(rates))
 
 
 def _features(source: Path, name: Path, extract: Callable[[Input], RoutineFeatures]) -> RoutineFeatures:
@@ -193,11 +193,13 @@ def _number(text: str, where: str, path: Path) -> float:
         raise DataError(f"{where}: {text!r} is no number", path=path) from error
 
 
-def _refuse_mixed_sound(splits: dict[str, list[Routine]], path: Path) -> None:
+def _mixed_sound(splits: dict[str, list[Routine]], path: Path) -> tuple[str, ...]:
+    """A note where some routines are silent and others aren't."""
     silent = [routine.id for found in splits.values() for routine in found if routine.audio is None]
-    if silent and len(silent) < sum(map(len, splits.values())):
-        hint = "Leave silent videos out, or train on the picture alone with --modalities V+L."
-        raise DataError(f"{len(silent)} routines have no sound, {silent[0]} first; others have", path=path, hint=hint)
+    if not silent or len(silent) == sum(map(len, splits.values())):
+        return ()
+    told = f"{path.name}: {len(silent)} routines have no sound, {silent[0]} first; others have"
+    return (f"{told}: heads hear those, and judge the silent ones by their pictures",)
 
 
 def _observed(routines: list[Routine], target: str, path: Path) -> Range:

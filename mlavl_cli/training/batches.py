@@ -1,6 +1,7 @@
 """Routines -> batches of tensors: a window of clips each, or all of them behind a mask (docs/method.md, section 9)."""
 
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 
 import numpy as np
 import torch
@@ -60,6 +61,7 @@ class Batches:
         order = torch.randperm(len(self.routines), generator=generator).tolist()
         if self.window is None:
             order = self._alike(order, generator)
+        order = self._by_kind(order, generator)
         starts = {}
         for i in order:
             spare = len(self.visual[i]) - self.window if self.window else 0
@@ -78,6 +80,10 @@ class Batches:
         """Testing: as they come, the central window."""
         return self._batches(list(range(len(self.routines))), {})
 
+    def singly(self) -> Iterator[Batch]:
+        """Testing: one routine a batch."""
+        return (self._batch([i], {}) for i in range(len(self.routines)))
+
     def everything(self) -> Batch:
         """All routines as one batch."""
         return self._batch(list(range(len(self.routines))), {})
@@ -89,8 +95,25 @@ class Batches:
         return self._batch(order[places].tolist(), {})
 
     def _batches(self, order: list[int], starts: dict[int, int | None]) -> Iterator[Batch]:
-        for first in range(0, len(order), self.batch_size):
-            yield self._batch(order[first : first + self.batch_size], starts)
+        """Batches in this order; where some routines lack sound or flow, neighbours of a kind come together."""
+        for _, alike in groupby(order, self._kind):
+            members = list(alike)
+            for first in range(0, len(members), self.batch_size):
+                yield self._batch(members[first : first + self.batch_size], starts)
+
+    def _kind(self, i: int) -> tuple[bool, bool]:
+        return self.audio[i] is not None, self.flow[i] is not None
+
+    def _by_kind(self, order: list[int], generator: torch.Generator) -> list[int]:
+        """Whole batches of routines with and without sound, mixed; the same order where all are alike."""
+        kinds: dict[tuple[bool, bool], list[int]] = {}
+        for i in order:
+            kinds.setdefault(self._kind(i), []).append(i)
+        if len(kinds) == 1:
+            return order
+        size = self.batch_size
+        batches = [found[at : at + size] for found in kinds.values() for at in range(0, len(found), size)]
+        return [i for number in torch.randperm(len(batches), generator=generator) for i in batches[number]]
 
     def _batch(self, members: list[int], starts: dict[int, int | None]) -> Batch:
         visual, audio, flow = (self._windows(rows, members, starts) for rows in (self.visual, self.audio, self.flow))

@@ -22,10 +22,14 @@ from mlavl_cli.training.metrics import Metrics, auc, measure
 
 @torch.no_grad()
 def predict(model: Head, batches: Batches, placement: Placement) -> np.ndarray:
-    """Normalised scores (n,) of the routines in their order."""
+    """Normalised scores (n,) of the routines in their order.
+
+    Where a head does what its public code does, padding and batch mates may change a score: it gets them one by one, as
+    when videos are scored.
+    """
     model.eval()
     scores = []
-    for batch in batches.in_order():
+    for batch in batches.singly() if model.official else batches.in_order():
         batch = batch.to(placement.device)
         with lean_attention(batch.visual.shape[1], model.dims.heads):
             scores.append(model.of(batch).score)
@@ -63,12 +67,14 @@ def consistency_aucs(head: Head, batches: Batches, placement: Placement, shift: 
     for batch in batches.in_order():
         batch = batch.to(placement.device)
         if batch.audio is None:
-            return None
+            continue
         output = head(batch.visual, batch.audio, batch.mask)
         music = [("true", (batch.audio, batch.real_clips()))]
         music += [(kind, false_music(batch, kind, by=by)) for kind, by in zip(FALSE, (1, shift), strict=True)]
         for kind, (audio, judged) in music:
             _collect(found, kind, head.consistency(output, audio, batch.mask, judged), judged)
+    if not found:
+        return None
     joined = {name: np.concatenate(values) for name, values in found.items() if values}
     empty = np.zeros(0)
     return {

@@ -50,13 +50,14 @@ class Job:
         """The method's own defaults, then what is asked for, then what the dataset and the variant say."""
         train = self.dataset.of_target(self.target, "train")
         sample = train[0]
-        heard = sample.audio is not None
+        heard = [rows.shape[1] for routine in train if (rows := routine.audio) is not None]
+        flows = [rows.shape[1] for routine in train if (rows := routine.flow) is not None]
         own = {
             "visual_dim": sample.visual.shape[1],
-            "audio_dim": sample.audio.shape[1] if sample.audio is not None else 0,
-            "flow_dim": 0 if sample.flow is None else sample.flow.shape[1],
+            "audio_dim": next(iter(heard), 0),
+            "flow_dim": next(iter(flows), 0),
             "text_dim": self.prompts.features.shape[1],
-            "actions": self.prompts.actions(heard),
+            "actions": self.prompts.actions(bool(heard)),
             "length": self.total,
         }
         if self.kind.Dims.clips:  # its tensors are sized by T
@@ -143,7 +144,7 @@ def _begun(kind: type[Head], dims: HeadDims, text: torch.Tensor | None, start: T
 
 
 def _same_widths(routines: list[Any], name: str) -> None:
-    for kind in ("visual", "audio"):
-        widths = {None if (rows := getattr(r, kind)) is None else rows.shape[1] for r in routines}
+    for kind in ("visual", "audio", "flow"):
+        widths = {rows.shape[1] for routine in routines if (rows := getattr(routine, kind)) is not None}
         if len(widths) > 1:
-            raise DataError(f"{name}: {kind} features have different widths: {sorted(map(str, widths))}")
+            raise DataError(f"{name}: {kind} features have different widths: {sorted(widths)}")

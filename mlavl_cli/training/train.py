@@ -120,8 +120,11 @@ class _Run:
         self.scaler = torch.amp.GradScaler(enabled=placement.dtype == torch.float16)
         self.history: list[Epoch] = []
         self.best = {"rank": -math.inf}
-        heard = all(sound is not None for sound in train.audio)
-        self.consistent = config.loss.consistency > 0 and heard and model.judges_consistency
+        silent = sum(sound is None for sound in train.audio)
+        self.consistent = config.loss.consistency > 0 and silent < len(train.audio) and model.judges_consistency
+        if self.consistent and silent:
+            cause = f"{silent} training routines have no sound, and the consistency objective needs everybody's"
+            raise DataError(cause, hint="Leave them out, or leave out --lambda-c.")
         self.aligned = not self.consistent
 
     def align(self, kept: Path, on_align: Callable[[int], None] | None) -> None:

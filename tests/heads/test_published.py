@@ -27,6 +27,8 @@ from heads.references import (
 )
 from heads.references.common import hardest_triplet
 
+from mlavl_cli.datasets.load import load_dataset
+from mlavl_cli.device import place
 from mlavl_cli.heads import exemplars as ours_exemplars
 from mlavl_cli.heads.checkpoint import load_head
 from mlavl_cli.heads.cofinal import in_steps, simplex_frame
@@ -275,6 +277,21 @@ def test_t2cr_compares_both_views_and_scores_by_itself(imported, training_routin
         label = torch.full((4,), 45 * labels[id], dtype=torch.float64)
         found.append(t2cr.score(double(state), X.double(), exemplar, label))
     agree(head(X).score * 45, torch.stack(found).mean(0))
+
+
+def test_official_heads_are_evaluated_as_they_score(run, imported, tmp_path):
+    """One by one: no padding of batch mates, whatever the batch."""
+    root = layouts.fisv(tmp_path / "fisv")
+    for name, state in (("gdlt", gdlt.state(layouts.D)), ("cofinal", cofinal.state(layouts.D))):
+        head = imported(name, state)
+        options = ["--weights", tmp_path / "bundle", "-t", "TES", "-f", "json", "--batch-size"]
+        found = [run("evaluate", "fisv", root, *options, size) for size in (2, 64)]
+        assert found[0].stdout == found[1].stdout
+        data = load_dataset("fisv", root, place("cpu")).splits["test"]
+        with torch.no_grad():
+            points = [45 * float(head.model(torch.from_numpy(one.visual)[None]).score) for one in data]
+        errors = [(point - one.scores["TES"]) ** 2 for point, one in zip(points, data, strict=True)]
+        assert found[0].json()[0]["MSE"] == pytest.approx(np.mean(errors), rel=1e-4)
 
 
 # --- What can be wrong with a file -----------------------------------------------------------------------------------

@@ -431,3 +431,30 @@ def test_consistency_is_learned_in_some_steps(run, tmp_path, text):
         rows = list(csv.DictReader(io.StringIO((tmp_path / every / "runs" / "TES" / "mlavl" / "log.csv").read_text())))
         found[every] = float(rows[-1]["loss_consistency"])
     assert 0.15 < found["3"] / found["1"] < 0.6
+
+
+@pytest.mark.parametrize("model", ["mlavl", "mcmoe"])
+def test_a_manifest_may_mix_silent_and_sounding_routines(run, tmp_path, model):
+    """Each is scored as when it stands alone; what fuses modalities and can't do without sound says so."""
+    rows = ["path,split,TES"]
+    for i in range(8):
+        make_video(tmp_path / f"{i}.mp4", 70 + 8 * i, **({"sound": None} if i % 3 == 1 else {}))
+        rows.append(f"{i}.mp4,{'train' if i < 5 else 'test'},{20 + 10 * i}")
+    (tmp_path / "m.csv").write_text("\n".join(rows) + "\n")
+    options = ["--epochs", "2", "--width", "32", "--model", model, "--batch-size", "2"]
+    result = run("train", "manifest", tmp_path / "m.csv", *options, "--output", tmp_path / "b")
+    assert result.exit_code == 0, result.stderr
+    assert "3 routines have no sound, 1.mp4 first" in result.stderr
+    judged = run("evaluate", "manifest", tmp_path / "m.csv", "--weights", tmp_path / "b", "-f", "json").json()[0]
+    alone = run("score", *(tmp_path / f"{i}.mp4" for i in (5, 6, 7)), "--weights", tmp_path / "b", "-f", "json").json()
+    points = [one["scores"]["TES"]["score"] for one in alone]
+    assert judged["n"] == 3
+    assert judged["MSE"] == pytest.approx(
+        np.mean([(p - t) ** 2 for p, t in zip(points, (70, 80, 90), strict=True)]), rel=1e-3
+    )
+    assert "has no music" not in result.stderr
+    consistent = run("train", "manifest", tmp_path / "m.csv", *options, "--lambda-c", "1", "--output", tmp_path / "c")
+    assert (consistent.exit_code, model) in ((1, "mlavl"), (0, "mcmoe"))
+    fused = run("train", "manifest", tmp_path / "m.csv", *options[:4], "--model", "pamfn", "--output", tmp_path / "d")
+    assert fused.exit_code == 1
+    assert "no sound: the pamfn head can't do without" in fused.errors[-1]
