@@ -76,6 +76,7 @@ class Head(nn.Module, ABC):
         name: in `HEADS`, in checkpoints and on the command line.
         Dims: its sizes and their defaults, a `HeadDims`.
         visual_only: whether the method never hears.
+        takes_flow: whether features of optical flow are a stream of it.
         remembers: how many training routines it keeps to compare with (`remember`).
         takes: which prompts' features it is built with: all, the visual actions alone, or none.
         fits: whether it is fitted at once (`fit`) and not in epochs.
@@ -90,6 +91,7 @@ class Head(nn.Module, ABC):
     name: str
     Dims: type[HeadDims] = HeadDims
     visual_only = True
+    takes_flow = False
     remembers = 0
     takes: Literal["all", "actions", "none"] = "none"
     fits = False

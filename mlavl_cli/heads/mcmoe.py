@@ -91,6 +91,7 @@ class MCMoE(Head):
     Dims = MCMoEDims
     dims: MCMoEDims
     visual_only = False
+    takes_flow = True
     worth: torch.Tensor
     slots: torch.Tensor
 

@@ -128,6 +128,7 @@ class PAMFN(Head):
     Dims = PAMFNDims
     dims: PAMFNDims
     visual_only = False
+    takes_flow = True
     c: torch.Tensor
 
     def __init__(self, dims: PAMFNDims, text_features: torch.Tensor | None = None):

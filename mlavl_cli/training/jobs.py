@@ -66,7 +66,7 @@ class Job:
         changes = {**self.dims, **self.variant.dims}
         if not heard or self.kind.visual_only:
             changes["audio_dim"] = 0
-        if self.kind.visual_only or self.variant.model == "mlavl":
+        if not self.kind.takes_flow:
             changes["flow_dim"] = 0
         return self.kind.Dims(**{**own, **changes})
 
