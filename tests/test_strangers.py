@@ -937,7 +937,7 @@ def test_ctrl_c_while_it_starts_is_no_traceback(routine, after_s):
     def begin():
         signal.signal(signal.SIGINT, signal.default_int_handler)  # else a shell that runs us behind itself hides it
 
-    code = "import sys\nprint(flush=True)\nfrom mlavl_cli.__main__ import main\nmain()"
+    code = "from mlavl_cli.__main__ import main\nprint(flush=True)\nmain()"
     process = subprocess.Popen(
         [sys.executable, "-c", code, "score", routine], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         preexec_fn=begin,
