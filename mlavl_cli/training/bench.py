@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from mlavl_cli.datasets.dataset import Dataset, Routine, chosen_targets
 from mlavl_cli.device import Placement
 from mlavl_cli.errors import MlavlError, UsageError, refusing
 from mlavl_cli.files import atomic_write, refuse_irregular
-from mlavl_cli.heads.base import Head
+from mlavl_cli.heads.base import Batch, Head
 from mlavl_cli.training.bundle import TrainingOptions, run_folder
 from mlavl_cli.training.evaluate import of_head
 from mlavl_cli.training.jobs import Job
@@ -211,11 +212,31 @@ def cost(model: Head, job: Job, placement: Placement) -> tuple[int, float]:
     routines = sorted(job.dataset.of_target(job.target, "test"), key=lambda routine: len(routine.visual))
     model.requires_grad_(False)  # which the counter doesn't expect
     batch = next(of_head(job.head_of(model), routines[len(routines) // 2 :][:1], 1).in_order()).to(placement.device)
-    with FlopCounterMode(display=False) as counter:
-        model.of(batch)
+    flops = operations(model, batch)
     times = []
     for _ in range(_TIMED):
         begin = time.perf_counter()
         model.of(batch).score.cpu()
         times.append(time.perf_counter() - begin)
-    return counter.get_total_flops(), 1000 * sorted(times)[_TIMED // 2]
+    return flops, 1000 * sorted(times)[_TIMED // 2]
+
+
+def operations(model: Head, batch: Batch) -> int:
+    """By torch's counter, which knows neither LSTMs nor the fast paths of transformers and of attention."""
+    recurrent = 0
+
+    def count(lstm: Any, inputs: Any, _: Any) -> None:
+        nonlocal recurrent
+        recurrent += 2 * inputs[0].shape[:2].numel() * 4 * lstm.hidden_size * (lstm.input_size + lstm.hidden_size)
+
+    hooks = [module.register_forward_hook(count) for module in model.modules() if isinstance(module, torch.nn.LSTM)]
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+            model.of(batch)
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+        for hook in hooks:
+            hook.remove()
+    return counter.get_total_flops() + recurrent

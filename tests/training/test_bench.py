@@ -4,13 +4,16 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from datasets import layouts
 from scipy import stats
 
 from mlavl_cli.datasets.literature import PRINTED
 from mlavl_cli.datasets.load import load_dataset
 from mlavl_cli.device import place
-from mlavl_cli.training.bench import with_validation
+from mlavl_cli.heads.base import Batch
+from mlavl_cli.heads.methods import head_class
+from mlavl_cli.training.bench import operations, with_validation
 from mlavl_cli.training.metrics import fisher_mean, paired_difference
 from mlavl_cli.training.published import CONFIGS, published_config, published_dims
 
@@ -118,6 +121,30 @@ def test_all_means_every_method_and_mag2_goes_where_it_can(run, tmp_path, table)
     assert len([name for name in names if "+" not in name]) == 16
     wanted = {"lstm", "ms-lstm", "action-net", "usdl", "core", "gdlt", "tpt", "hgcn", "t2cr", "cofinal", "qtd"}
     assert {name.removesuffix("+mag2") for name in names if "+" in name} == wanted
+
+
+def test_operations_are_those_counted_by_hand():
+    clips, visual, width, feed = 20, 64, 32, 96
+    batch = Batch(torch.zeros(1, clips, visual), None, None, torch.zeros(1))
+
+    def linear(rows, inputs, outputs):
+        return 2 * rows * inputs * outputs
+
+    def counted(name):
+        kind = head_class(name)
+        head = kind(kind.Dims(visual, 1, audio_dim=0, width=width, mag2=False, language=False)).eval()
+        with torch.no_grad():
+            return operations(head.requires_grad_(False), batch)
+
+    assert counted("lstm") == clips * 2 * 4 * width * (visual + width) + linear(1, width, 1)
+    tokens = linear(clips, visual, visual // 2) + linear(clips, visual // 2, width)
+    layer = linear(clips, width, 3 * width) + linear(clips, width, width) + 2 * linear(clips, width, feed)
+    encoder = layer + 2 * linear(clips, width, clips)  # each clip with each, and back
+    queries = 4 * linear(4, width, width) + 2 * linear(4, width, 4)  # of four grades, with each other
+    asked = 2 * linear(4, width, width) + 2 * linear(clips, width, width) + 2 * linear(4, width, clips)
+    decoder = 2 * (queries + asked + 2 * linear(4, width, feed))
+    # The readout multiplies and adds without a matrix product, but for the grades' worth.
+    assert counted("gdlt") == pytest.approx(tokens + encoder + decoder, rel=0.01)
 
 
 def test_a_paired_difference_is_that_of_the_correlations():
