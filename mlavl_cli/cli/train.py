@@ -250,7 +250,7 @@ def train(
     if data.judged_split == "test" and not table:
         console.note("The best epoch is chosen on the test split, as the official code does; a val split is fairer.")
     asked = asked_for(given, data, variants)
-    texts = texts_of(given, data)
+    texts = texts_of(given, data) if asked.reads_prompts else None
 
     def watch(job: Any, folder: Path) -> Any:
         return report_progress(job, writer and writer(str(folder)))

@@ -1,7 +1,7 @@
 """What every dataset comes to: routines with features and scores, in splits; checked before anything is trained."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,8 @@ _LONGEST_LINE, _LISTED = 10_000, 5
 class Routine:
     """One routine: visual (T, D_v), audio (T, D_a) and flow (T, D_f) float32, and its scores in points.
 
-    Audio is None where nothing is heard, flow where no features of optical flow are there.
+    Audio is None where nothing is heard, flow where no features of optical flow are there. `tokens` reads the K tokens
+    a clip, (T, K, D_v), of which `visual` is the mean, for methods that mix them; None where there are none.
     """
 
     id: str
@@ -31,6 +32,7 @@ class Routine:
     scores: dict[str, float]
     statistics: dict[str, np.ndarray] = field(default_factory=dict)  # of pictures and sound, where they were taken
     flow: np.ndarray | None = None
+    tokens: Callable[[], np.ndarray] | None = None
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """FS1000 on disk: one file of features a routine, seven scores a line.
 
 ROOT/
-    output_feature_fs1000_new/ID.npy   (T, K, 768), averaged over K
+    output_feature_fs1000_new/ID.npy   (T, K, 768), averaged over K but for methods that mix tokens
     ast_feature_fs1000_new/ID.npy      (T, 768); cut, or up to half of it filled with zeros, to the T of the pictures
     train_fs1000_new.txt               ID TES PCS SS TR PE CO IN FACTOR, of which PCS is divided by FACTOR
     val_fs1000_new.txt                 the same; the test split
@@ -9,6 +9,8 @@ ROOT/
 Where FACTOR is missing a routine has no PCS.
 """
 
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -50,8 +52,8 @@ def _read_split(root: Path, name: str, notes: list[str]) -> list[Routine]:
         else:
             scores["PCS"] /= factor
         path = root / "output_feature_fs1000_new" / f"{id}.npy"
-        visual = read_array(path)
-        visual = visual.mean(axis=1) if visual.ndim == 3 else visual
+        seen = read_array(path)
+        visual = seen.mean(axis=1) if seen.ndim == 3 else seen
         audio = read_array(root / "ast_feature_fs1000_new" / f"{id}.npy")
         if visual.ndim == audio.ndim == 2 and len(audio):
             if abs(len(audio) - len(visual)) > _MOST_SPARE:
@@ -59,7 +61,8 @@ def _read_split(root: Path, name: str, notes: list[str]) -> list[Routine]:
             if 2 * len(audio) < len(visual):
                 raise DataError(f"{id} has {len(visual)} clips of pictures and {len(audio)} of sound", path=path)
             audio = _of_length(audio, len(visual))
-        routines.append(routine(id, visual, audio, scores, path))
+        tokens = partial(read_array, path) if seen.ndim == 3 and seen.shape[1] > 1 else None
+        routines.append(replace(routine(id, visual, audio, scores, path), tokens=tokens))
     if uneven:
         listed = ", ".join(uneven[:5])
         notes.append(f"{name}: {len(uneven)} routines have other numbers of clips in picture and sound: {listed}")

@@ -19,6 +19,7 @@ import os
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from statistics import median
@@ -89,8 +90,9 @@ def load_manifest(
         id = row.get("id") or row["path"]
         flow = read_array(path.parent / row["flow"]) if row.get("flow") else features.flow
         one = routine(id, features.visual, features.audio, scores, source, flow)
+        tokens = None if features.tokens is None else partial(getattr, features, "tokens")
         statistics = {name: rows for name, rows in features.tables().items() if name.endswith("_statistics")}
-        splits[row["split"]].append(replace(one, statistics=statistics))
+        splits[row["split"]].append(replace(one, statistics=statistics, tokens=tokens))
     if len(made) > 1:
         cause = "its feature files were made with different backbones"
         raise DataError(cause, path=path, hint="Extract them all with the same --backbones.")

@@ -23,6 +23,7 @@ class RoutineFeatures:
         picture_statistics, sound_statistics: (T, 20) and (T, 9) float32, by which other kinds of video are detected
             (statistics.py); None where they weren't taken.
         flow: (T, D_f) float32 of optical flow, which other tools make, or None.
+        tokens: (T, K, D_v) float32, the K visual tokens a clip of which `visual` is the mean; of other tools, or None.
 
     Raises:
         FeatureError: shapes that disagree, times that don't increase, NaN or infinity.
@@ -38,6 +39,7 @@ class RoutineFeatures:
     picture_statistics: np.ndarray | None = None
     sound_statistics: np.ndarray | None = None
     flow: np.ndarray | None = None
+    tokens: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         def refuse(cause: str) -> None:
@@ -52,8 +54,8 @@ class RoutineFeatures:
             refuse("clip times don't increase")
 
     def tables(self) -> dict[str, np.ndarray]:
-        """All that is known of each clip: (T, width) by name."""
-        names = ("visual", "audio", "picture_statistics", "sound_statistics", "flow")
+        """All that is known of each clip: (T, width) by name, (T, K, width) of tokens."""
+        names = ("visual", "audio", "picture_statistics", "sound_statistics", "flow", "tokens")
         return {name: rows for name in names if (rows := getattr(self, name)) is not None}
 
     @property
@@ -62,11 +64,14 @@ class RoutineFeatures:
 
 
 def wrong_tables(tables: dict[str, np.ndarray]) -> str | None:
-    """What keeps tables from being features of the same T clips, (T, width) each; None if nothing does."""
+    """What keeps tables from being features of the same T clips, (T, width) each, (T, K, width) of tokens; None if
+    nothing does.
+    """
     count: int | None = None
     for name, rows in tables.items():
-        if rows.ndim != 2 or 0 in rows.shape:
-            return f"{name} features have shape {rows.shape}, not (clips, width)"
+        shape = "(clips, tokens, width)" if name == "tokens" else "(clips, width)"
+        if rows.ndim != shape.count(",") + 1 or 0 in rows.shape:
+            return f"{name} features have shape {rows.shape}, not {shape}"
         count = len(rows) if count is None else count
         if len(rows) != count:
             return f"{len(rows)} clips of {name} features against {count} of {next(iter(tables))} ones"

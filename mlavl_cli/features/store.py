@@ -29,7 +29,7 @@ _TIMES = ("start_s", "end_s")
 _MOST_NUMBER = 1e7  # of seconds, frames a second and pixels: a hundred days
 _LEAST_FPS = 1e-6
 _MOST_WARNINGS, _LONGEST_WARNING = 1000, 4096
-_TABLES = ("visual", "audio", "picture_statistics", "sound_statistics", "flow")
+_TABLES = ("visual", "audio", "picture_statistics", "sound_statistics", "flow", "tokens")
 _MOST_CLIPS, _MOST_WIDE = 100_000, 8192
 _LATE_S = 1.0  # a clip may end so much behind the end of its video, which is rounded
 

@@ -20,7 +20,8 @@ from mlavl_cli.heads.dims import HeadDims
 class Batch:
     """Visual (B, T, D_v), audio (B, T, D_a) or None, mask (B, T) or None (all real), label (B,) in [0, 1].
 
-    `flow`: (B, T, D_f) features of optical flow, for the methods that take them; None where there are none.
+    Visual is (B, T, K, D_v) for a method that mixes K tokens a clip. `flow`: (B, T, D_f) features of optical flow, for
+    the methods that take them; None where there are none.
     """
 
     visual: torch.Tensor
@@ -77,6 +78,7 @@ class Head(nn.Module, ABC):
         Dims: its sizes and their defaults, a `HeadDims`.
         visual_only: whether the method never hears.
         takes_flow: whether features of optical flow are a stream of it.
+        takes_tokens: whether it reads the K visual tokens of a clip where features have them, and not their mean.
         remembers: how many training routines it keeps to compare with (`remember`).
         takes: which prompts' features it is built with: all, the visual actions alone, or none.
         fits: whether it is fitted at once (`fit`) and not in epochs.
@@ -92,6 +94,7 @@ class Head(nn.Module, ABC):
     Dims: type[HeadDims] = HeadDims
     visual_only = True
     takes_flow = False
+    takes_tokens = False
     remembers = 0
     takes: Literal["all", "actions", "none"] = "none"
     fits = False

@@ -60,13 +60,17 @@ class TargetHead:
         """(T, D) -> the window of it that is scored."""
         return fit_window(features, self.window, pads=self.model.pads(self.model.dims))
 
-    def wrong_width(self, visual: int, audio: int | None) -> str | None:
-        """What keeps it from taking features of these widths (audio None: no sound); None if nothing does."""
+    def wrong_width(self, visual: int, audio: int | None, tokens: int = 1) -> str | None:
+        """What keeps it from taking features of these widths (audio None: no sound) and as many visual tokens a clip;
+        None if nothing does.
+        """
         dims = self.model.dims
         if visual != dims.visual_dim:
             return f"visual features are {visual} wide; the {self.target} head takes {dims.visual_dim}"
         if dims.has_audio and audio not in (None, dims.audio_dim):
             return f"audio features are {audio} wide; the {self.target} head takes {dims.audio_dim}"
+        if dims.tokens not in (1, tokens):
+            return f"features have {tokens} visual tokens a clip; the {self.target} head mixes {dims.tokens}"
         return None
 
     def points(self, normalised: float) -> float:

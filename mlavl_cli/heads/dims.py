@@ -51,6 +51,7 @@ class HeadDims:
     behaviour: Behaviour = "careful"  # or what a method's public code does (docs/methods.md)
     clips: int = may_be_none()  # T of methods whose tensors it sizes; 0: they have none such
     flow_dim: int = may_be_none()  # D_f, of methods that take optical flow; 0: none
+    tokens: int = 1  # K, visual tokens a clip, of methods that mix them; the others take their mean
     plug: Plug = "project"  # in front of a method without a projection MAG2 gets one, or stands alone
     unit: float = 1.0  # what the method puts out for a normalised 1: points, where its public code learned points
     length: bool = False  # whether T is an input of its own (length.py), for targets that are totals

@@ -16,10 +16,9 @@ _BLOCKS = 2
 
 @dataclass(frozen=True)
 class MLPMixerDims(HeadDims):
-    """The public code's width; `tokens` are K, of pictures in a clip: features averaged over them have one."""
+    """The public code's width."""
 
     width: int = 512
-    tokens: int = 1
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -57,6 +56,7 @@ class MLPMixer(Head):
     Dims = MLPMixerDims
     dims: MLPMixerDims
     visual_only = False
+    takes_tokens = True
 
     def __init__(self, dims: MLPMixerDims, text_features: torch.Tensor | None = None):
         super().__init__(dims)
@@ -89,21 +89,27 @@ class MLPMixer(Head):
             heard = self.linear1(audio) if self.shared else self.linear_audio(audio)
             tokens = torch.cat([heard.unsqueeze(2), tokens], dim=2)
         lengths = tokens.new_full((len(tokens),), tokens.shape[1], dtype=torch.long) if mask is None else mask.sum(1)
-        forwards = _mean(self.run(tokens, memory_first=True), lengths)
-        said = self.run(_backwards(tokens, lengths), memory_first=False)
-        backwards = _mean(said.flip(1) if self.official else said, lengths)
-        return HeadOutput(score=self.output["linear"]((forwards + backwards) / 2).squeeze(-1) / self.dims.unit)
+        forwards, backwards = self.run(tokens, _backwards(tokens, lengths))
+        backwards = backwards.flip(1) if self.official else backwards
+        mean = (_mean(forwards, lengths) + _mean(backwards, lengths)) / 2
+        return HeadOutput(score=self.output["linear"](mean).squeeze(-1) / self.dims.unit)
 
-    def run(self, tokens: torch.Tensor, memory_first: bool) -> torch.Tensor:
-        """Tokens (B, T, n, width), clip after clip -> what each puts out, (B, T, width)."""
-        memory, fresh = (one.expand(len(tokens), 1, -1) for one in (self.hidden_state, self.cls_token))
+    def run(self, forwards: torch.Tensor, backwards: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Tokens (B, T, n, width) in both orders -> what each clip puts out, (B, T, width) each.
+
+        The memory stands before a clip's tokens on the way forwards and behind them on the way back.
+        """
+        count = len(forwards)
+        fresh = self.cls_token.expand(count, 1, -1)
+        memories = [self.hidden_state.expand(count, 1, -1)] * 2
         found = []
-        for clip in tokens.unbind(1):
-            ends = (memory, fresh) if memory_first else (fresh, memory)
-            mixed = self.linear_forward(torch.cat([ends[0], clip, ends[1]], dim=1))
-            memory, said = (mixed[:, :1], mixed[:, -1]) if memory_first else (mixed[:, -1:], mixed[:, 0])
-            found.append(self.hidden_linear(said))
-        return torch.stack(found, dim=1)
+        for clip, other in zip(forwards.unbind(1), backwards.unbind(1), strict=True):
+            ahead, back = torch.cat([memories[0], clip, fresh], dim=1), torch.cat([fresh, other, memories[1]], dim=1)
+            ahead, back = self.linear_forward(torch.cat([ahead, back])).split(count)
+            memories = [ahead[:, :1], back[:, -1:]]
+            found.append(torch.cat([ahead[:, -1], back[:, 0]]))
+        ahead, back = self.hidden_linear(torch.stack(found, dim=1)).split(count)
+        return ahead, back
 
     @classmethod
     def sizes(cls, shapes: dict[str, tuple[int, ...]]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import torch
 
 
 def fit_window(features: torch.Tensor, clips: int | None, start: int | None = None, pads: bool = True) -> torch.Tensor:
-    """(T, D) -> (clips, D): a window of longer routines, zeros behind shorter ones; all of it when `clips` is None.
+    """(T, ...) -> (clips, ...): a window of longer routines, zeros behind shorter ones; all when `clips` is None.
 
     Args:
         features: of one routine.
@@ -20,4 +20,4 @@ def fit_window(features: torch.Tensor, clips: int | None, start: int | None = No
         return features[start : start + clips]
     if not pads:
         return features
-    return torch.cat([features, features.new_zeros(-spare, features.shape[1])])
+    return torch.cat([features, features.new_zeros(-spare, *features.shape[1:])])

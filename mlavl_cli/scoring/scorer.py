@@ -109,18 +109,19 @@ class Scorer:
 
     def _graded(self, features: RoutineFeatures) -> RoutineScore:
         audio_width = None if features.audio is None else features.audio.shape[1]
-        self._check_widths(features.visual.shape[1], audio_width, FeatureError, features.video.path)
+        tokens = 1 if features.tokens is None else features.tokens.shape[1]
+        self._check_widths(features.visual.shape[1], audio_width, FeatureError, features.video.path, tokens)
         device = self.extractor.placement.device
         streams = [
             None if rows is None else torch.from_numpy(rows)[None].to(device)
-            for rows in (features.visual, features.audio, features.flow)
+            for rows in (features.visual, features.audio, features.flow, features.tokens)
         ]
         scores, readings = {}, []
         for target, head in self.heads.items():
             # The score from the window that the head was trained on, the timeline from all clips.
-            output = head.model.of(_batch(streams))
+            output = head.model.of(_batch(streams, head))
             windowed = [None if rows is None else head.cut(rows[0])[None] for rows in streams]
-            judged = head.model.of(_batch(windowed)) if head.window else output
+            judged = head.model.of(_batch(windowed, head)) if head.window else output
             scores[target] = target_score(head, judged, self.intervals.get(target), features.clips)
             if (reading := head.model.per_clip(output)) is not None:
                 readings.append(reading)
@@ -178,9 +179,11 @@ class Scorer:
         """Before an hour of extraction, not after: do these backbones give what the heads take?"""
         self._check_widths(have.visual.dim, have.audio.dim, WeightsError, self.bundle.folder)
 
-    def _check_widths(self, visual: int, audio: int | None, error: type[MlavlError], path: str | Path) -> None:
+    def _check_widths(
+        self, visual: int, audio: int | None, error: type[MlavlError], path: str | Path, tokens: int = 1
+    ) -> None:
         for head in self.heads.values():
-            if wrong := head.wrong_width(visual, audio):
+            if wrong := head.wrong_width(visual, audio, tokens):
                 raise error(wrong, path=path, hint="Use the backbones that the head was trained on.")
 
 
@@ -218,9 +221,10 @@ def load_scorer(
     return Scorer(bundle, heads, extractor, detector, load_intervals(bundle))
 
 
-def _batch(streams: list[torch.Tensor | None]) -> Batch:
-    """Visual, audio and flow features (1, T, D) of a routine whose score isn't known."""
-    visual, audio, flow = streams
+def _batch(streams: list[torch.Tensor | None], head: TargetHead) -> Batch:
+    """Visual, audio and flow features (1, T, D), and visual tokens, of a routine whose score isn't known."""
+    visual, audio, flow, tokens = streams
+    visual = tokens if head.model.dims.tokens > 1 else visual
     assert visual is not None
     return Batch(visual, audio, None, visual.new_zeros(1), flow)
 

@@ -8,6 +8,7 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from mlavl_cli.datasets.dataset import Routine
+from mlavl_cli.errors import DataError
 from mlavl_cli.heads.base import Batch
 from mlavl_cli.heads.window import fit_window
 from mlavl_cli.score_range import Range, to_points, to_share
@@ -26,6 +27,10 @@ class Batches:
         window: at most so many clips of a routine, or None: all.
         pads: whether shorter routines are filled up to the window, and what is filled counts as clips; if not, it is
             masked.
+        tokens: whether a method reads the K tokens of a clip where there are some, and not their mean.
+
+    Raises:
+        DataError: tokens that don't fit their means, or differ in number.
     """
 
     def __init__(
@@ -36,10 +41,12 @@ class Batches:
         batch_size: int,
         window: int | None = None,
         pads: bool = True,
+        tokens: bool = False,
     ):
         self.routines, self.batch_size, self.window, self.pads = routines, batch_size, window, pads
         self.target, self.score_range = target, score_range
-        self.visual = [torch.from_numpy(routine.visual) for routine in routines]
+        seen = _tokens(routines) if tokens else [routine.visual for routine in routines]
+        self.visual = [torch.from_numpy(rows) for rows in seen]
         self.audio = [None if routine.audio is None else torch.from_numpy(routine.audio) for routine in routines]
         self.flow = [None if routine.flow is None else torch.from_numpy(routine.flow) for routine in routines]
         self.labels = torch.tensor([to_share(routine.scores[target], score_range) for routine in routines])
@@ -126,7 +133,7 @@ class Batches:
     def _windows(
         self, features: Sequence[torch.Tensor | None], members: list[int], starts: dict[int, int | None]
     ) -> torch.Tensor | None:
-        """(B, T, D), zeros behind shorter routines; None where one of them has no such features."""
+        """(B, T, D) or (B, T, K, D), zeros behind shorter routines; None where one of them has no such features."""
         found = [rows for i in members if (rows := features[i]) is not None]
         if len(found) < len(members):
             return None
@@ -134,3 +141,16 @@ class Batches:
             [fit_window(rows, self.window, starts.get(i), self.pads) for rows, i in zip(found, members, strict=True)],
             batch_first=True,
         )
+
+
+def _tokens(routines: list[Routine]) -> list[np.ndarray]:
+    """Each routine's (T, K, D); K = 1 where only means are there."""
+    found = []
+    for one in routines:
+        rows = one.tokens() if one.tokens else one.visual[:, None]
+        if rows.ndim != 3 or rows.shape[::2] != one.visual.shape or not np.isfinite(rows).all():
+            raise DataError(f"{one.id}: tokens {rows.shape} don't belong to features {one.visual.shape}")
+        found.append(rows)
+    if len(counts := sorted({rows.shape[1] for rows in found})) > 1:
+        raise DataError(f"routines have different numbers of visual tokens a clip: {counts}")
+    return found

@@ -98,7 +98,7 @@ def with_validation(data: Dataset, seed: int = 0) -> Dataset:
 
 def run_table(
     data: Dataset,
-    prompts: PromptFeatures,
+    prompts: PromptFeatures | None,
     output: str | Path,
     options: TrainingOptions,
     seeds: int,
@@ -141,7 +141,7 @@ def run_table(
 
 def _jobs(
     data: Dataset,
-    prompts: PromptFeatures,
+    prompts: PromptFeatures | None,
     targets: list[str],
     options: TrainingOptions,
     window: int | None,

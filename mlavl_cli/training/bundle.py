@@ -54,10 +54,15 @@ class TrainingOptions:
     licence: str = "not stated"
     half: bool = False
 
+    @property
+    def reads_prompts(self) -> bool:
+        """Whether any of the variants does."""
+        return any((self.dims | variant.dims).get("language", True) for variant in self.variants)
+
     def job(
         self,
         data: Dataset,
-        prompts: PromptFeatures,
+        prompts: PromptFeatures | None,
         target: str,
         variant: Variant,
         window: int | None,
@@ -89,7 +94,7 @@ class TrainedBundle:
 
 def train_bundle(
     data: Dataset,
-    prompts: PromptFeatures,
+    prompts: PromptFeatures | None,
     output: str | Path,
     options: TrainingOptions,
     placement: Placement | None = None,
@@ -99,14 +104,14 @@ def train_bundle(
 
     Args:
         data: routines with their scores.
-        prompts: the prompts' features.
+        prompts: the prompts' features; None where no variant reads them.
         output: the bundle's folder; states and logs are kept in its runs/.
         options: what to train.
         placement: where; None: the fastest device there is, in fp32.
         watch: called with each job and its folder: a context whose `Watch` is called with its epochs.
 
     Raises:
-        UsageError: no such target.
+        UsageError: no such target, or no prompts for a method that reads them.
         DataError: the dataset, or a run of other settings in the folder, doesn't fit.
         WeightsError: the folder holds heads on other backbones, or the heads to start from don't fit.
     """

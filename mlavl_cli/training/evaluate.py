@@ -38,8 +38,9 @@ def predict(model: Head, batches: Batches, placement: Placement) -> np.ndarray:
 
 def of_head(head: TargetHead, routines: list[Routine], batch_size: int) -> Batches:
     """Routines as the head was trained on them."""
-    pads = head.model.pads(head.model.dims)
-    return Batches(routines, head.target, head.score_range, batch_size, head.window, pads)
+    dims = head.model.dims
+    pads, tokens = head.model.pads(dims), dims.tokens > 1
+    return Batches(routines, head.target, head.score_range, batch_size, head.window, pads, tokens)
 
 
 def scored(head: TargetHead, routines: list[Routine], batch_size: int, placement: Placement) -> np.ndarray:
@@ -152,7 +153,9 @@ def evaluate_bundle(
         head.model.to(placement.device)
         routines = data.of_target(target, split)
         for one in routines:
-            if wrong := head.wrong_width(one.visual.shape[1], None if one.audio is None else one.audio.shape[1]):
+            tokens = one.tokens().shape[1] if one.tokens and head.model.dims.tokens > 1 else 1
+            audio = None if one.audio is None else one.audio.shape[1]
+            if wrong := head.wrong_width(one.visual.shape[1], audio, tokens):
                 raise FeatureError(f"{one.id}: {wrong}", hint="Use the features that the head was trained on.")
         batches = of_head(head, routines, batch_size)
         true, predicted = batches.true(), scored(head, routines, batch_size, placement)

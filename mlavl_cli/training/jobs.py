@@ -10,7 +10,7 @@ import torch
 
 from mlavl_cli.datasets.dataset import Dataset
 from mlavl_cli.device import Placement
-from mlavl_cli.errors import DataError, WeightsError
+from mlavl_cli.errors import DataError, UsageError, WeightsError
 from mlavl_cli.features.prompts import grade_names
 from mlavl_cli.heads.base import Head
 from mlavl_cli.heads.checkpoint import TargetHead
@@ -32,7 +32,7 @@ class Job:
     """One head to be trained: a variant on a target."""
 
     dataset: Dataset
-    prompts: PromptFeatures
+    prompts: PromptFeatures | None  # None: of methods that read none
     target: str
     variant: Variant
     config: TrainConfig
@@ -56,14 +56,17 @@ class Job:
             "visual_dim": sample.visual.shape[1],
             "audio_dim": next(iter(heard), 0),
             "flow_dim": next(iter(flows), 0),
-            "text_dim": self.prompts.features.shape[1],
-            "actions": self.prompts.actions(bool(heard)),
+            "actions": 1,
             "length": self.total,
         }
+        changes = {**self.dims, **self.variant.dims}
+        if self.prompts and changes.get("language", True):
+            own |= {"text_dim": self.prompts.features.shape[1], "actions": self.prompts.actions(bool(heard))}
+        if self.kind.takes_tokens and sample.tokens:
+            own["tokens"] = sample.tokens().shape[1]
         if self.kind.Dims.clips:  # its tensors are sized by T
             longest = max(len(routine.visual) for routine in train)
             own["clips"] = self.window or min(longest, MOST_CLIPS)
-        changes = {**self.dims, **self.variant.dims}
         if not heard or self.kind.visual_only:
             changes["audio_dim"] = 0
         if not self.kind.takes_flow:
@@ -86,11 +89,15 @@ class Job:
         names = ["train", self.dataset.judged_split, *(["test"] if self.looks_at_test else [])]
         splits = [self.dataset.of_target(self.target, split) for split in names]
         _same_widths([routine for split in splits for routine in split], self.dataset.name)
-        window, pads = self.window_of(dims), self.kind.pads(dims)
+        window, pads, tokens = self.window_of(dims), self.kind.pads(dims), dims.tokens > 1
         train, judged, *tested = (
-            Batches(routines, self.target, score_range, config.batch_size, window, pads) for routines in splits
+            Batches(routines, self.target, score_range, config.batch_size, window, pads, tokens) for routines in splits
         )
-        text = self.prompts.rows(dims, self.kind.takes == "actions") if dims.language else None
+        text = None
+        if dims.language:
+            if self.prompts is None:
+                raise UsageError(f"{self.variant.name} reads prompts", hint="Give their features.")
+            text = self.prompts.rows(dims, self.kind.takes == "actions")
         build = partial(_begun, self.kind, dims, text, self.start)
         return train_head(build, train, judged, config, placement, folder, watch, tested[0] if tested else None)
 
@@ -105,9 +112,11 @@ class Job:
     def head_of(self, model: Head) -> TargetHead:
         """A model with what its numbers mean."""
         window, words = self.window_of(model.dims), grade_names(model.dims.grades)
-        texts = self.prompts.texts(model.dims, model.takes == "actions") if model.dims.language else ()
-        full_stop = self.prompts.encoded.full_stop if model.dims.language else None
-        return TargetHead(model, self.target, self.dataset.ranges[self.target], words, texts, window, full_stop)
+        head = TargetHead(model, self.target, self.dataset.ranges[self.target], words, window=window)
+        if not (self.prompts and model.dims.language):
+            return head
+        texts = self.prompts.texts(model.dims, model.takes == "actions")
+        return replace(head, prompts=texts, full_stop=self.prompts.encoded.full_stop)
 
     def interval(self, head: TargetHead, placement: Placement) -> Interval | None:
         """How far off the head's scores are, on the split for it, or on the one that chose the best epoch.

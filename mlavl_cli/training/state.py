@@ -61,6 +61,8 @@ def meant_settings(settings: dict[str, Any], path: Path) -> dict[str, Any]:
         config = TrainConfig(**{**settings["config"], "loss": LossWeights(**settings["config"]["loss"])})
         config = replace(config, save_every=0, patience=None)
         dims = head_class(model).Dims.from_dict(settings["dims"])
+        if not dims.language:  # what is said of prompts that aren't read is nobody's
+            dims = replace(dims, actions=1, text_dim=512)
         return {**settings, "model": model, "dims": dims, "config": config}
 
 
