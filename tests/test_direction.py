@@ -10,7 +10,7 @@ GROUND = ["errors", "tables", "score_range", "cores", "files", "inputs", "pickle
 RANK = {
     "media": 1,
     "features": 2, "heads": 2, "simulate": 2,
-    "scoring": 3, "datasets": 3,
+    "scoring": 3, "datasets": 3, "protocols": 3,
     "output": 4, "training": 4,
     "cli": 5,
 }  # fmt: skip
@@ -31,6 +31,7 @@ ORDER = {
     "simulate": "style elements body recording music programme motion scene truth write collection".split(),
     "scoring": ["measures", "result", "domain", "interval", "points", "scorer", "compare"],
     "datasets": "layouts public literature dataset unpickle fs1000 logo manifest pickled load".split(),
+    "protocols": ["words", "performance", "blocks", "match", "labels"],
     "output": ["formats", "json", "csv", "table", "webvtt", "plot", "report"],
     "output/report": ["glimpse", "html", "page", "index", "write"],
 }

@@ -39,6 +39,8 @@ from mlavl_cli.untrusted import plain_name
 
 SPLITS = ("train", "val", "calibration", "test")
 _WORDS = ("path", "split", "id", "flow")
+# What `mlavl labels` writes of a performance beside its scores.
+_ABOUT = "skater nation event category segment rank TSS PCS_printed factor deductions system protocol page".split()
 _MOST_COLUMNS, _MOST_CELLS = 1000, 4_000_000
 _LONGEST_PATH = 4096  # letters
 _LISTED = 10  # of what is wrong, on one line
@@ -65,7 +67,7 @@ def load_manifest(
         MediaError: a video can't be read.
     """
     rows = _read_csv(path)
-    targets = [name for name in rows[0] if name not in _WORDS]
+    targets = [name for name in rows[0] if name not in (*_WORDS, *_ABOUT)]
     for target in targets:
         plain_name(target, "a target")
     if not targets:

@@ -1,0 +1,1 @@
+"""Judges' protocols on disk -> rows of labels."""

@@ -1,0 +1,215 @@
+"""The lines of a protocol -> performances. Cells are told by where they stand: baselines within a row differ."""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+
+from mlavl_cli.protocols.performance import Component, Element, Performance
+from mlavl_cli.protocols.words import Line, Word
+
+_DECIMAL = re.compile(r"([-+]?\d{1,3}\.\d{2})[xX*]?")
+_SEGMENT = re.compile(
+    r"\b(SHORT PROGRAM(?:ME)?|FREE SKATING|FREE PROGRAM(?:ME)?|SHORT DANCE|RHYTHM DANCE|FREE DANCE|ORIGINAL DANCE"
+    r"|(?:COMPULSORY|PATTERN) DANCE)\b"
+)
+_CATEGORY = re.compile(
+    r"\b((?:(?:SENIOR|JUNIOR|NOVICE|ADVANCED|INTERMEDIATE|BASIC) )*(?:MEN|LADIES|WOMEN|PAIRS|ICE DANCE|BOYS|GIRLS))\b"
+)
+_TITLE, _TITLE_LINES = "JUDGES DETAILS PER SKATER", 8
+_OUT = ("WD", "FNR", "DSQ", "DNS")
+# What the names of components begin with; ice dance has its own. Skating Skills are SK where there is a PR, else SS.
+_COMPONENTS = {
+    "skating": "SS", "transition": "TR", "linking": "TR", "performance": "PE", "presentation": "PR",
+    "composition": "CO", "choreography": "CO", "interpretation": "IN", "timing": "IN",
+}  # fmt: skip
+_PAGE = 10_000.0  # points between the tops of two pages, so that a row is near nothing of another page
+_NEAR = 30.0  # points by which a cell may stand beside the heading of its column
+_ROW = 7.0  # points by which cells of one row may stand apart
+
+
+@dataclass
+class _Block:
+    """The lines of one performance, by part, and where its first columns stand."""
+
+    page: int
+    titles: tuple[str, str, str]
+    rank: float
+    nation: float
+    head: list[Line] = field(default_factory=list)
+    elements: list[Line] = field(default_factory=list)
+    components: list[Line] = field(default_factory=list)
+    rest: list[Line] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Head:
+    rank: int | None
+    skater: str
+    nation: str
+    points: list[float]  # TSS, TES, PCS, and deductions where they aren't blank
+
+
+def performances(pages: Sequence[list[Line]], protocol: str) -> tuple[list[Performance], list[str]]:
+    """All performances of a protocol, and a line for each skater who is named without a score."""
+    without: list[str] = []
+    found = []
+    for block in _blocks(pages, without):
+        head = _head(block)
+        if len(head.points) < 3:
+            without.append(f"page {block.page}: {head.skater or 'somebody'} has no score")
+        else:
+            found.append(_performance(block, head, protocol))
+    return found, without
+
+
+def _blocks(pages: Sequence[list[Line]], without: list[str]) -> Iterator[_Block]:
+    """Each heading with Name and Nation begins a performance, which may go on on the next page."""
+    block: _Block | None = None
+    part: list[Line] = []
+    titles = ("", "", "")
+    for number, page in enumerate(pages, 1):
+        lines = [[replace(word, y=word.y + _PAGE * number) for word in line] for line in page]
+        start = next((at for at, line in enumerate(lines[:_TITLE_LINES], 1) if _TITLE in _text(line).upper()), 0)
+        if start and start < len(lines) and _SEGMENT.search(_text(lines[start]).upper()):
+            start += 1
+        if start:
+            titles = _titles([_text(line) for line in lines[:start]])
+        for at, line in enumerate(lines[start:], start):
+            text = _text(line).lower()
+            if (columns := _columns(lines, at)) is not None:
+                if block:
+                    yield block
+                block = _Block(number, titles, *columns)
+                part = block.head
+            elif any(word.text in _OUT for word in line) and not _decimals(line) and not (block and part is block.head):
+                without.append(f"page {number}: {_text(line)}")
+            elif block:
+                if part is block.head and "executed" in text and "element" in text:
+                    part = block.elements
+                elif part is block.elements and text.startswith("program") and "component" in text:
+                    part = block.components
+                elif part is block.components and "factored" in text:
+                    part = block.rest
+                else:
+                    part.append(line)
+    if block:
+        yield block
+
+
+def _columns(lines: list[Line], at: int) -> tuple[float, float] | None:
+    """Where the columns of ranks and of nations stand, if this line heads a performance; its words may stand apart."""
+    if not any(word.text == "Name" for word in lines[at]):
+        return None
+    y = lines[at][0].y
+    near = [word for line in lines[max(at - 2, 0) : at + 3] for word in line if abs(word.y - y) < 2 * _ROW]
+    nation = next((word.x for word in near if word.text in ("Nation", "NOC")), None)
+    rank = next((word.x for word in near if word.text.startswith(("Rank", "Pl"))), 0.0)
+    return None if nation is None else (rank, nation)
+
+
+def _titles(texts: list[str]) -> tuple[str, str, str]:
+    """(event, category, segment) of a page's head."""
+    text = " ".join(texts)
+    upper = text.upper()
+    segment, category = _SEGMENT.search(upper), _CATEGORY.search(upper)
+    event = re.sub(_TITLE, "", text, flags=re.IGNORECASE)
+    for found in (segment, category):
+        if found:
+            event = re.sub(rf"\b{re.escape(found[0])}\b", "", event, flags=re.IGNORECASE)
+    first, second = category[0] if category else "", segment[0] if segment else ""
+    return re.sub(r"[^\w)]+$", "", " ".join(event.split())), first, second
+
+
+def _head(block: _Block) -> _Head:
+    """What stands in one row of the head; a pair's names may stand on two lines."""
+    words = [word for line in block.head for word in line]
+    nation = next((word for word in words if _is_nation(word, block.nation)), None)
+    if nation is None:
+        return _Head(None, "", "", [])
+    row = [word for word in words if abs(word.y - nation.y) < 2 * _ROW and word.text != "Name"]
+    counts = [word for word in row if _is_count(word)]
+    ranks = [int(word.text.rstrip(".")) for word in counts if abs(word.x - block.rank) < _NEAR]
+    names = [word.text for word in row if block.rank < word.x < nation.left and word not in counts]
+    points = _decimals(sorted((word for word in row if word.left > nation.right), key=lambda word: word.left))
+    return _Head(ranks[0] if ranks else None, " ".join(names), nation.text, points)
+
+
+def _performance(block: _Block, head: _Head, protocol: str) -> Performance:
+    tss, tes, pcs, *off = head.points
+    elements, misread = [], []
+    for number, row in _elements(block.elements):
+        if len(row) == 3:
+            elements.append(Element(*row))
+        else:
+            misread.append(f"element {number} has {len(row)} numbers, not 3")
+    components = {}
+    for name, row in _components(block.components):
+        if name in components:
+            misread.append(f"component {name} was found twice")
+        components[name] = Component(row[0], tuple(row[1:-1]), row[-1])
+    if "PR" in components and "SS" in components:
+        components["SK"] = components.pop("SS")
+    # Blank where there are none; what stands below the components then has the last word.
+    taken = abs(off[0]) if off else _deductions(block.rest)
+    return Performance(
+        head.skater, head.nation, *block.titles, head.rank, tss, tes, pcs, taken, tuple(elements),
+        components, protocol, block.page, tuple(misread),
+    )  # fmt: skip
+
+
+def _elements(lines: list[Line]) -> Iterator[tuple[str, list[float]]]:
+    """The number of each element, and the decimals that stand nearest to its line: base value, GOE, panel score."""
+    words = [word for line in lines for word in line]
+    counts = [word for word in words if _is_count(word)]
+    column = next((word.x for word in words if word.text == "#"), min((word.x for word in counts), default=0.0))
+    numbers = [word for word in counts if abs(word.x - column) < _NEAR / 2]
+    pitch = min((other.y - one.y for one, other in pairwise(numbers)), default=_ROW)
+    rows: dict[Word, list[float]] = {number: [] for number in numbers}
+    for word in sorted(words, key=lambda w: w.left):
+        if numbers and (values := _decimals([word])):
+            nearest = _nearest(word, numbers)
+            if abs(nearest.y - word.y) < pitch / 2:
+                rows[nearest] += values
+    yield from ((number.text, row) for number, row in rows.items() if row)  # a page's number has none
+
+
+def _components(lines: list[Line]) -> Iterator[tuple[str, list[float]]]:
+    """The letters of each component with its factor, marks and mean; long names stand on two lines beside them."""
+    middles = [next(word for word in line if _decimals([word])) for line in lines if len(_decimals(line)) >= 3]
+    rows: dict[Word, list[Word]] = {middle: [] for middle in middles}
+    for word in (word for line in lines for word in line):
+        if middles and abs((nearest := _nearest(word, middles)).y - word.y) < _ROW:
+            rows[nearest].append(word)
+    for words in rows.values():
+        texts = [word.text.lower() for word in sorted(words, key=lambda w: (w.y, w.left))]
+        letters = next((short for text in texts for name, short in _COMPONENTS.items() if text.startswith(name)), "?")
+        yield letters, _decimals(sorted(words, key=lambda w: w.left))
+
+
+def _nearest(word: Word, others: list[Word]) -> Word:
+    return min(others, key=lambda other: abs(other.y - word.y))
+
+
+def _deductions(lines: list[Line]) -> float:
+    """The last number of the line of deductions, 0 where it has none."""
+    for line in lines:
+        if _text(line).lower().startswith("deductions") and (values := _decimals(line)):
+            return abs(values[-1])
+    return 0.0
+
+
+def _is_nation(word: Word, column: float) -> bool:
+    return re.fullmatch(r"[A-Z]{3}", word.text) is not None and abs(word.x - column) < _NEAR
+
+
+def _is_count(word: Word) -> bool:
+    return re.fullmatch(r"\d{1,3}\.?", word.text) is not None
+
+
+def _decimals(line: Line) -> list[float]:
+    return [float(found[1]) for word in line if (found := _DECIMAL.fullmatch(word.text.replace("\N{MINUS SIGN}", "-")))]
+
+
+def _text(line: Line) -> str:
+    return " ".join(word.text for word in line)

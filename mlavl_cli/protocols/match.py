@@ -1,0 +1,171 @@
+"""Which video shows which performance: by the skaters' names, the segment and the event in its path."""
+
+import csv
+import io
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+
+from mlavl_cli.errors import DataError
+from mlavl_cli.files import refuse_irregular
+from mlavl_cli.protocols.performance import Performance
+
+# Letters that no decomposition makes plain ones of.
+_PLAIN = str.maketrans(
+    {
+        "ø": "o",
+        "ł": "l",
+        "ß": "ss",
+        "æ": "ae",
+        "œ": "oe",
+        "đ": "d",
+        "ð": "d",
+        "þ": "th",
+        "\N{LATIN SMALL LETTER DOTLESS I}": "i",
+    }
+)
+_SHORT = frozenset("sp short sd rd rhythm od original".split())
+_FREE = frozenset("fs fp lp fd free long".split())
+_SURNAMES, _EVENT = 0.75, 0.05  # what surnames count for beside given names, and the words of an event on top
+_ALIKE = 0.85  # share of equal letters of two spellings of a name
+_RUN_TOGETHER = 0.95  # the score of names whose words nothing separates
+_LEAST, _AHEAD = 0.6, 0.04  # a match's score, and how far the next one must lie behind
+_MOST_BYTES = 16 << 20
+
+
+@dataclass(frozen=True)
+class Match:
+    """A performance with its video; or None, and why.
+
+    `score` is 1 where all names were found as they are spelt, and lower where they were spelt otherwise.
+    """
+
+    performance: Performance
+    video: Path | None
+    score: float = 0.0
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class _Name:
+    """The words of a video's path below its folder."""
+
+    path: Path
+
+    @cached_property
+    def words(self) -> frozenset[str]:
+        return frozenset(_words(re.sub(r"(?<=[a-z])(?=[A-Z])", " ", " ".join(self.path.with_suffix("").parts))))
+
+    @cached_property
+    def letters(self) -> str:
+        return "".join(_words("".join(self.path.with_suffix("").parts)))
+
+
+def match(performances: Sequence[Performance], videos: Sequence[Path]) -> list[Match]:
+    """Each performance with the video that names it best, if no other comes near and it names nobody else better.
+
+    Args:
+        performances: of one or more protocols.
+        videos: relative to the folder that was searched.
+    """
+    names = [_Name(path) for path in videos]
+    table = [[_score(one, name) for name in names] for one in performances]
+    found = []
+    for row, one in zip(table, performances, strict=True):
+        order = sorted(range(len(names)), key=lambda at: -row[at])
+        if not order or row[order[0]] < _LEAST:
+            found.append(Match(one, None, why="no video is named like it"))
+            continue
+        best = order[0]
+        near = [videos[at] for at in order[1:3] if row[at] > row[best] - _AHEAD]
+        others = [other for other, values in zip(performances, table, strict=True)
+                  if other is not one and values[best] > row[best] - _AHEAD]  # fmt: skip
+        if near:
+            found.append(Match(one, None, why=f"{videos[best]} and {near[0]} are named alike"))
+        elif others:
+            found.append(Match(one, None, why=f"{videos[best]} may as well be {_told(others[0])}"))
+        else:
+            found.append(Match(one, videos[best], min(row[best], 1.0)))
+    return found
+
+
+def read_map(path: Path, performances: Sequence[Performance], videos: Sequence[Path]) -> list[Match]:
+    """Performances with the videos that a csv gives them: columns skater and path, and segment or event where needed.
+
+    Raises:
+        DataError: it can't be read, or a row names no performance, several of them, or no video.
+    """
+    try:
+        refuse_irregular(path, _MOST_BYTES)
+        rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig"), newline="")))
+    except (OSError, UnicodeError, csv.Error) as error:
+        raise DataError(f"can't be read as csv ({error})", path=path) from error
+    if not rows or not {"skater", "path"} <= set(rows[0]):
+        raise DataError("needs the columns skater and path, and rows below", path=path)
+    there = {video.as_posix(): video for video in videos}
+    given: dict[int, Path] = {}
+    for line, row in enumerate(rows, 2):
+        meant = [at for at, one in enumerate(performances) if all(
+            _plain(row.get(what) or getattr(one, what)) == _plain(getattr(one, what))
+            for what in ("skater", "segment", "event", "category")
+        )]  # fmt: skip
+        if len(meant) != 1:
+            hint = "Add columns segment and event that tell them apart." if meant else None
+            raise DataError(f"line {line}: {len(meant)} performances of {row['skater']!r}", path=path, hint=hint)
+        if (row["path"] or "") not in there:
+            raise DataError(f"line {line}: no such video: {row['path']!r}", path=path)
+        given[meant[0]] = there[row["path"]]
+    return [
+        Match(one, given.get(at), float(at in given), "the map doesn't name it") for at, one in enumerate(performances)
+    ]
+
+
+def _score(one: Performance, name: _Name) -> float:
+    kinds = {kind for kind, words in (("short", _SHORT), ("free", _FREE)) if words & name.words}
+    segment = "free" if one.segment.startswith("FREE") else "short" if one.segment else ""
+    if segment and kinds and segment not in kinds:
+        return 0.0
+    parts = one.skater.split()
+    surnames = [word for part in parts if part.isupper() for word in _words(part)]
+    given = [word for part in parts if not part.isupper() for word in _words(part)]
+    found = [[_found(word, name) for word in words] for words in (surnames or given, given)]
+    if len(whole := "".join(surnames)) > 4 and whole in name.letters:
+        found[0] = [max(score, _RUN_TOGETHER) for score in found[0]]
+    least, means = min(found[0], default=0.0), [sum(some) / len(some) if some else 1.0 for some in found]
+    if least < _ALIKE:  # each of a pair is named, or none
+        return 0.0
+    event = _words(f"{one.event} {one.category}")
+    there = sum(word in name.words for word in event) / len(event) if event else 0.0
+    return _SURNAMES * means[0] + (1 - _SURNAMES) * means[1] + _EVENT * there
+
+
+def _found(word: str, name: _Name) -> float:
+    if word in name.words:
+        return 1.0
+    best = max((_alike(word, other) for other in name.words), default=0.0)
+    return max(best, _RUN_TOGETHER) if len(word) > 3 and word in name.letters else best
+
+
+@lru_cache(1 << 20)
+def _alike(one: str, other: str) -> float:
+    from rapidfuzz.fuzz import ratio
+
+    alike = ratio(one, other) / 100
+    return alike if alike >= _ALIKE and min(len(one), len(other)) > 3 else 0.0
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"[^\W\d_]+|\d+", _plain(text))
+
+
+def _plain(text: str) -> str:
+    """Small letters without accents."""
+    apart = unicodedata.normalize("NFKD", text.lower().translate(_PLAIN))
+    return " ".join("".join(letter for letter in apart if not unicodedata.combining(letter)).split())
+
+
+def _told(one: Performance) -> str:
+    return " ".join(filter(None, (one.skater, one.segment, one.event)))
