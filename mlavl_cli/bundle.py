@@ -289,7 +289,7 @@ def _measured(consistency: Any) -> dict[str, Any] | None:
 
 
 def _frame_rate(value: Any) -> float | None:
-    if value is not None and not (type(value) in (int, float) and 1 <= value <= 1000):
+    if value is not None and not (type(value) in (int, float) and 1 <= value <= 120):
         raise TypeError(f"frame_rate must be frames a second, is {value!r:.60}")
     return None if value is None else float(value)
 

@@ -170,7 +170,7 @@ def wrong_numbers(name: str, tensor: "torch.Tensor") -> str | None:
         return None
     if not tensor.is_floating_point():
         return f"holds {str(tensor.dtype).removeprefix('torch.')}, where weights belong"
-    if not tensor.isfinite().all():
+    if not tensor.float().isfinite().all():  # torch knows it of no numbers of 8 bits
         return "holds NaN or infinity"
     if name.endswith("running_var") and (tensor < 0).any():
         return "holds negative variances"

@@ -58,6 +58,10 @@ class MlavlGroup(TyperGroup):
     @staticmethod
     def _said(problem: Exception) -> typer.Exit:
         """One line for what nothing below has an answer to."""
+        if isinstance(problem, MemoryError) or "can't allocate memory" in str(problem):
+            problem = MlavlError(
+                "takes more memory than there is", hint="Smaller batches or shorter routines take less."
+            )
         if isinstance(problem, OSError) and problem.errno in _FULL:
             cause, what = f"can't be written ({problem.strerror})", problem.filename or "the results"
             problem = MlavlError(cause, path=what, hint="Make room, or write elsewhere.")

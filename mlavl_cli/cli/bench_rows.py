@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import typer
 
 from mlavl_cli.cli import console
 from mlavl_cli.cli.tables import Row, TableFormat, print_rows
@@ -21,49 +22,40 @@ def print_table(table: "Table", data: "Dataset", form: TableFormat) -> None:
     for (name, target), error in table.failed.items():
         console.warning(f"{target} {name}: left out, {error}")
     if not table.cells:
-        raise DataError(f"{data.name}: none of these methods can be trained on it")
+        first = next(iter(table.failed.values()))
+        raise DataError(f"{data.name}: every method was left out, the first as {first}")
     rows = of_table(table, data)
     if form != "table":
         print_rows(rows, form)
         return
     for target in table.true:
         title = f"{data.name} {target}, split test, epochs chosen on a validation split"
-        print_rows([_narrow(row) for row in rows if row["target"] == target], form, title, tight=True)
+        of_target = [row for row in rows if row["target"] == target]
+        print_rows([_narrow(row) for row in of_target], form, title, tight=True)
+        if any(map(_differs, of_target)):
+            against = next(row["against"] for row in of_target if row["against"])
+            typer.echo(f"* more than chance from {against}, over routines")
+    typer.echo("csv, json, markdown and latex have all columns")
 
 
 def of_table(table: "Table", data: "Dataset") -> list[Row]:
     """A row for each method and target, those of literature alone behind them.
 
     SRCC and MSE are of the test split by the epoch that was best on the validation split: mean and standard deviation
-    over seeds; behind them those of the best epoch on the test split. "against" is the difference in SRCC to MLAVL, or
-    to the first method, with an interval of a paired bootstrap; an asterisk where it doesn't hold 0.
+    over seeds; behind them those of the best epoch on the test split, each by its own. "difference" is that in SRCC to
+    the method "against", MLAVL or the first one, with an interval of a paired bootstrap.
     """
-    from mlavl_cli.datasets.literature import others
+    from mlavl_cli.datasets.literature import as_published, others
 
     rows = []
     for target in table.true:
         names = list(dict.fromkeys(cell.variant for cell in table.cells if cell.target == target))
         first = "mlavl" if "mlavl" in names else names[0] if names else ""
         rows += [_of_method(name, target, first, table, data) for name in names]
-        for one in others(data.name, {name for name in names if _as_published(name, data)}, target):
+        for one in others(data.name, {name for name in names if as_published(name, data)}, target):
             srcc, mse = one.figures[target]
             rows.append(_row(target, f"{one.label}, as printed", {"paper's SRCC": srcc, "paper's MSE": mse}))
     return rows
-
-
-def _as_published(name: str, data: "Dataset") -> bool:
-    """Whether it reads here what it read in the literature."""
-    if name == "mlp-mixer":  # FS1000's features have K tokens, those of the other public sets one
-        return _has_tokens(data) or data.name != "FS1000"
-    return name != "pamfn" or _has_flow(data)
-
-
-def _has_tokens(data: "Dataset") -> bool:
-    return any(routine.tokens for split in data.splits.values() for routine in split)
-
-
-def _has_flow(data: "Dataset") -> bool:
-    return all(routine.flow is not None for split in data.splits.values() for routine in split)
 
 
 def _narrow(row: Row) -> Row:
@@ -78,28 +70,31 @@ def _narrow(row: Row) -> Row:
 
     return {
         "method": row["method"], "M": short(row["M parameters"], 2), "ms": short(row["ms"], 1),
-        "SRCC": with_spread("SRCC", 3, "*" if (row["against"] or "").endswith("*") else ""),
+        "SRCC": with_spread("SRCC", 3, "*" if _differs(row) else ""),
         "MSE": with_spread("MSE", 2), "on test": short(row["SRCC best on test"], 3),
         "paper": short(row["paper's SRCC"], 3),
     }  # fmt: skip
 
 
+def _differs(row: Row) -> bool:
+    low, high = row["difference low"], row["difference high"]
+    return low is not None and (low > 0 or high < 0)
+
+
 def _row(target: str, method: str, values: dict[str, Any]) -> Row:
     columns = (
         "target", "method", "seeds", "M parameters", "GFLOPs", "ms", "SRCC", "SRCC sd", "MSE", "MSE sd", "R-l2 x100",
-        "SRCC best on test", "MSE best on test", "against", "paper's SRCC", "paper's MSE",
+        "SRCC best on test", "MSE best on test", "against", "difference", "difference low", "difference high",
+        "paper's SRCC", "paper's MSE",
     )  # fmt: skip
     return {**dict.fromkeys(columns), "target": target, "method": method, **values}
 
 
 def _of_method(name: str, target: str, first: str, table: "Table", data: "Dataset") -> Row:
-    from mlavl_cli.datasets.literature import printed
+    from mlavl_cli.datasets.literature import paper_says
 
     cells = _cells(table, name, target)
-    known = printed(data.name, name, target) if _as_published(name, data) else None
-    srcc, mse = known.figures[target] if known else (None, None)
-    if known is None and name == "mlavl":
-        srcc, mse = data.published.get(target, (None, None))
+    srcc, mse = paper_says(name, target, data)
     values = {
         "seeds": len(cells),
         "M parameters": cells[0].parameters / 1e6,
@@ -112,7 +107,8 @@ def _of_method(name: str, target: str, first: str, table: "Table", data: "Datase
         "R-l2 x100": _mean(cells, "relative_l2"),
         "SRCC best on test": _mean(cells, "best_srcc"),
         "MSE best on test": _mean(cells, "best_mse"),
-        "against": "" if name == first else _against(cells, _cells(table, first, target), table.true[target]),
+        **({} if name == first else _against(cells, _cells(table, first, target), table.true[target])),
+        "against": "" if name == first else first,
         "paper's SRCC": srcc,
         "paper's MSE": mse,
     }
@@ -120,11 +116,13 @@ def _of_method(name: str, target: str, first: str, table: "Table", data: "Datase
 
 
 def _label(name: str, data: "Dataset") -> str:
+    from mlavl_cli.datasets.literature import has_flow, has_tokens
+
     if name.startswith("action-net"):
         return f"{name} (dynamic)"
-    if not _has_tokens(data):
+    if not has_tokens(data):
         name = _ONE_TOKEN.get(name, name)
-    return name if _has_flow(data) else _FLOW.get(name, name)
+    return name if has_flow(data) else _FLOW.get(name, name)
 
 
 def _cells(table: "Table", name: str, target: str) -> "list[Cell]":
@@ -140,9 +138,11 @@ def _spread(cells: "list[Cell]", what: str) -> float | None:
     return float(np.std([getattr(cell, what) for cell in cells], ddof=1)) if len(cells) > 1 else None
 
 
-def _against(cells: "list[Cell]", others: "list[Cell]", true: np.ndarray) -> str:
+def _against(cells: "list[Cell]", others: "list[Cell]", true: np.ndarray) -> dict[str, float | None]:
+    """The difference in SRCC to other cells, with its interval; empty where one of them says the same of all."""
     from mlavl_cli.training.metrics import paired_difference
 
     one, other = (np.array([cell.predicted for cell in some]) for some in (cells, others))
-    difference, low, high = paired_difference(one, other, true)
-    return f"{difference:+.3f} ({low:+.3f} to {high:+.3f}){'' if low <= 0 <= high else ' *'}"
+    found = paired_difference(one, other, true)
+    names = ("difference", "difference low", "difference high")
+    return dict(zip(names, (None if value != value else value for value in found), strict=True))

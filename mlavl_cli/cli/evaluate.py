@@ -56,6 +56,7 @@ def evaluate(
     apart.start()  # before torch is loaded
 
     from mlavl_cli.bundle import find_bundle
+    from mlavl_cli.datasets.literature import paper_says
     from mlavl_cli.datasets.load import load_dataset
     from mlavl_cli.device import place
     from mlavl_cli.training.evaluate import evaluate_bundle, save_evaluation
@@ -67,14 +68,15 @@ def evaluate(
         bundle, data, target or (), split, placement=place(device, "fp32"), batch_size=batch_size,
         bootstraps=bootstrap, shift=None if simulated else shift,
     )  # fmt: skip
-    rows, by_group = [_row(one, data.published.get(one.target, (None, None))) for one in found], None
+    rows, by_group = [_row(one, paper_says(one.method, one.target, data)) for one in found], None
     if len(rows) > 1:
-        rows.append(_average(rows, data.published.get("average", (None, None))))
+        (method, *others) = {one.method for one in found}
+        rows.append(_average(rows, (None, None) if others else paper_says(method, "average", data)))
     if simulated:  # consistency is measured against its truth
         ids = [Path(routine.id).stem for routine in data.splits[split]]  # they are named by their paths, videos/ID.mp4
         by_group = consistency_rows.evaluated(bundle, path, ids, features, device)
         rows = consistency_rows.as_rows(rows, by_group)
-    print_rows(rows, form, f"{bundle.name} on {data.name}, split {split}; average SRCC by Fisher's z")
+    _print(rows, form, f"{bundle.name} on {data.name}, split {split}; average SRCC by Fisher's z")
     if predictions:
         _write_predictions(predictions, found)
     if save:
@@ -86,6 +88,20 @@ def evaluate(
     if sheet:
         pairs = {one.target: (one.true, one.predicted) for one in found}
         sheet.judgement(f"{bundle.name} on {data.name}, {split}", pairs)
+
+
+def _print(rows: list[Row], form: TableFormat, title: str) -> None:
+    for at, part in enumerate(_narrow(rows) if form == "table" else [rows]):
+        print_rows(part, form, "" if at else title, tight=form == "table")
+
+
+def _narrow(rows: list[Row]) -> list[list[Row]]:
+    """Tables that fit in 80 columns, one below the other."""
+    about = [key for key in rows[0] if key.startswith(("AUC ", "R-l2", "Pearson", "MSE 95")) or "interval" in key]
+    about += [key for key in rows[0] if key == "its width"]
+    first = [{key: value for key, value in row.items() if key not in about} for row in rows]
+    rest = [about[at : at + 4] for at in range(0, len(about), 4)]
+    return [first, *([{"target": row["target"], **{key: row[key] for key in keys}} for row in rows] for keys in rest)]
 
 
 def _row(one: "Evaluation", published: tuple[float | None, float | None]) -> Row:

@@ -13,13 +13,13 @@ from mlavl_cli.cli.tables import TableFormat, print_rows
 from mlavl_cli.cli.training_progress import report_progress
 from mlavl_cli.cli.training_request import (
     asked_for,
+    refuse_idle,
     refuse_other_backbones_early,
     tensorboard_writer,
     texts_of,
     variants_of,
 )
 from mlavl_cli.device import Precision
-from mlavl_cli.errors import UsageError
 from mlavl_cli.heads.dims import Behaviour, Graph, Plug, Regressor
 from mlavl_cli.heads.methods import HEADS
 from mlavl_cli.output.plot import Sheet
@@ -224,8 +224,8 @@ def train(
             PATH/FEATURES/EVENT/ID.npy                   (T, D)
     """
     given = SimpleNamespace(**locals())  # all options, by name
-    if (mag2 and not model) or (ablation and model):
-        raise UsageError("--mag2 goes with --model, --ablation with the whole method")
+    table = seeds is not None or model == ["all"]
+    refuse_idle(given, table)
 
     from mlavl_cli.features import apart
 
@@ -237,7 +237,6 @@ def train(
     from mlavl_cli.training.bench import run_table
     from mlavl_cli.training.bundle import train_bundle
 
-    table = seeds is not None or model == ["all"]
     variants = variants_of(model or ["mlavl"], mag2, ablation is not None)
     writer = tensorboard_writer() if tensorboard else None
     sheet = Sheet(plot) if plot else None

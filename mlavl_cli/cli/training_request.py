@@ -13,6 +13,37 @@ if TYPE_CHECKING:
     from mlavl_cli.training.variants import Variant
 
 
+# Options of MLAVL alone, and their defaults.
+_OF_MLAVL = {
+    "graph": "sage", "regressor": "linear", "mse": 10.0, "triplet": 1.0, "cross_entropy": 0.01, "lambda_c": 0.0,
+    "align_epochs": 10, "consistency_every": 1, "temporal_conv": 0, "consistency_decay": 0, "total": None,
+    "temperature": 1.0, "triplets": "all", "without": None, "modalities": "V+A+L",
+}  # fmt: skip
+
+
+def refuse_idle(given: SimpleNamespace, table: bool) -> None:
+    """Options that would change nothing: whoever gave them would believe that they did.
+
+    Raises:
+        UsageError: there are some.
+    """
+    models = given.model or ["mlavl"]
+    if (given.mag2 and not given.model) or (given.ablation and given.model):
+        raise UsageError("--mag2 goes with --model, --ablation with the whole method")
+    if table and (given.plot or given.start_from):
+        raise UsageError("--plot and --start-from don't go with a table of methods")
+    if not {"mlavl", "all"} & set(models):
+        idle = [name for name, default in _OF_MLAVL.items() if getattr(given, name) != default]
+        if idle:
+            option = {"mse": "mse-weight", "triplet": "triplet-weight"}.get(idle[0], idle[0].replace("_", "-"))
+            raise UsageError(f"--{option} is an option of mlavl; {', '.join(models)} has none such")
+    elif models == ["mlavl"] and given.behaviour == "official":
+        hint = "Give --model; docs/method.md says where mlavl differs from its public code."
+        raise UsageError("--behaviour official is of the other methods", hint=hint)
+    if given.plug != "project" and not given.mag2 and not any("+mag2" in name for name in models):
+        raise UsageError(f"--plug {given.plug} is of MAG2 in another method", hint="Give --model NAME+mag2.")
+
+
 def variants_of(models: list[str], mag2: bool, ablation: bool) -> "tuple[Variant, ...]":
     """The rows of a table; "all" means every method, and MAG2 then goes into those that can have it."""
     from mlavl_cli.heads.methods import HEADS, head_class
@@ -21,12 +52,10 @@ def variants_of(models: list[str], mag2: bool, ablation: bool) -> "tuple[Variant
     if ablation:
         return tuple(variants.ABLATION)
     names = list(HEADS) if models == ["all"] else models
-    if not mag2:
-        return tuple(map(variants.of_model, names))
-    if models != ["all"]:
-        return tuple(variants.native_and_mag2(names))
-    both = [[name, *([f"{name}+mag2"] if head_class(name).takes == "actions" else [])] for name in names]
-    return tuple(variants.of_model(name) for pair in both for name in pair)
+    if mag2:
+        can = [name for name in names if models != ["all"] or head_class(name).takes == "actions"]
+        names = [one for name in names for one in ([name, f"{name}+mag2"] if name in can else [name])]
+    return tuple(variants.of_model(name) for name in dict.fromkeys(names))
 
 
 def refuse_other_backbones_early(output: Path, kind: str, backbones: str) -> None:

@@ -29,14 +29,18 @@ def as_folder(path: Path) -> str:
 
 def of_all(runs: "list[tuple[Job, Trained]]", variants: int) -> list[Row]:
     """A row a job; behind several targets of one method their average."""
+    from mlavl_cli.datasets.literature import paper_says
+
     rows = [_of_job(job, trained.metrics, variants > 1) for job, trained in runs]
     if len(rows) > 1 and variants == 1:
-        rows += _average(rows, runs[0][0].dataset.published.get("average"))
+        rows += _average(rows, paper_says(runs[0][0].variant.name, "average", runs[0][0].dataset))
     return rows
 
 
 def _of_job(job: "Job", metrics: Any, tell_variant: bool) -> Row:
-    srcc, mse = job.dataset.published.get(job.target, (None, None))
+    from mlavl_cli.datasets.literature import paper_says
+
+    srcc, mse = paper_says(job.variant.name, job.target, job.dataset)
     row: Row = {"target": job.target}
     if tell_variant:
         row["variant"], srcc, mse = job.variant.name, job.variant.published, None
@@ -45,14 +49,14 @@ def _of_job(job: "Job", metrics: Any, tell_variant: bool) -> Row:
     return row if tell_variant else {**row, "paper's MSE": mse}
 
 
-def _average(rows: list[Row], published: tuple[float, float] | None) -> list[Row]:
+def _average(rows: list[Row], published: tuple[float | None, float | None]) -> list[Row]:
     """SRCC by Fisher's z, the others by their mean."""
     from mlavl_cli.training.metrics import fisher_mean
 
     def mean(key: str) -> float:
         return sum(row[key] for row in rows) / len(rows)
 
-    srcc, mse = published or (None, None)
+    srcc, mse = published
     return [
         {
             "target": "average (z)", "n": rows[0]["n"], "SRCC": fisher_mean(row["SRCC"] for row in rows),

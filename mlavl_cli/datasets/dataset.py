@@ -1,8 +1,10 @@
 """What every dataset comes to: routines with features and scores, in splits; checked before anything is trained."""
 
+import hashlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,14 @@ class Routine:
     statistics: dict[str, np.ndarray] = field(default_factory=dict)  # of pictures and sound, where they were taken
     flow: np.ndarray | None = None
     tokens: Callable[[], np.ndarray] | None = None
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of its features."""
+        found = hashlib.sha256()
+        for rows in (self.visual, self.audio, self.flow):
+            found.update(b"none" if rows is None else str(rows.shape).encode() + np.ascontiguousarray(rows).tobytes())
+        return found.hexdigest()
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from mlavl_cli.datasets.dataset import Dataset, Routine, dataset_of, read_rows, 
 from mlavl_cli.datasets.public import FS1000
 from mlavl_cli.datasets.unpickle import read_array
 from mlavl_cli.errors import DataError
+from mlavl_cli.heads.dims import MOST_TOKENS
 from mlavl_cli.untrusted import plain_name
 
 _MOST_SPARE = 1  # clips by which a routine's sound may differ without a word
@@ -53,6 +54,8 @@ def _read_split(root: Path, name: str, notes: list[str]) -> list[Routine]:
             scores["PCS"] /= factor
         path = root / "output_feature_fs1000_new" / f"{id}.npy"
         seen = read_array(path)
+        if 0 in seen.shape or (seen.ndim == 3 and not seen.shape[1] <= MOST_TOKENS):
+            raise DataError(f"{id}: visual features have shape {seen.shape}, not (clips, tokens, width)", path=path)
         visual = seen.mean(axis=1) if seen.ndim == 3 else seen
         audio = read_array(root / "ast_feature_fs1000_new" / f"{id}.npy")
         if visual.ndim == audio.ndim == 2 and len(audio):

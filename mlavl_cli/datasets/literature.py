@@ -5,6 +5,8 @@ An asterisk or a dagger of the paper's, probably own runs and one of published c
 
 from dataclasses import dataclass
 
+from mlavl_cli.datasets.dataset import Dataset
+
 Pair = tuple[float | None, float | None]
 
 
@@ -92,3 +94,28 @@ def printed(dataset: str, variant: str, target: str) -> Printed | None:
 def others(dataset: str, shown: set[str], target: str) -> list[Printed]:
     """The rows of a dataset beside which none of these methods stands."""
     return [row for row in PRINTED.get(dataset, []) if row.model not in shown and target in row.figures]
+
+
+def has_flow(data: Dataset) -> bool:
+    """Whether all routines have features of optical flow."""
+    return all(routine.flow is not None for split in data.splits.values() for routine in split)
+
+
+def has_tokens(data: Dataset) -> bool:
+    """Whether routines have several visual tokens a clip."""
+    return any(routine.tokens for split in data.splits.values() for routine in split)
+
+
+def as_published(name: str, data: Dataset) -> bool:
+    """Whether a method reads here what it read in the literature."""
+    if name == "mlp-mixer":  # FS1000's features have K tokens, those of the other public sets one
+        return has_tokens(data) or data.name != "FS1000"
+    return name != "pamfn" or has_flow(data)
+
+
+def paper_says(name: str, target: str, data: Dataset) -> Pair:
+    """(SRCC, MSE) that the paper prints for a method on this dataset, where it reads the same here."""
+    if name == "mlavl":
+        return data.published.get(target, (None, None))
+    known = printed(data.name, name, target) if as_published(name, data) else None
+    return known.figures[target] if known else (None, None)

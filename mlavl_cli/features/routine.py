@@ -8,6 +8,8 @@ import numpy as np
 from mlavl_cli.errors import FeatureError
 from mlavl_cli.media.decode import VideoInfo
 
+_MOST_VALUE = 1e12  # no backbone's; squares of larger ones overflow
+
 
 @dataclass(frozen=True)
 class RoutineFeatures:
@@ -77,4 +79,6 @@ def wrong_tables(tables: dict[str, np.ndarray]) -> str | None:
             return f"{len(rows)} clips of {name} features against {count} of {next(iter(tables))} ones"
         if not np.isfinite(rows).all():
             return f"{name} features hold NaN or infinity"
+        if np.abs(rows).max() > _MOST_VALUE:
+            return f"{name} features hold numbers beyond {_MOST_VALUE:g}"
     return None

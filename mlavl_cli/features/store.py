@@ -18,6 +18,7 @@ from safetensors.numpy import save
 from mlavl_cli.device import PRECISIONS
 from mlavl_cli.errors import FeatureError, one_line
 from mlavl_cli.features.routine import RoutineFeatures
+from mlavl_cli.features.statistics import PICTURE_STATISTICS, SOUND_STATISTICS
 from mlavl_cli.files import atomic_write, refuse_outside, sha256
 from mlavl_cli.inputs import Input
 from mlavl_cli.media.decode import VideoInfo
@@ -30,7 +31,8 @@ _MOST_NUMBER = 1e7  # of seconds, frames a second and pixels: a hundred days
 _LEAST_FPS = 1e-6
 _MOST_WARNINGS, _LONGEST_WARNING = 1000, 4096
 _TABLES = ("visual", "audio", "picture_statistics", "sound_statistics", "flow", "tokens")
-_MOST_CLIPS, _MOST_WIDE = 100_000, 8192
+_MOST_CLIPS, _MOST_WIDE, _MOST_TOKENS = 100_000, 4096, 64
+_WIDTHS = {"picture_statistics": PICTURE_STATISTICS, "sound_statistics": SOUND_STATISTICS}
 _LATE_S = 1.0  # a clip may end so much behind the end of its video, which is rounded
 
 
@@ -130,9 +132,15 @@ def _are_warnings(value: Any) -> bool:
 
 def _is_of_a_routine(shapes: dict[str, list[int]]) -> bool:
     """As many clips as a day has at the most, no wider than any backbone makes them."""
-    return all(
-        shape and shape[0] <= _MOST_CLIPS and max(shape[1:], default=0) <= _MOST_WIDE for shape in shapes.values()
-    )
+
+    def is_one(name: str, shape: list[int]) -> bool:
+        widths = shape[1:]
+        if name == "tokens" and not (widths and widths[0] <= _MOST_TOKENS):
+            return False
+        known = name not in _WIDTHS or widths == [_WIDTHS[name]]
+        return bool(shape) and shape[0] <= _MOST_CLIPS and max(widths, default=0) <= _MOST_WIDE and known
+
+    return all(is_one(name, shape) for name, shape in shapes.items())
 
 
 def _is_video(video: VideoInfo) -> bool:

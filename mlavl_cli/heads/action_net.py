@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from mlavl_cli.heads.base import ClipReading, HeadOutput
-from mlavl_cli.heads.dims import HeadDims
+from mlavl_cli.heads.dims import MOST_CLIPS, HeadDims
 from mlavl_cli.heads.layers import over_clips
 from mlavl_cli.heads.visual import VisualHead
 
@@ -53,6 +53,7 @@ class ActionNet(VisualHead):
     """Two graph layers over time whose edges fade with distance, attention over clips, a sigmoid."""
 
     name = "action-net"
+    longest = MOST_CLIPS
     Dims = ActionNetDims
 
     def __init__(self, dims: HeadDims, text_features: torch.Tensor | None = None):

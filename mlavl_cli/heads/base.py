@@ -79,6 +79,8 @@ class Head(nn.Module, ABC):
         visual_only: whether the method never hears.
         takes_flow: whether features of optical flow are a stream of it.
         takes_tokens: whether it reads the K visual tokens of a clip where features have them, and not their mean.
+        longest: clips of the longest routine that it reads where no window cuts it, because it compares all clips with
+            all; None: any.
         remembers: how many training routines it keeps to compare with (`remember`).
         takes: which prompts' features it is built with: all, the visual actions alone, or none.
         fits: whether it is fitted at once (`fit`) and not in epochs.
@@ -95,6 +97,7 @@ class Head(nn.Module, ABC):
     visual_only = True
     takes_flow = False
     takes_tokens = False
+    longest: int | None = None
     remembers = 0
     takes: Literal["all", "actions", "none"] = "none"
     fits = False

@@ -24,7 +24,8 @@ _MOST_POINTS = 1e6
 _LONGEST_GRADE, _LONGEST_PROMPT = 100, 2000  # letters
 # What a damaged file makes the libraries raise.
 _WRONG = (
-    SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, OverflowError
+    SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, OverflowError,
+    AssertionError,
 )  # fmt: skip
 
 
@@ -60,9 +61,9 @@ class TargetHead:
         """(T, D) -> the window of it that is scored."""
         return fit_window(features, self.window, pads=self.model.pads(self.model.dims))
 
-    def wrong_width(self, visual: int, audio: int | None, tokens: int = 1) -> str | None:
-        """What keeps it from taking features of these widths (audio None: no sound) and as many visual tokens a clip;
-        None if nothing does.
+    def wrong_width(self, visual: int, audio: int | None, tokens: int = 1, clips: int = 0) -> str | None:
+        """What keeps it from taking features of these widths (audio None: no sound), with as many visual tokens a clip,
+        of as many clips; None if nothing does.
         """
         dims = self.model.dims
         if visual != dims.visual_dim:
@@ -71,6 +72,8 @@ class TargetHead:
             return f"audio features are {audio} wide; the {self.target} head takes {dims.audio_dim}"
         if dims.tokens not in (1, tokens):
             return f"features have {tokens} visual tokens a clip; the {self.target} head mixes {dims.tokens}"
+        if self.model.longest and clips > self.model.longest:
+            return f"{clips} clips; the {self.target} head compares all with all, of {self.model.longest} at the most"
         return None
 
     def points(self, normalised: float) -> float:

@@ -14,7 +14,9 @@ Plug = Literal["project", "inplace"]
 _RENAMED = {"order": "temporal_conv", "reach": "consistency_decay"}  # since mlavl 0.1
 _MOST_GRADES, _MOST_ACTIONS = 256, 4096
 MOST_CLIPS = 2048  # of a window, three quarters of an hour: shorter videos are filled up to it
-_MOST_WIDE = 8192  # features; backbones give 2048 at the most, and projections grow with the square
+_MOST_WIDE = 4096  # features; backbones give 2048 at the most, C3D 4096, and projections grow with the square
+MOST_TOKENS = 64  # of a clip, whose maps grow with the square
+_MOST_SPAN, _MOST_DECAY = 64, 4096  # clips
 
 
 def may_be_none(default: int = 0) -> int:
@@ -68,7 +70,9 @@ class HeadDims:
             if type(value) is int and not least <= value <= 1 << 16:
                 raise WeightsError(f"{name} = {value!r:.40} is no possible size of a head")
         if self.width % (2 * self.heads) or self.visual_dim < 2 or self.text_dim < 2 or self.audio_dim == 1:
-            raise WeightsError(f"width {self.width} must divide by twice the {self.heads} heads; inputs need width 2")
+            raise WeightsError(
+                f"a width of {self.width} is no multiple of twice the {self.heads} heads, or inputs are narrower than 2"
+            )
         if self.grades > _MOST_GRADES or self.actions > _MOST_ACTIONS:
             raise WeightsError(f"{self.grades} grades and {self.actions} actions are more than a sport has")
         if (widest := max(self.visual_dim, self.audio_dim, self.text_dim, self.flow_dim, self.width)) > _MOST_WIDE:
@@ -85,6 +89,8 @@ class HeadDims:
             raise WeightsError("behaviour or plug is none that a head can have")
         if self.clips > MOST_CLIPS or not 1e-6 <= self.unit <= 1e6:
             raise WeightsError(f"{self.clips} clips, or a unit of {self.unit:g}, are no size of a head")
+        if self.tokens > MOST_TOKENS or self.temporal_conv > _MOST_SPAN or self.consistency_decay > _MOST_DECAY:
+            raise WeightsError("tokens, temporal_conv or consistency_decay are more than a head has")
         if self.grade_order not in ("interleaved", "blocks"):
             raise WeightsError(f"grades in the order {self.grade_order!r:.40} are not known")
         if self.mag2 and not self.language:

@@ -44,10 +44,18 @@ class PairHead(VisualHead):
         was = self.training
         self.eval()
         rows = torch.arange(EXEMPLARS, device=batch.label.device) % len(batch.label)
-        output = self(batch.visual, mask=batch.mask)
-        assert isinstance(output, PairOutput)
-        self.exemplars, self.exemplar_labels = output.views[rows], batch.label[rows]
+        if self.official and batch.mask is not None:  # padding changes them, and whom they are compared with has none
+            counts = batch.mask.sum(1).tolist()
+            views = torch.cat([self._views(one[None, :n]) for one, n in zip(batch.visual, counts, strict=True)])
+        else:
+            views = self._views(batch.visual, batch.mask)
+        self.exemplars, self.exemplar_labels = views[rows], batch.label[rows]
         self.train(was)
+
+    def _views(self, visual: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+        output = self(visual, mask=mask)
+        assert isinstance(output, PairOutput)
+        return output.views
 
     def judge(self, clips: torch.Tensor, mask: torch.Tensor | None) -> PairOutput:
         mine = self.view(clips, mask)

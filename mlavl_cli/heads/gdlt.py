@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from mlavl_cli.heads.base import Batch, ClipReading, HeadOutput
-from mlavl_cli.heads.dims import HeadDims
+from mlavl_cli.heads.dims import MOST_CLIPS, HeadDims
 from mlavl_cli.heads.layers import looked_at, padding, transformer_decoder, transformer_encoder
 from mlavl_cli.heads.mlavl.losses import hardest_triplet
 from mlavl_cli.heads.visual import VisualHead
@@ -36,6 +36,7 @@ class GDLT(VisualHead):
     """Projection, encoder, a decoder whose queries are the grades, and grades worth 0 to 1 in equal steps."""
 
     name = "gdlt"
+    longest = MOST_CLIPS
     Dims = GDLTDims
     projects = True
     dims: GDLTDims

@@ -1,5 +1,6 @@
 """LSTM on clip features: C3D-LSTM (Parmar & Morris, CVPRW 2017) with other features than C3D's."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,10 +12,18 @@ from mlavl_cli.heads.layers import last_clip
 from mlavl_cli.heads.visual import VisualHead
 
 
+@dataclass(frozen=True)
+class LSTMDims(HeadDims):
+    """Without attention: any even width."""
+
+    heads: int = 1
+
+
 class ClipLSTM(VisualHead):
     """One LSTM over the clips, one linear map of its last state. Careful: the state at the last real clip."""
 
     name = "lstm"
+    Dims = LSTMDims
 
     def __init__(self, dims: HeadDims, text_features: torch.Tensor | None = None):
         super().__init__(dims, text_features)

@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from mlavl_cli.errors import WeightsError
+from mlavl_cli.errors import DataError, WeightsError
 from mlavl_cli.heads.base import Batch, ClipReading, Head
-from mlavl_cli.heads.dims import HeadDims
+from mlavl_cli.heads.dims import MOST_CLIPS, HeadDims
 from mlavl_cli.heads.gdlt import LikertOutput, grade_triplets, likert
 from mlavl_cli.heads.layers import looked_at, padding, pointwise, token_layers, transformer_decoder, transformer_encoder
 from mlavl_cli.heads.qtd import sinusoid
@@ -34,8 +34,8 @@ class MCMoEDims(HeadDims):
 
 @dataclass(frozen=True, kw_only=True)
 class MCMoEOutput(LikertOutput):
-    """Of each modality, (B, T, d): `routed` answers; and in training what a generator `made` in its place and what it
-    truly was, `true`, and its own expert's answer to that, `own`. `mask` (B, T).
+    """In training, of each modality that is there, (B, T, d): what a generator `made` in its place and what it truly
+    was, `true`; its own expert's answer to that, `own`, and the `routed` answer. `mask` (B, T).
     """
 
     made: tuple[torch.Tensor, ...]
@@ -88,6 +88,7 @@ class MCMoE(Head):
     """
 
     name = "mcmoe"
+    longest = MOST_CLIPS
     Dims = MCMoEDims
     dims: MCMoEDims
     visual_only = False
@@ -147,15 +148,18 @@ class MCMoE(Head):
         context = torch.cat([streams[m] for m in kept], dim=1)
         hidden = None if mask is None else ~mask.repeat(1, len(kept))
         filled = {m: streams[m] if m in kept else self.generators[m](clips, context, hidden) for m in self.modalities}
-        routed, own, true, made = [], [], [], []
+        answered, routed, own, true, made = [], [], [], [], []
         for m in self.modalities:
             answers = torch.stack([self._answer(self.experts[e], filled[m], mask) for e in self.modalities], dim=-1)
-            routed.append((answers * self.router_mix(filled[m]).unsqueeze(2)).sum(-1))
+            answered.append((answers * self.router_mix(filled[m]).unsqueeze(2)).sum(-1))
             if self.training and m in streams:
+                routed.append(answered[-1])
                 own.append(self._answer(self.experts[m], streams[m], mask))
                 true.append(streams[m])
                 made.append(filled[m])
-        fused = pointwise(self.fusion, torch.cat(routed, dim=-1), mask)
+        fused = pointwise(self.fusion, torch.cat(answered, dim=-1), mask)
+        if self.official and len(fused) > _SLOTS:
+            raise DataError(f"official mcmoe takes at most {_SLOTS} routines a batch", hint="Lower --batch-size.")
         slots = self.slots[: len(fused)] if self.official else self.slots[:1]
         queries = self.prototype.weight + slots.unsqueeze(1).expand(len(fused), -1, -1)
         patterns = self.transformer["decoder"](queries, fused, memory_key_padding_mask=padding(mask))
@@ -192,7 +196,7 @@ class MCMoE(Head):
         ]
         agree = [
             nn.functional.kl_div(pick(b).log_softmax(-1), pick(a).softmax(-1), reduction="none").mean()
-            for a, b in zip(output.own, output.routed, strict=False)
+            for a, b in zip(output.own, output.routed, strict=True)
         ]
         zero = output.score.new_zeros(())
         return {

@@ -6,12 +6,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from mlavl_cli.errors import FeatureError, WeightsError
+from mlavl_cli.errors import DataError, FeatureError, WeightsError
 from mlavl_cli.heads.base import Batch, Head, HeadOutput
 from mlavl_cli.heads.dims import HeadDims
 from mlavl_cli.heads.layers import pointwise
 from mlavl_cli.heads.noise import draws
 from mlavl_cli.heads.pamfn_branch import STAGES, Branch, Level, at_least, convs
+
+_MOST_CANDIDATES = 32
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,8 @@ class PAMFNDims(HeadDims):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.candidates > _MOST_CANDIDATES:
+            raise WeightsError(f"{self.candidates} mixtures, more than {_MOST_CANDIDATES}, are no size of PAMFN")
         if not self.has_audio and not self.flow_dim:
             raise WeightsError("PAMFN fuses modalities: it needs sound or optical flow beside the pictures")
 
@@ -34,6 +38,7 @@ class PAMFNOutput(HeadOutput):
     branches: torch.Tensor
 
 
+_FEATURE_DROPOUT = 0.5  # of what the fusion reads of the branches
 _STEEPEST = 20.0  # by which one that isn't allowed may exceed the allowed ones, for the gradient
 
 
@@ -141,10 +146,11 @@ class PAMFN(Head):
         self.tau = nn.Parameter(torch.tensor([10.0]))
         for number in range(1, STAGES + 1):
             setattr(self, f"stage{number}", _Stage(dims, len(self.modalities)))
+        self.drop = nn.Dropout(_FEATURE_DROPOUT)
         narrow = dims.width // dims.reduction
         self.fc = nn.Sequential(
-            nn.Dropout(dims.dropout), nn.Conv1d(3 * dims.width, narrow, 1), nn.BatchNorm1d(narrow), nn.ReLU(),
-            nn.Dropout(0.5), nn.Conv1d(narrow, 1, 1), nn.Sigmoid(),
+            nn.Dropout(0.0), nn.Conv1d(3 * dims.width, narrow, 1), nn.BatchNorm1d(narrow), nn.ReLU(), nn.Dropout(0.5),
+            nn.Conv1d(narrow, 1, 1), nn.Sigmoid(),
         )  # fmt: skip
 
     def of(self, batch: Batch) -> HeadOutput:
@@ -161,7 +167,10 @@ class PAMFN(Head):
 
         Raises:
             FeatureError: a modality that the head was built with is missing.
+            DataError: a training batch of a single routine.
         """
+        if self.training and len(visual) < 2:
+            raise DataError("the pamfn head learns from batches of two routines and more", hint="Raise --batch-size.")
         mask = None if self.official else mask
         streams = {"r": visual, "f": flow, "a": audio}
         missing = {"f": "optical flow", "a": "sound"}
@@ -173,7 +182,7 @@ class PAMFN(Head):
             branch, score = getattr(self, f"model_{letter}")(features, real)
             if letter != "a" or not self.official:
                 branch = [Level(level.x.detach(), level.mask) for level in branch]
-            levels.append(branch)
+            levels.append([Level(self.drop(level.x), level.mask) for level in branch])
             scores.append(score)
         shape = (STAGES, 1, max(visual.shape[1], STAGES), self.dims.candidates)
         if self.training:

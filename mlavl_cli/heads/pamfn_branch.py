@@ -37,8 +37,9 @@ class Level:
         x = nn.functional.avg_pool1d(self.x.transpose(1, 2), 2).transpose(1, 2)
         if self.mask is None:
             return Level(x, None)
-        lengths = (self.mask.sum(1) // 2).clamp(min=1)
-        mask = torch.arange(x.shape[1], device=x.device) < lengths[:, None]
+        lengths = self.mask.sum(1)
+        x = torch.where(lengths[:, None, None] == 1, 2 * x, x)  # a lone one was averaged with padding, which is zeros
+        mask = torch.arange(x.shape[1], device=x.device) < (lengths // 2).clamp(min=1)[:, None]
         return Level(x * mask.unsqueeze(-1), mask)
 
     def whole(self) -> "Level":
@@ -76,7 +77,7 @@ class Branch(nn.Module):
         self.dropout = nn.Dropout(dims.dropout)
         for number in range(1, STAGES + 1):
             setattr(self, f"stage{number}", _Residual(dims.width))
-        self.fc = nn.Sequential(nn.Dropout(dims.dropout), nn.Conv1d(dims.width, 1, 1))
+        self.fc = nn.Sequential(nn.Dropout(0.5), nn.Conv1d(dims.width, 1, 1))
 
     def forward(self, features: torch.Tensor, mask: torch.Tensor | None) -> tuple[list[Level], torch.Tensor]:
         """(B, T, D) -> the levels, and the score (B,)."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from mlavl_cli.errors import WeightsError
+from mlavl_cli.errors import WeightsError, refusing
 from mlavl_cli.heads.base import Head
 from mlavl_cli.heads.methods import head_class
 from mlavl_cli.heads.state_dicts import Tensors, read_state
@@ -25,6 +25,7 @@ class Layout:
         unused: a pattern of tensors that change no score: constants, and parts that are never called.
         points: whether scores are points, and not shares of a range.
         whole: whether routines are scored whole, and not in the window of training.
+        attends: whether its attention has heads, whose number no tensor shows.
     """
 
     parts: dict[str, str] = field(default_factory=dict)
@@ -32,6 +33,7 @@ class Layout:
     unused: str = r"(.+\.)?pos_encoder\..+"
     points: bool = False
     whole: bool = False
+    attends: bool = False
 
 
 _IN_BENCHMARK = (r"head\.", "")  # AQA-Benchmark, around the method
@@ -41,23 +43,23 @@ LAYOUTS = {
     "action-net": Layout(unused=r"adj[12]"),
     "usdl": Layout({"evaluator": ""}, (_IN_BENCHMARK, (r"layer", "evaluator.layer"))),
     "core": Layout({"regressor": ""}, (_IN_BENCHMARK,)),
-    "gdlt": Layout(renamed=(_IN_BENCHMARK,), whole=True),
-    "tpt": Layout(),
+    "gdlt": Layout(renamed=(_IN_BENCHMARK,), whole=True, attends=True),
+    "tpt": Layout(attends=True),
     "hgcn": Layout(renamed=(_IN_BENCHMARK, (r"mot_agg\.mlp\.", "mot_agg.mot_agg.")), points=True),
     "t2cr": Layout(
         {"taa": "taa.", "decoder": "decoder.", "regressor": "regressor."}, (_IN_BENCHMARK,),
         r"taa\.(mlp|ca|fc_class)\..+", points=True,
     ),
-    "cofinal": Layout(renamed=(_IN_BENCHMARK, (r"regressor_neg\.", "regressor_revert.")), whole=True),
+    "cofinal": Layout(renamed=(_IN_BENCHMARK, (r"regressor_neg\.", "regressor_revert.")), whole=True, attends=True),
     "qtd": Layout(
         {"neck": "neck.", "head": "head."},
         ((r"neck\.module\.", "neck."), (r"head\.module\.", "head."), (r"(?=decoder\.|query_embed\.)", "neck."),
          (r"(?=layer\d_)", "head.")),
-        r"(neck\.)?pos_encoder\..+",
+        r"(neck\.)?pos_encoder\..+", attends=True,
     ),
     "mlp-mixer": Layout(unused=r"layer_norm\..+", points=True),
     "pamfn": Layout(unused=r".+\.norm\.(weight|bias)", whole=True),
-    "mcmoe": Layout(),
+    "mcmoe": Layout(attends=True),
 }  # fmt: skip
 
 
@@ -97,8 +99,11 @@ def import_published(
         dims = kind.Dims(**{"audio_dim": 0, **switches, "behaviour": behaviour, **sizes})
     except WeightsError as error:
         raise WeightsError(error.message, path=path, hint=error.hint) from error
-    with torch.device("meta"):  # no memory before the shapes were found to be the same
-        tensors.refuse_misfits(_public(kind(dims)))
+    if empty := next((name for name, shape in tensors.shapes().items() if 0 in shape), None):
+        raise WeightsError(f"{empty} is empty", path=path)
+    with refusing(WeightsError, f"has sizes that no {model} head has", path), torch.device("meta"):
+        wanted = _public(kind(dims))  # no memory before the shapes were found to be the same
+    tensors.refuse_misfits(wanted)
     head = kind(dims)
     head.load_state_dict(head.state_dict() | tensors.fitted(_public(head)))
     return head.eval().requires_grad_(False)

@@ -14,18 +14,19 @@ from mlavl_cli.heads.layers import over_clips, padding
 from mlavl_cli.heads.noise import draws
 from mlavl_cli.heads.visual import VisualHead
 
-_NOISE = 0.05  # added to predictions in training, on Fis-V and RG
-
 
 @dataclass(frozen=True)
 class QTDDims(HeadDims):
-    """T queries; `query_spread` is of the official code's random queries: 5 on Fis-V, 2 on RG, 0.5 on LOGO."""
+    """T queries; `query_spread` is of the official code's random queries, 5 on Fis-V, 2 on RG, 0.5 on LOGO; `noise` of
+    what it adds to predictions in training, 0 on LOGO.
+    """
 
     clips: int = 136
     heads: int = 4
     dropout: float = 0.7
     feed: int = 1024  # between the linear maps of a layer
     query_spread: float = 5.0
+    noise: float = 0.05
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -170,7 +171,7 @@ class QTD(VisualHead):
         """
         score = output.score
         if self.official:
-            score = score + _NOISE * torch.randn_like(score)
+            score = score + self.dims.noise * torch.randn_like(score)
         alike = [relation_loss(cross, own, output.mask) for own, cross in output.rows]
         total = torch.stack([one.sum() if self.official else one.mean() for one in alike]).sum()
         return {"mse": nn.functional.mse_loss(score, batch.label), "alike": total}

@@ -11,6 +11,7 @@ from mlavl_cli.errors import WeightsError
 from mlavl_cli.untrusted import read_torch, wrong_numbers
 
 _INSIDE = ("state_dict", "model_state_dict", "model")
+_LISTED = 12
 _COUNTER = ".num_batches_tracked"  # of a batch norm; nothing depends on it
 _CUT = "is cut short"
 _MOST_BYTES = 1 << 30  # of a checkpoint; the official ones have 30 MB
@@ -62,7 +63,8 @@ class Tensors:
         spare = [name for name in self.ours if name not in wanted]
         for what, names in (("are missing", missing), ("belong to no part of the head", spare)):
             if names:
-                listed = ", ".join(sorted(map(self.called, names))[:5])
+                listed = ", ".join(sorted(map(self.called, names))[:_LISTED])
+                listed += f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
                 raise WeightsError(f"{len(names)} tensors {what}: {listed}", path=self.path)
         for name, tensor in self.ours.items():
             if tensor.is_nested or _without_ones(tensor.shape) != _without_ones(wanted[name].shape):

@@ -14,6 +14,7 @@ from mlavl_cli.heads.soft_dtw import soft_dtw
 from mlavl_cli.heads.t2cr_layers import HEADS, Decoder, Regressor, Views
 
 _TEMPERATURE = 0.1  # of the contrast between both views
+_POINTS = 45.0  # of Fis-V's TES: the public code weighs squared errors in points against what is said of the views
 
 
 @dataclass(frozen=True)
@@ -86,16 +87,18 @@ class T2CR(PairHead):
         both = [self.difference(mine, mine[other], label), self.difference(mine[other], mine, label)]
         gap = label - label[other]
         own = [self.regressor(view) / self.dims.unit for view in (dense, sparse)]
+        points = max(self.dims.unit, _POINTS) ** 2
         # What is said of one routine counts twice, for a pair has two.
         terms = {
             "difference": mse(both[0], gap) + mse(both[1], -gap),
             "own": 2 * (mse(own[0], label) + mse(own[1], label)),
             "auxiliary": 4 * mse(output.auxiliary, label[:, None].expand(-1, 2)),
-            "views": 2 * (mse(dense, sparse) + views_contrast(dense.mean(1), sparse.mean(1))),
+            "views": 2 * (mse(dense, sparse) + views_contrast(dense.mean(1), sparse.mean(1))) / points,
             "self": 2 * 10 * (self.regressor(self.decoder(dense, sparse)) / self.dims.unit).square().mean(),
         }
         if self.official:
-            terms["alike"] = soft_dtw(dense, dense[other]).mean() + soft_dtw(sparse, sparse[other]).mean()
+            alike = soft_dtw(dense, dense[other]).mean() + soft_dtw(sparse, sparse[other]).mean()
+            terms["alike"] = alike / points
         return terms
 
     @classmethod
@@ -106,9 +109,6 @@ class T2CR(PairHead):
 
 
 def views_contrast(dense: torch.Tensor, sparse: torch.Tensor) -> torch.Tensor:
-    """Mean tokens of both views, (B, d): how well each view finds the other one of its routine among all others of the
-    batch (InfoNCE over 2 B views).
-    """
-    unit = nn.functional.normalize(torch.cat([dense, sparse]), dim=-1)
-    logits = (unit @ unit.T / _TEMPERATURE).fill_diagonal_(-torch.inf)
-    return nn.functional.cross_entropy(logits, torch.arange(len(unit), device=unit.device).roll(len(dense)))
+    """Mean tokens of both views, (B, d): how well each dense view finds the sparse one of its routine (InfoNCE)."""
+    one, other = (nn.functional.normalize(view, dim=-1) for view in (dense, sparse))
+    return nn.functional.cross_entropy(one @ other.T / _TEMPERATURE, torch.arange(len(one), device=one.device))

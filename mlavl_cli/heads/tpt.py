@@ -6,12 +6,14 @@ from typing import Any
 import torch
 from torch import nn
 
+from mlavl_cli.errors import WeightsError
 from mlavl_cli.heads.base import Batch
-from mlavl_cli.heads.dims import HeadDims
+from mlavl_cli.heads.dims import MOST_CLIPS, HeadDims
 from mlavl_cli.heads.exemplars import HALF, GroupedHead, PairOutput
 from mlavl_cli.heads.layers import over_clips
 
 _MARGIN = 0.8  # of the centres of neighbouring parts, in T / parts: the public code's 3.2 at T = 20
+_MOST_PARTS = 64
 _SPREAD = 0.05  # weight of the attention's spread around its centre
 
 
@@ -22,6 +24,11 @@ class TPTDims(HeadDims):
     width: int = 512
     dropout: float = 0.1
     parts: int = 5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.parts > _MOST_PARTS:
+            raise WeightsError(f"{self.parts} parts, more than {_MOST_PARTS}, are no size of TPT")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +102,7 @@ class TPT(GroupedHead):
     """Each part of a routine beside the exemplar's same part; their mean says the group and the place in it."""
 
     name = "tpt"
+    longest = MOST_CLIPS
     Dims = TPTDims
     dims: TPTDims
 

@@ -92,7 +92,7 @@ def _grades(score: TargetScore, branch: str) -> Text:
     """
     shares = score.grades[branch]
     if not shares:
-        return Text("no sound" if branch == "audio_visual" else "no grades", style="dim")
+        return Text("none", style="dim")
     top = max(shares.values()) or 1.0
     ordered = sorted(shares, key=lambda name: name.endswith(" with fitting music"))
     blocks = "".join(_STEPS[max(1, round(8 * shares[name] / top))] for name in ordered)

@@ -109,8 +109,8 @@ class Scorer:
 
     def _graded(self, features: RoutineFeatures) -> RoutineScore:
         audio_width = None if features.audio is None else features.audio.shape[1]
-        tokens = 1 if features.tokens is None else features.tokens.shape[1]
-        self._check_widths(features.visual.shape[1], audio_width, FeatureError, features.video.path, tokens)
+        shape = 1 if features.tokens is None else features.tokens.shape[1], features.clips
+        self._check_widths(features.visual.shape[1], audio_width, FeatureError, features.video.path, shape)
         device = self.extractor.placement.device
         streams = [
             None if rows is None else torch.from_numpy(rows)[None].to(device)
@@ -180,10 +180,11 @@ class Scorer:
         self._check_widths(have.visual.dim, have.audio.dim, WeightsError, self.bundle.folder)
 
     def _check_widths(
-        self, visual: int, audio: int | None, error: type[MlavlError], path: str | Path, tokens: int = 1
+        self, visual: int, audio: int | None, error: type[MlavlError], path: str | Path, shape: tuple[int, int] = (1, 0)
     ) -> None:
+        """`shape`: visual tokens a clip, and clips."""
         for head in self.heads.values():
-            if wrong := head.wrong_width(visual, audio, tokens):
+            if wrong := head.wrong_width(visual, audio, *shape):
                 raise error(wrong, path=path, hint="Use the backbones that the head was trained on.")
 
 

@@ -1,7 +1,8 @@
 """Routines -> batches of tensors: a window of clips each, or all of them behind a mask (docs/method.md, section 9)."""
 
+import hashlib
 from collections.abc import Iterator, Sequence
-from itertools import groupby
+from itertools import groupby, pairwise
 
 import numpy as np
 import torch
@@ -105,8 +106,11 @@ class Batches:
         """Batches in this order; where some routines lack sound or flow, neighbours of a kind come together."""
         for _, alike in groupby(order, self._kind):
             members = list(alike)
-            for first in range(0, len(members), self.batch_size):
-                yield self._batch(members[first : first + self.batch_size], starts)
+            ends = [*range(self.batch_size, len(members), self.batch_size), len(members)]
+            if len(ends) > 1 and self.batch_size > 1 and ends[-1] - ends[-2] == 1:
+                del ends[-2]  # a batch norm has nothing to learn from one routine: it goes with those before it
+            for first, end in pairwise([0, *ends]):
+                yield self._batch(members[first:end], starts)
 
     def _kind(self, i: int) -> tuple[bool, bool]:
         return self.audio[i] is not None, self.flow[i] is not None
@@ -154,3 +158,19 @@ def _tokens(routines: list[Routine]) -> list[np.ndarray]:
     if len(counts := sorted({rows.shape[1] for rows in found})) > 1:
         raise DataError(f"routines have different numbers of visual tokens a clip: {counts}")
     return found
+
+
+def features_of(split: Batches, prompts: Sequence[torch.Tensor]) -> str:
+    """SHA-256 of a split's features and of the prompts that a model reads."""
+    digest = hashlib.sha256()
+    for routine in split.routines:
+        digest.update(routine.digest.encode())
+    for tensor in prompts:
+        digest.update(tensor.cpu().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def content_of(splits: Sequence[Batches | None], prompts: Sequence[torch.Tensor]) -> str:
+    """SHA-256 of all that a run learns from and is judged on: features, labels in their order, prompts."""
+    found = [(features_of(split, prompts), split.labels.tolist()) for split in splits if split]
+    return hashlib.sha256(repr(found).encode()).hexdigest()

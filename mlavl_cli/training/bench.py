@@ -1,7 +1,8 @@
-"""Many methods on one dataset, each with several seeds: every cell is kept, so that a table can be gone on with."""
+"""Many methods on one dataset, each with several seeds. Every cell is kept: a killed table resumes."""
 
 import hashlib
 import json
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -11,12 +12,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.stats import rankdata
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from mlavl_cli.datasets.dataset import Dataset, Routine, chosen_targets
 from mlavl_cli.device import Placement
-from mlavl_cli.errors import MlavlError, UsageError, refusing
+from mlavl_cli.errors import DataError, MlavlError, UsageError, one_line, refusing
 from mlavl_cli.files import atomic_write, refuse_irregular
 from mlavl_cli.heads.base import Batch, Head
 from mlavl_cli.training.bundle import TrainingOptions, run_folder
@@ -29,7 +31,9 @@ from mlavl_cli.untrusted import refuse_links
 
 CELL = "cell.json"
 _VALIDATION = 0.2  # of the training split, where a dataset has no validation split of its own
+_LEAST_HELD = 2
 _MOST_BYTES = 16 << 20  # of a cell
+_NUMBERS = ("seed", "parameters", "flops", "ms", "epoch", "srcc", "mse", "relative_l2", "best_srcc", "best_mse")
 _TIMED = 5  # forward passes
 
 
@@ -75,9 +79,13 @@ class Table:
 
 
 def with_validation(data: Dataset, seed: int = 0) -> Dataset:
-    """The dataset with a validation split: its own, or a fifth of the training split, spread over each target's scores.
+    """The dataset with a validation split: its own, or a fifth of the training split, one of each five neighbours in
+    their mean rank over all targets.
 
     Routines with other targets (RG's apparatus) are cut by themselves.
+
+    Raises:
+        DataError: too few training routines to cut a validation split from them.
     """
     if data.splits.get("val"):
         return data
@@ -86,11 +94,16 @@ def with_validation(data: Dataset, seed: int = 0) -> Dataset:
     for routine in data.splits["train"]:
         groups.setdefault(tuple(routine.scores), []).append(routine)
     held: set[str] = set()
+    block = round(1 / _VALIDATION)
     for targets, routines in groups.items():
-        ranked = sorted(routines, key=lambda routine: (routine.scores[targets[0]], routine.id))
-        block = round(1 / _VALIDATION)
+        scores = np.array([[routine.scores[target] for target in targets] for routine in routines])
+        ranks = rankdata(scores, axis=0).mean(axis=1)
+        ranked = [routines[at] for at in np.lexsort(([routine.id for routine in routines], ranks))]
         for first in range(0, len(ranked) - block + 1, block):
             held.add(ranked[first + int(rng.integers(block))].id)
+    if len(held) < _LEAST_HELD:
+        cause = f"{len(data.splits['train'])} training routines are too few to choose epochs on some of them"
+        raise DataError(f"{data.name}: {cause}", hint="Give a validation split.")
     train = [routine for routine in data.splits["train"] if routine.id not in held]
     val = [routine for routine in data.splits["train"] if routine.id in held]
     return replace(data, splits={**data.splits, "train": train, "val": val})
@@ -116,10 +129,17 @@ def run_table(
         seeds: how many.
         placement: where.
         watch: called with each job and its folder: a context whose `Watch` is called with its epochs.
+
+    Raises:
+        UsageError: heads to start from, or no such target.
+        DataError: no validation split can be cut.
     """
     output, data = Path(output), with_validation(data)
     refuse_links(output / "runs")
     targets = chosen_targets(options.targets, data.targets, data.combined)
+    if options.start_from:
+        raise UsageError("a table begins anew: it takes no heads to start from")
+    options.refuse_other_totals(targets)
     true = {
         target: np.array([routine.scores[target] for routine in data.of_target(target, "test")]) for target in targets
     }
@@ -136,6 +156,8 @@ def run_table(
             raise
         except MlavlError as error:
             failed[job.variant.name, job.target] = error
+        except (RuntimeError, ValueError, MemoryError) as error:  # torch's and sklearn's: of this method, not of others
+            failed[job.variant.name, job.target] = DataError(f"it can't be trained on this ({one_line(str(error))})")
     return Table(cells, true, failed)
 
 
@@ -158,10 +180,11 @@ def _jobs(
 
 def _asked(job: Job) -> dict[str, Any]:
     splits = [job.dataset.of_target(job.target, name) for name in ("train", "val", "test")]
-    labels = [sorted((routine.id, routine.scores[job.target]) for routine in split) for split in splits]
+    content = [[(one.id, one.scores[job.target], one.digest) for one in split] for split in splits]
+    prompts = job.prompts.features.tolist() if job.prompts and job.head_dims().language else None
     asked: dict[str, Any] = {"dims": asdict(job.head_dims()), "config": asdict(job.config), "loss": job.variant.loss}
     asked["routines"] = list(map(len, splits))
-    asked["labels"] = hashlib.sha256(json.dumps(labels).encode()).hexdigest()
+    asked["content"] = hashlib.sha256(json.dumps([content, prompts]).encode()).hexdigest()
     known: dict[str, Any] = json.loads(json.dumps(asked | {"dataset": job.dataset.name, "window": job.window}))
     return known
 
@@ -178,7 +201,15 @@ def _read(folder: Path, job: Job) -> Cell | None:
     with refusing(MlavlError, "is no cell of a table, or a damaged one", path, "Delete it."):
         refuse_irregular(path, _MOST_BYTES)
         cell = Cell(**json.loads(path.read_text()))
-        return cell if cell.asked == _asked(job) else None
+        if cell.asked != _asked(job):
+            return None
+        given = (cell.variant, cell.target, len(cell.predicted))
+        if given != (job.variant.name, job.target, len(job.dataset.of_target(job.target, "test"))):
+            raise ValueError("of another method")
+        numbers = [*cell.predicted, *(getattr(cell, name) for name in _NUMBERS)]
+        if not all(type(value) in (int, float) and not math.isinf(value) for value in numbers):
+            raise TypeError("not numbers")
+        return cell
 
 
 def _train(
@@ -199,7 +230,8 @@ def _train(
         job.variant.name, job.target, job.config.seed, _asked(job),
         sum(parameter.numel() for parameter in trained.model.parameters()), flops, ms, best + 1,
         trained.tested.tolist(), metrics.srcc, metrics.mse, metrics.relative_l2,
-        max(of_test, default=float("nan")), min(epoch.test_mse for epoch in history if epoch.test_mse is not None),
+        max(of_test, default=float("nan")),
+        min((epoch.test_mse for epoch in history if epoch.test_mse is not None), default=float("nan")),
     )  # fmt: skip
     with atomic_write(folder / CELL, "w") as file:
         json.dump(asdict(cell), file)
@@ -222,14 +254,17 @@ def cost(model: Head, job: Job, placement: Placement) -> tuple[int, float]:
 
 
 def operations(model: Head, batch: Batch) -> int:
-    """By torch's counter, which knows neither LSTMs nor the fast paths of transformers and of attention."""
+    """By torch's counter, which knows no fast paths of transformers and of attention, and only some of the LSTMs'
+    kernels; so LSTMs are counted here.
+    """
     recurrent = 0
 
     def count(lstm: Any, inputs: Any, _: Any) -> None:
         nonlocal recurrent
         recurrent += 2 * inputs[0].shape[:2].numel() * 4 * lstm.hidden_size * (lstm.input_size + lstm.hidden_size)
 
-    hooks = [module.register_forward_hook(count) for module in model.modules() if isinstance(module, torch.nn.LSTM)]
+    lstms = {name: module for name, module in model.named_modules() if isinstance(module, torch.nn.LSTM)}
+    hooks = [module.register_forward_hook(count) for module in lstms.values()]
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
@@ -239,4 +274,6 @@ def operations(model: Head, batch: Batch) -> int:
         torch.backends.mha.set_fastpath_enabled(fast)
         for hook in hooks:
             hook.remove()
-    return counter.get_total_flops() + recurrent
+    found, root = counter.get_flop_counts(), type(model).__name__
+    seen = sum(sum(found.get(f"{root}.{name}", {}).values()) for name in lstms)
+    return counter.get_total_flops() - seen + recurrent

@@ -59,6 +59,13 @@ class TrainingOptions:
         """Whether any of the variants does."""
         return any((self.dims | variant.dims).get("language", True) for variant in self.variants)
 
+    def refuse_other_totals(self, targets: list[str]) -> None:
+        """Raises:
+        UsageError: one of `totals` isn't trained.
+        """
+        if unknown := set(self.totals) - set(targets):
+            raise UsageError(f"--total {unknown.pop()}: no such target is trained here")
+
     def job(
         self,
         data: Dataset,
@@ -71,9 +78,10 @@ class TrainingOptions:
         """One head of these options."""
         config, dims = self.config, self.dims
         if self.published:
-            recipe = published_config(variant.model, target)
+            known = data.public.name if data.public else ""
+            recipe = published_config(variant.model, target, known)
             config = replace(config, **{name: value for name, value in recipe.items() if name not in self.given})
-            dims = published_dims(variant.model, target) | dims
+            dims = published_dims(variant.model, target, known) | dims
         return Job(data, prompts, target, variant, config, window, dims, target in self.totals, start)
 
 
@@ -119,8 +127,7 @@ def train_bundle(
     for name in ("heads", "backbones", "runs"):  # before hours of work
         refuse_links(output / name)
     targets = chosen_targets(options.targets, data.targets, data.combined)
-    if unknown := set(options.totals) - set(targets):
-        raise UsageError(f"--total {unknown.pop()}: no such target is trained here")
+    options.refuse_other_totals(targets)
     saved = len(options.variants) == 1
     base = find_bundle(data.backbones)
     if saved:

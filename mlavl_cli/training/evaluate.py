@@ -98,6 +98,7 @@ class Evaluation:
 
     Attributes:
         target: TES, PCS, ...
+        method: the head's, like mlavl, gdlt or gdlt+mag2.
         metrics: of all the routines that have this score.
         true, predicted: (n,) in points, in the order of the ids.
         ids: (n,).
@@ -107,6 +108,7 @@ class Evaluation:
     """
 
     target: str
+    method: str
     metrics: Metrics
     true: np.ndarray
     predicted: np.ndarray
@@ -155,7 +157,7 @@ def evaluate_bundle(
         for one in routines:
             tokens = one.tokens().shape[1] if one.tokens and head.model.dims.tokens > 1 else 1
             audio = None if one.audio is None else one.audio.shape[1]
-            if wrong := head.wrong_width(one.visual.shape[1], audio, tokens):
+            if wrong := head.wrong_width(one.visual.shape[1], audio, tokens, 0 if head.window else len(one.visual)):
                 raise FeatureError(f"{one.id}: {wrong}", hint="Use the features that the head was trained on.")
         batches = of_head(head, routines, batch_size)
         true, predicted = batches.true(), scored(head, routines, batch_size, placement)
@@ -165,7 +167,10 @@ def evaluate_bundle(
             inside = interval, float((np.abs(true - predicted) <= half).mean()), float(2 * half.mean())
         aucs = consistency_aucs(head.model, batches, placement, shift) if shift else None
         ids = tuple(routine.id for routine in routines)
-        found.append(Evaluation(target, measure(predicted, true, bootstraps), true, predicted, ids, inside, aucs))
+        method = head.model.name + ("+mag2" if head.model.takes == "actions" and head.model.dims.mag2 else "")
+        found.append(
+            Evaluation(target, method, measure(predicted, true, bootstraps), true, predicted, ids, inside, aucs)
+        )
     return found
 
 

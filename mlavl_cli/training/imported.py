@@ -89,7 +89,7 @@ def import_head(
         warnings += _misfits(head.model.dims, base, len(text.rows), known)
     else:
         head, warnings = _other(checkpoint, meaning, known, exemplars), []
-        warnings += _widths(head.model.dims, base)
+        warnings += [*_guessed(head.model.dims, meaning, known), *_widths(head.model.dims, base)]
     if meaning.window == "auto" and known is None and head.window is None:
         warnings.append(
             "no dataset is known that has this range or these backbones, so all clips of a routine are scored; a head "
@@ -124,10 +124,14 @@ def _other(checkpoint: Path, meaning: Meaning, known: PublicSet | None, exemplar
     layout = LAYOUTS.get(meaning.model, Layout())
     low, high = meaning.score_range
     points = layout.points if meaning.points is None else meaning.points
+    if points and not layout.points:
+        raise UsageError(f"--outputs points: {meaning.model} puts out shares of a range")
+    if meaning.heads and not layout.attends:
+        raise UsageError(f"--heads {meaning.heads}: {meaning.model} has no attention whose heads could be chosen")
     if points and low:
         raise UsageError(f"{meaning.model} puts out points, which begin at 0", hint=f"Give --range 0:{high:g}.")
     official = meaning.behaviour == "official"
-    choices = published_dims(meaning.model, meaning.target)
+    choices = published_dims(meaning.model, meaning.target, known.name if known else "")
     choices.pop("alpha", None)  # of training alone
     choices.pop("candidates", None)  # seen in the tensors
     model = import_published(checkpoint, meaning.model, meaning.heads, official, high if points else 1.0, choices)
@@ -143,12 +147,34 @@ def _other(checkpoint: Path, meaning: Meaning, known: PublicSet | None, exemplar
         if exemplars is None:
             cause = f"{meaning.model} compares with training routines, which its checkpoints don't hold"
             raise UsageError(cause, hint="Give --exemplars KIND PATH, the dataset that it was trained on.")
+        for one in exemplars:
+            if wrong := head.wrong_width(one.visual.shape[1], None, clips=len(one.visual)):
+                raise UsageError(f"--exemplars: {one.id}: {wrong}")
         batches = of_head(head, exemplars, batch_size=len(exemplars))
-        if wrong := head.wrong_width(batches.visual[0].shape[1], None):
-            raise UsageError(f"--exemplars: {wrong}")
         model.prepare(batches.labels)
         model.remember(batches.spread(model.remembers))
     return head
+
+
+# By which the public code divides TES and PCS of Fis-V, where it isn't their range.
+_DIVISORS = {"cofinal": 25, "usdl": 25, "core": 25, "tpt": 25, "gdlt": 30, "qtd": 43, "pamfn": 45}
+
+
+def _guessed(dims: HeadDims, meaning: Meaning, known: PublicSet | None) -> Iterator[str]:
+    """What is taken for granted, and no tensor shows."""
+    divisor = _DIVISORS.get(meaning.model)
+    if known and known.name == "Fis-V" and divisor and meaning.score_range[1] != divisor and not meaning.points:
+        yield (
+            f"the public code of {meaning.model} learned Fis-V's scores divided by {divisor}; if this file did, "
+            f"give --range 0:{divisor}"
+        )
+    if meaning.model == "lstm" and meaning.points is None:
+        yield (
+            "its outputs are taken for points; if it learned scores divided by 100 and their standard deviation s, as "
+            "C3D-LSTM does, give --outputs shares --range 0:(100 s)"
+        )
+    if getattr(dims, "sparse", 0):
+        yield "its sparse clips are taken evenly from the dense ones, where its public code cuts them from the video"
 
 
 def _widths(dims: HeadDims, base: Bundle) -> Iterator[str]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from mlavl_cli.datasets.dataset import Dataset
+from mlavl_cli.datasets.dataset import Dataset, Routine
 from mlavl_cli.device import Placement
 from mlavl_cli.errors import DataError, UsageError, WeightsError
 from mlavl_cli.features.prompts import grade_names
@@ -89,6 +89,7 @@ class Job:
         names = ["train", self.dataset.judged_split, *(["test"] if self.looks_at_test else [])]
         splits = [self.dataset.of_target(self.target, split) for split in names]
         _same_widths([routine for split in splits for routine in split], self.dataset.name)
+        _bounded(self.kind, dims, [routine for split in splits for routine in split], self.window_of(dims))
         window, pads, tokens = self.window_of(dims), self.kind.pads(dims), dims.tokens > 1
         train, judged, *tested = (
             Batches(routines, self.target, score_range, config.batch_size, window, pads, tokens) for routines in splits
@@ -152,8 +153,33 @@ def _begun(kind: type[Head], dims: HeadDims, text: torch.Tensor | None, start: T
     return model
 
 
-def _same_widths(routines: list[Any], name: str) -> None:
-    for kind in ("visual", "audio", "flow"):
-        widths = {rows.shape[1] for routine in routines if (rows := getattr(routine, kind)) is not None}
-        if len(widths) > 1:
-            raise DataError(f"{name}: {kind} features have different widths: {sorted(widths)}")
+_MOST_LEARNED = 150_000_000  # which take 2.4 GB with their gradients and moments
+
+
+def _same_widths(routines: list[Routine], name: str) -> None:
+    widths: dict[str, set[int]] = {}
+    for routine in routines:
+        tables = {"visual": routine.visual, "audio": routine.audio, "flow": routine.flow, **routine.statistics}
+        for kind, rows in tables.items():
+            if rows is not None:
+                widths.setdefault(kind, set()).add(rows.shape[1])
+    for kind, found in widths.items():
+        if len(found) > 1:
+            raise DataError(f"{name}: {kind} features have different widths: {sorted(found)}")
+
+
+def _bounded(kind: type[Head], dims: HeadDims, routines: list[Routine], window: int | None) -> None:
+    """What learning would take without end, told before it begins.
+
+    Raises:
+        DataError: routines of very many clips without a window, or features so wide that the head would be huge.
+    """
+    longest = max(routines, key=lambda routine: len(routine.visual))
+    if window is None and len(longest.visual) > MOST_CLIPS:
+        cause = f"{longest.id} has {len(longest.visual)} clips; heads learn from {MOST_CLIPS} at the most"
+        raise DataError(cause, hint="Give --window.")
+    with torch.device("meta"):
+        count = sum(parameter.numel() for parameter in kind(dims).parameters())
+    if count > _MOST_LEARNED:
+        cause = f"a {kind.name} head on features {dims.visual_dim} wide has {count / 1e6:,.0f} million numbers to learn"
+        raise DataError(f"{cause}, more than {_MOST_LEARNED / 1e6:.0f}", hint="Use narrower features.")

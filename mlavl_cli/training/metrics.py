@@ -18,9 +18,10 @@ class Metrics:
     relative_l2: float  # R-l2 x 100
     intervals: dict[str, tuple[float, float]]
 
-    def to_dict(self) -> dict[str, float]:
-        """As a bundle keeps them."""
-        return {"n": self.n, "srcc": self.srcc, "mse": self.mse, "relative_l2_x100": self.relative_l2}
+    def to_dict(self) -> dict[str, float | None]:
+        """As a bundle keeps them; None where predictions or scores are all the same, which have no rank."""
+        values = {"n": self.n, "srcc": self.srcc, "mse": self.mse, "relative_l2_x100": self.relative_l2}
+        return {name: None if value != value else value for name, value in values.items()}
 
 
 def measure(predicted: np.ndarray, true: np.ndarray, bootstraps: int = 0, seed: int = 0) -> Metrics:
@@ -52,16 +53,20 @@ def paired_difference(
 
     Returns:
         The difference, and the interval's ends; an interval without 0 is more than chance. It says nothing of how a
-        method varies over training sets, and with few seeds little of how it varies over seeds.
+        method varies over training sets, and with few seeds little of how it varies over seeds. NaN where one says the
+        same of all.
     """
     draws = np.random.default_rng(seed).integers(len(true), size=(resamples, len(true)))
     rows = np.concatenate([np.arange(len(true))[None], draws])
     wanted = stats.rankdata(true[rows], axis=1)
-    means = [
-        np.nanmean([_correlation(stats.rankdata(predicted[rows], axis=1), wanted) for predicted in method], axis=0)
-        for method in (one, other)
-    ]
+    means = []
+    for method in (one, other):
+        found = np.array([_correlation(stats.rankdata(predicted[rows], axis=1), wanted) for predicted in method])
+        ranked = np.isfinite(found)
+        means.append(np.divide(np.nansum(found, 0), ranked.sum(0), out=np.full(len(rows), np.nan), where=ranked.any(0)))
     differences = means[0] - means[1]
+    if not np.isfinite(differences[1:]).any():
+        return float("nan"), float("nan"), float("nan")
     low, high = np.nanpercentile(differences[1:], [2.5, 97.5])
     return float(differences[0]), float(low), float(high)
 

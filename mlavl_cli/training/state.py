@@ -1,5 +1,6 @@
 """The state from which a training run resumes: written whole, read without running code, compared by meaning."""
 
+import io
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,10 @@ START_ANEW = "Delete its folder."
 
 def save_state(path: Path, state: dict[str, Any]) -> None:
     """Writes it atomically."""
+    written = io.BytesIO()
+    torch.save(state, written)  # into a file it would wrap what a full disk says
     with atomic_write(path) as file:
-        torch.save(state, file)
+        file.write(written.getbuffer())
 
 
 def load_state(path: Path, hint: str = START_ANEW) -> dict[str, Any]:

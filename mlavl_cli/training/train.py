@@ -1,6 +1,5 @@
 """One head, one target: the loop. Batches, losses, the best epochs by SRCC and by MSE, and exact resume."""
 
-import hashlib
 import math
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -19,7 +18,7 @@ from mlavl_cli.files import atomic_write
 from mlavl_cli.heads.base import Batch, Head, added
 from mlavl_cli.heads.mlavl.losses import LossWeights
 from mlavl_cli.training.align import align
-from mlavl_cli.training.batches import Batches
+from mlavl_cli.training.batches import Batches, content_of, features_of
 from mlavl_cli.training.config import TrainConfig
 from mlavl_cli.training.evaluate import consistency_aucs, predict
 from mlavl_cli.training.history import Epoch, history_of, log_csv
@@ -110,6 +109,7 @@ class _Run:
         self.model, self.config, self.placement, self.folder = model, config, placement, folder
         train, self.judged, self.tested = splits
         self.train = train
+        self.content = content_of(splits, model.prompts_read())
         model.prepare(train.labels)
         make = OPTIMIZERS[config.optimizer]
         self.optimizer = make(model.parameters(), lr=config.lr, weight_decay=config.weight_decay)
@@ -133,27 +133,20 @@ class _Run:
             return
         config = self.config
         asked = {
-            **{name: value for name, value in self._settings().items() if name != "config"},
+            **{name: value for name, value in self._settings().items() if name not in ("config", "content")},
             **{name: getattr(config, name) for name in ("align_epochs", "lr", "seed", "batch_size")},
-            "content": self._content(),
+            "content": features_of(self.train, self.model.prompts_read()),  # the same for all targets
         }
         state = load_state(kept, f"Delete {kept.name}.") if kept.exists() else {}
-        if state.get("asked") == asked:
-            with refusing(DataError, NO_STATE, kept, f"Delete {kept.name}."):
+        with refusing(DataError, NO_STATE, kept, f"Delete {kept.name}."):
+            known = bool(state.get("asked") == asked)
+            if known:
                 self.model.load_state_dict(state["model"])
-        else:
+        if not known:
             align(self.model, self.train, config.align_epochs, config.lr, config.seed, on_align)
             save_state(kept, {"asked": asked, "model": self.model.state_dict()})
         torch.manual_seed(config.seed)  # the same from here on, whoever aligned
         self.aligned = True
-
-    def _content(self) -> str:
-        """SHA-256 of all that the alignment learns from: features and prompts."""
-        digest = hashlib.sha256()
-        heard = [rows for rows in self.train.audio if rows is not None]
-        for tensor in (*self.train.visual, *heard, *self.model.prompts_read()):
-            digest.update(str(tuple(tensor.shape)).encode() + tensor.cpu().numpy().tobytes())
-        return digest.hexdigest()
 
     @property
     def finished(self) -> bool:
@@ -241,6 +234,7 @@ class _Run:
             "config": asdict(self.config),
             "routines": len(self.train.routines),
             "window": self.train.window,
+            "content": self.content,
         }
 
     def save(self) -> None:
@@ -270,7 +264,9 @@ class _Run:
             return
         state = load_state(path)
         with refusing(DataError, NO_STATE, path, START_ANEW):
-            was, now = (meant_settings(one, path) for one in (state["settings"], self._settings()))
+            # mlavl 0.1 didn't say what a run learns from.
+            was = meant_settings({"content": self.content, **state["settings"]}, path)
+            now = meant_settings(self._settings(), path)
             if was != now:
                 changed = ", ".join(key for key in now if was.get(key) != now[key])
                 hint = "Repeat its settings to resume it, or choose another --output."

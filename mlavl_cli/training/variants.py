@@ -1,6 +1,6 @@
 """Rows of the paper's tables: methods with and without MAG2 (table 4), and MLAVL without one of its parts (table 5)."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from mlavl_cli.datasets.public import TABLE_4
@@ -60,12 +60,3 @@ def of_model(name: str) -> Variant:
     published = {known.lower(): pair for known, pair in TABLE_4.items()}.get(model, (None, None))
     with_mag2 = {"mag2": bool(plus), "language": bool(plus)}
     return Variant(name, with_mag2, model=model, published=published[bool(plus)])
-
-
-def native_and_mag2(models: list[str]) -> list[Variant]:
-    """Table 4: each of these visual methods as it is, and with MAG2."""
-    return [
-        replace(of_model(f"{model}{plus}"), name=f"{model} {label}")
-        for model in models
-        for plus, label in (("", "native"), ("+mag2", "+ MAG2"))
-    ]

@@ -28,6 +28,7 @@ def small(name, **changes):
     sizes |= {"width": 128} if model_name == "t2cr" else {}  # whose tokens are a quarter as wide, and squeezed by 16
     sizes |= {"clips": 20} if kind.Dims.clips else {}
     sizes |= {"flow_dim": 10} if model_name in ("pamfn", "mcmoe") else {}
+    sizes |= {"candidates": 3} if model_name == "pamfn" else {}  # each of which is chosen in some step
     dims = kind.Dims(**{**sizes, "mag2": bool(mag2) or model_name == "mlavl", **changes})
     torch.manual_seed(0)
     return kind(dims, torch.randn(dims.actions if kind.takes == "actions" else dims.prompts, 12)).eval()
@@ -75,7 +76,7 @@ def test_every_parameter_learns_and_the_loss_falls(name, behaviour):
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     losses, touched = [], set()
     for step in range(12):
-        torch.manual_seed(0)
+        torch.manual_seed(step % 3)
         total = added(model.loss(model.of(batch), batch, None, torch.Generator().manual_seed(step % 3)))
         optimizer.zero_grad()
         total.backward()
@@ -85,9 +86,11 @@ def test_every_parameter_learns_and_the_loss_falls(name, behaviour):
     assert sum(losses[-3:]) < sum(losses[:3])
     idle = {name for name, _ in model.named_parameters()} - touched
     allowed = IDLE.get(name.partition("+")[0], {}).get(behaviour, ())
-    assert {name for name in idle if not name.endswith(allowed)} == set()
+    left = {one for one in idle if not one.endswith(allowed)}
+    assert {one for one in left if not (one.startswith("generators.") and one.endswith(_ASKED_BY_ZEROS))} == set()
 
 
+# MCMoE leaves out other modalities in other steps; not every generator has its turn here.
 _ASKED_BY_ZEROS = tuple(f"{name}.{kind}" for name in ("gate.0", "out_proj") for kind in ("weight", "bias"))
 _ASKED_BY_ZEROS += ("in_proj_weight", "in_proj_bias")
 _OF_ZEROS = tuple(
@@ -96,8 +99,6 @@ _OF_ZEROS = tuple(
 IDLE = {
     "ms-lstm": {"official": ("weight_uh", "bias_uh")},  # the gate is rounded, which has no gradient
     "qtd": {"official": ("query_embed.weight",)},  # overwritten by noise
-    # A draw leaves out other modalities in other steps; not every generator has its turn here.
-    "mcmoe": dict.fromkeys(("careful", "official"), _ASKED_BY_ZEROS),
     # Two squeezed units, which may begin where their rectifiers are closed.
     "t2cr": dict.fromkeys(("careful", "official"), ("cbam.ca.se.0.weight", "cbam.ca.se.2.weight")),
     # The first stage reads a constant, of which batch norms leave zero.

@@ -35,9 +35,9 @@ from mlavl_cli.heads.cofinal import in_steps, simplex_frame
 from mlavl_cli.heads.gdlt import grade_triplets
 from mlavl_cli.heads.methods import head_class
 from mlavl_cli.heads.ms_lstm import SkipLSTM
+from mlavl_cli.heads.pamfn_branch import Level
 from mlavl_cli.heads.qtd import relation_loss
 from mlavl_cli.heads.soft_dtw import soft_dtw
-from mlavl_cli.heads.t2cr import views_contrast
 from mlavl_cli.heads.tpt import ordered
 from mlavl_cli.heads.usdl import around
 
@@ -169,8 +169,11 @@ def test_qtd_asks_with_noise_and_carefully_with_what_it_learned(imported):
     agree(head.drawn(X, noise).score, qtd.score(double(state), X.double(), queries=5 * noise.double()))
     assert torch.equal(head(X).score, head(X).score)
     careful = imported("qtd", qtd.file(state), "--behaviour", "careful").model
-    careful.neck.query_embed.weight += 1
-    assert not torch.equal(careful(X).score, head(X).score)
+    asked = careful(X).score
+    careful.neck.query_embed.weight += drawn(T, D, seed=8)
+    assert (careful(X).score - asked).abs().max() > 1e-4
+    head.neck.query_embed.weight += drawn(T, D, seed=8)
+    agree(head.drawn(X, noise).score, qtd.score(double(state), X.double(), queries=5 * noise.double()))
     reading = careful.per_clip(careful(X))
     torch.testing.assert_close(reading.attention.sum(1), torch.ones(4))
     longer = careful.per_clip(careful(drawn(1, T + 7, D)))
@@ -330,6 +333,8 @@ def test_methods_without_checkpoints_or_exemplars_are_told(run, tmp_path):
     assert "--exemplars KIND PATH" in refused(run, tmp_path, core.state(D), "core")
     assert "no such model" in refused(run, tmp_path, gdlt.state(D), "swin")
     assert "--text-features" in refused(run, tmp_path, gdlt.state(D), "mlavl")
+    for option, value in (("--outputs", "points"), ("--heads", "2")):
+        assert option in refused(run, tmp_path, pamfn.state(D, flow=24, audio=16), "pamfn", option, value)
     assert "--window 9" in refused(run, tmp_path, hgcn.state(D, clips=T), "hgcn", "--window", "9")
 
 
@@ -381,6 +386,42 @@ def test_choices_that_tensors_do_not_show_are_the_targets(run, imported, tmp_pat
     agree(alone, cofinal.score(double(state), X.double(), activate=2))
 
 
+@torch.no_grad()
+def test_official_exemplars_are_kept_as_routines_are_scored(imported, training_routines):
+    """One by one: padding would change them."""
+    root, rows, _ = training_routines
+    shorter = {id: table[: 4 + at] for at, (id, table) in enumerate(rows.items())}
+    for name in ("rgb_VST", "audio_AST"):
+        np.save(root / f"FISV_{name}.npy", np.array(shorter, dtype=object), allow_pickle=True)
+    state = core.state(D)
+    head = imported("core", core.file(state), "--exemplars", "fisv", root, "--window", "full").model
+    data = load_dataset("fisv", root, place("cpu")).splits["train"]
+    alone = torch.cat([head(torch.from_numpy(one.visual)[None]).views for one in data])
+    assert len({len(one.visual) for one in data}) > 1
+    for kept in head.exemplars:
+        assert (alone - kept).abs().amax(1).min() < 1e-6
+
+
+def test_what_is_taken_for_granted_is_said(run, tmp_path):
+    for name, state, told in (("lstm", lstm.state(D, width=100), "--outputs shares"),):
+        torch.save(state, tmp_path / "public.pth")
+        result = run("weights", "import", tmp_path / "public.pth", "--model", name, "-t", "TES", "--range", "0:45",
+                     "--backbones", "fisv", "-o", tmp_path / "bundle")  # fmt: skip
+        assert result.exit_code == 0, result.stderr
+        assert told in result.stderr
+    assert load_head(tmp_path / "bundle" / "heads" / "TES.safetensors").model.dims.width == 100
+
+
+@torch.no_grad()
+def test_pamfn_keeps_a_lone_clip_as_it_is():
+    level = Level(torch.full((2, 4, 3), 3.0), torch.tensor([[True, False, False, False], [True] * 4]))
+    level = Level(level.x * level.mask.unsqueeze(-1), level.mask)
+    halved = level.halved()
+    assert halved.x[0, 0].tolist() == [3.0] * 3
+    assert halved.x[1].flatten().tolist() == [3.0] * 6
+    assert halved.halved().x[:, 0].flatten().tolist() == [3.0] * 6
+
+
 def test_the_frame_is_a_simplex():
     frame = simplex_frame(100)
     cosines = frame.T @ frame
@@ -398,17 +439,9 @@ def test_usdl_learns_a_normal_distribution_of_five_steps():
     torch.testing.assert_close(around(labels), usdl.target(labels.double()).float(), atol=1e-6, rtol=0)
 
 
-def test_soft_dtw_and_contrast_of_views():
+def test_soft_dtw_is_the_softest_way_through():
     one, other = drawn(3, 6, 4), drawn(3, 9, 4, seed=2)
     torch.testing.assert_close(soft_dtw(one, other), t2cr_losses.soft_dtw(one, other), atol=1e-4, rtol=1e-5)
-    dense, sparse = drawn(5, 8, 4), drawn(5, 8, 4, seed=2)
-    views = torch.cat([dense.mean(1), sparse.mean(1)]).double()
-    cosines = torch.nn.functional.cosine_similarity(views[:, None], views[None], dim=-1) / 0.1
-    wanted = [
-        -cosines[i, (i + 5) % 10] + torch.logsumexp(cosines[i][torch.arange(10) != i], 0) for i in range(10)
-    ]  # each view against all others, its own routine's other view is the right one
-    found = views_contrast(dense.mean(1), sparse.mean(1))
-    torch.testing.assert_close(found.double(), torch.stack(wanted).mean(), atol=1e-5, rtol=0)
 
 
 def test_parts_are_in_order():

@@ -1,6 +1,9 @@
 """Tables of methods: cells are kept, epochs chosen apart from the test split, figures stand beside printed ones."""
 
 import json
+import re
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,9 +11,11 @@ import torch
 from datasets import layouts
 from scipy import stats
 
+from mlavl_cli.cli.bench_rows import _against
 from mlavl_cli.datasets.literature import PRINTED
 from mlavl_cli.datasets.load import load_dataset
 from mlavl_cli.device import place
+from mlavl_cli.errors import DataError
 from mlavl_cli.heads.base import Batch
 from mlavl_cli.heads.methods import head_class
 from mlavl_cli.training.bench import operations, with_validation
@@ -22,10 +27,10 @@ from mlavl_cli.training.published import CONFIGS, published_config, published_di
 def table(run, tmp_path):
     root, text = layouts.fisv(tmp_path / "d"), layouts.text_features(tmp_path / "text.npy")
 
-    def call(*options, form="json"):
+    def call(*options, form="json", code=0):
         common = ["--text-features", text, "--width", "32", "--epochs", "3", "-t", "TES", "--output", tmp_path / "o"]
         result = run("train", "fisv", root, *common, *options, "-f", form)
-        assert result.exit_code == 0, result.stderr
+        assert code in (None, result.exit_code), result.stderr
         return result
 
     call.runs = tmp_path / "o" / "runs" / "TES"
@@ -50,8 +55,106 @@ def test_a_table_is_gone_on_with_and_its_cells_are_kept(table):
         assert row["GFLOPs"] > 0
     svr = rows[2]
     assert svr["SRCC sd"] == 0  # nothing in it is drawn
-    changed = table("--model", "usdl", "--seeds", "1", "--lr", "0.1", "--output", table.runs.parent.parent / "2").json()
-    assert changed[0]["SRCC"] != first[0]["SRCC"] or changed[0]["MSE"] != first[0]["MSE"]
+    assert [row["MSE"] for row in rows] != [row["MSE"] for row in first if row["seeds"]]
+    changed = table("--model", "usdl", "--model", "svr", "--seeds", "1", "--lr", "0.1", code=1)
+    for name in ("usdl", "svr"):
+        assert re.search(rf"TES {name}: left out, \S+: holds a run with other settings \(config\)", changed.stderr)
+
+
+@pytest.mark.parametrize("what", ["labels", "features", "order", "prompts"])
+def test_other_data_never_get_the_cells_of_before(table, tmp_path, what):
+    """The rows of another table are of its own data, or none."""
+    root, text = tmp_path / "d", tmp_path / "text.npy"
+    options = ["--model", "usdl", "--model", "gdlt+mag2", "--seeds", "1"]
+    before = table(*options).json()
+    if what == "labels":
+        lines = (root / "train.txt").read_text().splitlines()
+        ids, labels = zip(*(line.split(None, 1) for line in lines[1:]), strict=True)
+        rows = [f"{id} {label}" for id, label in zip(ids, reversed(labels), strict=True)]
+        (root / "train.txt").write_text("\n".join([lines[0], *rows]))
+    elif what == "order":
+        lines = (root / "test.txt").read_text().splitlines()
+        (root / "test.txt").write_text("\n".join([lines[0], *reversed(lines[1:])]))
+    elif what == "features":
+        features = np.load(root / "FISV_rgb_VST.npy", allow_pickle=True).item()
+        features["test0"] = features["test0"] + 1
+        np.save(root / "FISV_rgb_VST.npy", np.array(features, dtype=object), allow_pickle=True)
+    else:
+        np.save(text, 1 + np.load(text))
+    after = table(*options, code=None)
+    lines = " ".join(after.stderr.split())
+    for name in ["gdlt+mag2", *(["usdl"] if what != "prompts" else [])]:
+        assert re.search(rf"TES {re.escape(name)}: left out, \S+: holds a run with other settings \(content\)", lines)
+    if what == "prompts":
+        assert [row for row in after.json() if row["method"] == "usdl"] == [
+            row for row in before if row["method"] == "usdl"
+        ]
+
+
+def test_a_method_given_twice_is_one(table):
+    (row,) = (row for row in table("--model", "usdl", "--model", "usdl", "--seeds", "1").json() if row["seeds"])
+    assert row["seeds"] == 1
+
+
+def test_a_table_draws_no_epochs_and_begins_anew(table):
+    for option, value in (("--plot", "p.svg"), ("--start-from", "mini"), ("--total", "XYZ")):
+        refused = table("--model", "usdl", "--seeds", "1", option, value, code=2)
+        assert option in refused.stderr
+
+
+def test_a_last_batch_of_one_goes_with_the_others(table):
+    """Batch norms over whole routines have nothing to learn from one."""
+    rows = table("--model", "pamfn", "--seeds", "1", "--batch-size", "11").json()  # of 12 training routines
+    assert [row["method"] for row in rows if row["seeds"]] == ["pamfn (AV, no flow)"]
+
+
+def test_a_method_that_says_the_same_of_all_is_not_told_apart_by_chance():
+    true = np.arange(20.0)
+    others = [SimpleNamespace(predicted=list(true))]
+    assert set(_against([SimpleNamespace(predicted=[1.0] * 20)], others, true).values()) == {None}
+    opposite = _against([SimpleNamespace(predicted=list(-true))], others, true)
+    assert opposite["difference"] == pytest.approx(-2)
+    assert opposite["difference high"] < 0
+
+
+def test_a_table_says_against_which_method(table):
+    options = ("--model", "usdl", "--model", "gdlt", "--seeds", "1")
+    first, second = table(*options).json()[:2]
+    assert (first["against"], first["difference"]) == ("", None)
+    assert second["against"] == "usdl"
+    assert second["difference low"] <= second["difference"] <= second["difference high"]
+    assert second["difference"] == pytest.approx(second["SRCC"] - first["SRCC"])
+
+
+@pytest.mark.parametrize(
+    ("options", "cause"),
+    [
+        (["--model", "usdl", "--graph", "gcn"], "--graph is an option of mlavl; usdl has none such"),
+        (["--model", "gdlt", "--mse-weight", "0"], "--mse-weight is an option of mlavl"),
+        (["--model", "gdlt", "--without", "s2ce"], "--without is an option of mlavl"),
+        (["--behaviour", "official"], "--behaviour official is of the other methods"),
+        (["--model", "gdlt", "--plug", "inplace"], "--plug inplace is of MAG2 in another method"),
+    ],
+)
+def test_options_that_would_change_nothing_are_refused(table, options, cause):
+    assert cause in table(*options, code=2).stderr
+
+
+def test_a_single_method_stands_beside_its_own_printed_figures(run, table, tmp_path):
+    trained = table("--model", "gdlt").json()
+    assert [(row["paper's SRCC"], row["paper's MSE"]) for row in trained] == [(0.685, 20.99)]
+    judged = run("evaluate", "fisv", tmp_path / "d", "-w", tmp_path / "o", "-f", "json").json()
+    assert judged[0]["paper's SRCC"] == 0.685
+    shown = run("evaluate", "fisv", tmp_path / "d", "-w", tmp_path / "o", "--bootstrap", "20").stdout
+    assert max(map(len, shown.splitlines())) <= 80
+    assert "…" not in shown
+    assert f"{judged[0]['MSE']:.3f}" in shown
+
+
+def test_too_few_routines_to_choose_epochs_on(tmp_path):
+    data = load_dataset("fisv", layouts.fisv(tmp_path / "d"), place("cpu"))
+    with pytest.raises(DataError, match="too few to choose epochs"):
+        with_validation(replace(data, splits={**data.splits, "train": data.splits["train"][:6]}))
 
 
 def test_the_best_epoch_on_the_test_split_is_told_apart(table):
@@ -66,6 +169,13 @@ def test_the_best_epoch_on_the_test_split_is_told_apart(table):
     assert row["MSE best on test"] == pytest.approx(min(float(epoch["test_mse"]) for epoch in log))
 
 
+def by_targets(routines):
+    found = {}
+    for one in routines:
+        found.setdefault(tuple(one.scores), []).append(one)
+    return found
+
+
 def test_validation_is_cut_from_the_training_split_over_all_scores(tmp_path):
     for kind, write in (("fisv", layouts.fisv), ("rg", layouts.rg)):
         data = load_dataset(kind, write(tmp_path / kind), place("cpu"))
@@ -75,6 +185,11 @@ def test_validation_is_cut_from_the_training_split_over_all_scores(tmp_path):
         assert ids["train"] | ids["val"] == {routine.id for routine in data.splits["train"]}
         assert not ids["train"] & ids["val"]
         assert cut.judged_split == "val"
+        for routines in by_targets(data.splits["train"]).values():
+            ranks = stats.rankdata([[*one.scores.values()] for one in routines], axis=0).mean(1)
+            order = sorted(zip(ranks, (one.id for one in routines), strict=True))
+            for first in range(0, len(order) - 4, 5):  # one of each five neighbours
+                assert sum(id in ids["val"] for _, id in order[first : first + 5]) == 1
         for target in data.targets:
             assert 0.1 <= len(cut.of_target(target, "val")) / len(data.of_target(target, "train")) <= 0.25
         assert with_validation(cut) is cut
@@ -130,13 +245,15 @@ def test_operations_are_those_counted_by_hand():
     def linear(rows, inputs, outputs):
         return 2 * rows * inputs * outputs
 
-    def counted(name):
+    def counted(name, kind_of=torch.float32):
         kind = head_class(name)
-        head = kind(kind.Dims(visual, 1, audio_dim=0, width=width, mag2=False, language=False)).eval()
+        head = kind(kind.Dims(visual, 1, audio_dim=0, width=width, mag2=False, language=False)).eval().to(kind_of)
         with torch.no_grad():
-            return operations(head.requires_grad_(False), batch)
+            return operations(head.requires_grad_(False), replace(batch, visual=batch.visual.to(kind_of)))
 
-    assert counted("lstm") == clips * 2 * 4 * width * (visual + width) + linear(1, width, 1)
+    by_hand = clips * 2 * 4 * width * (visual + width) + linear(1, width, 1)
+    assert counted("lstm") == by_hand
+    assert counted("lstm", torch.float64) == by_hand  # by another kernel, which the counter knows
     tokens = linear(clips, visual, visual // 2) + linear(clips, visual // 2, width)
     layer = linear(clips, width, 3 * width) + linear(clips, width, width) + 2 * linear(clips, width, feed)
     encoder = layer + 2 * linear(clips, width, clips)  # each clip with each, and back
@@ -164,6 +281,11 @@ def test_recipes_of_the_public_code_are_read_by_method_and_target(run, tmp_path)
     assert published_config("gdlt", "TES")["optimizer"] == "sgd"
     assert published_config("pamfn", "Ball") == {**CONFIGS["pamfn"], "lr": 5e-4, "schedule": "cosine", "epochs": 400}
     assert published_config("mlavl", "TES") == {}
+    assert published_config("mcmoe", "TES", "FS1000")["epochs"] == 360
+    assert published_config("mcmoe", "TES", "Fis-V") == {**CONFIGS["mcmoe"], "epochs": 460}
+    assert published_dims("mcmoe", "TES", "Fis-V") == published_dims("cofinal", "PCS", "Fis-V") == {"alpha": 0.5}
+    assert published_dims("mcmoe", "TES", "FS1000") == published_dims("cofinal", "PCS", "FS1000") == {}
+    assert [published_config("qtd", "LOGO", name)["batch_size"] for name in ("Fis-V", "LOGO")] == [32, 48]
     assert published_dims("cofinal", "Hoop") == {"activate": 2, "align": 2}
     root, text = layouts.fisv(tmp_path / "d"), layouts.text_features(tmp_path / "text.npy")
     options = ["--text-features", text, "--width", "32", "-t", "TES", "--model", "lstm", "--recipe", "published"]
