@@ -14,6 +14,7 @@ from conftest import make_video
 from datasets import layouts
 from heads.references import cofinal, core
 from heads.test_official import official
+from protocols.sheets import LATER, draw_row, write_sheet
 
 from mlavl_cli.bundle import find_bundle
 from mlavl_cli.features.prompts import sport_prompts
@@ -59,6 +60,11 @@ def world(tmp_path_factory):
         make_video(folder / "videos" / f"{i}.mp4", 70 + 32 * (i % 3))
         rows.append(f"videos/{i}.mp4,{'train' if i < 4 else 'test'},{30 + i},{20 + i}")
     (folder / "season.csv").write_text("\n".join(rows) + "\n")
+    rng = np.random.default_rng(0)
+    for name, segment, skater in (("men-fs", "MEN", "Bo EXAMPLE"), ("women-fs", "WOMEN", "Ana EXAMPLE")):
+        row = draw_row(rng, skater, "NED", 1, [2.67] * 3)
+        write_sheet(folder / f"{name}.pdf", "Made-up Trophy 2024", f"{segment} FREE SKATING", [row], LATER)
+        make_video(folder / "competition" / f"{skater.replace(' ', '_')}_fs.mp4", 40)
     layouts.fs1000(folder / "data" / "fs1000")
     for labels in (folder / "data" / "fs1000").glob("*.txt"):  # as many epochs as the README says, of few routines
         labels.write_text("".join(labels.read_text().splitlines(keepends=True)[:3]))

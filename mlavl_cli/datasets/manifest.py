@@ -26,7 +26,7 @@ from statistics import median
 from typing import Any
 
 from mlavl_cli.datasets.dataset import MOST_LABEL_BYTES, MOST_ROWS, Dataset, Routine, routine
-from mlavl_cli.datasets.public import FS1000
+from mlavl_cli.datasets.public import KNOWN_RANGES
 from mlavl_cli.datasets.unpickle import read_array
 from mlavl_cli.errors import DataError, FeatureError, refusing
 from mlavl_cli.features.routine import RoutineFeatures
@@ -39,6 +39,7 @@ from mlavl_cli.untrusted import plain_name
 
 SPLITS = ("train", "val", "calibration", "test")
 _WORDS = ("path", "split", "id", "flow")
+_FIVE, _THREE = {"SS", "TR", "PE", "IN"}, {"PR", "SK"}  # components that the other system of judging hasn't
 # What `mlavl labels` writes of a performance beside its scores.
 _ABOUT = "skater nation event category segment rank TSS PCS_printed factor deductions system protocol page".split()
 _MOST_COLUMNS, _MOST_CELLS = 1000, 4_000_000
@@ -73,7 +74,7 @@ def load_manifest(
     if not targets:
         raise DataError("has no column with scores", path=path, hint="Add one column a target, like TES.")
     # Ranges of targets by their usual names; others end at their highest training score unless the user says.
-    known = {target: ranges.get(target) or FS1000.ranges.get(target) for target in targets}
+    known = {target: ranges.get(target) or KNOWN_RANGES.get(target) for target in targets}
     _refuse_traps(rows, targets, known, path)
     splits: dict[str, list[Routine]] = {split: [] for split in SPLITS}
     made: set[str] = set()
@@ -101,7 +102,7 @@ def load_manifest(
     if slow := [rate for rate in rates if not count_as_one(rate, rates[0])]:
         cause = f"its clips were cut at different frame rates ({rates[0]:.4g} and {slow[0]:.4g} a second)"
         raise DataError(cause, path=path, hint="Extract them all at one --frame-rate.")
-    notes = _mixed_sound(splits, path)
+    notes = (*_mixed_sound(splits, path), *_mixed_systems(splits["train"], path))
     points = {t: known[t] or _observed(splits["train"], t, path) for t in targets}
     there = {name: found for name, found in splits.items() if found}
     return Dataset(path.stem, sport, backbones, there, points, notes=notes, frame_rate=median(rates))
@@ -204,6 +205,15 @@ def _mixed_sound(splits: dict[str, list[Routine]], path: Path) -> tuple[str, ...
         return ()
     told = f"{path.name}: {len(silent)} routines have no sound, {silent[0]} first; others have"
     return (f"{told}: heads hear those, and judge the silent ones by their pictures",)
+
+
+def _mixed_systems(train: list[Routine], path: Path) -> tuple[str, ...]:
+    """A note where seasons with five components and with three are trained on together."""
+    five, three = ([one for one in train if names & one.scores.keys()] for names in (_FIVE, _THREE))
+    if not five or not three:
+        return ()
+    told = f"{path.name}: {len(five)} routines have five components, {len(three)} have three"
+    return (f"{told}; CO is judged by other criteria in each, and PCS ends at 50 and at 30 unless it was pooled",)
 
 
 def _observed(routines: list[Routine], target: str, path: Path) -> Range:

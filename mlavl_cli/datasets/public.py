@@ -63,6 +63,9 @@ LOGO = PublicSet(
 )  # fmt: skip
 PUBLIC_SETS = {"fs1000": FS1000, "fisv": FISV, "rg": RG, "logo": LOGO}
 
+# (lowest, highest) possible scores by their usual names, of five components and of the three since 2022/23.
+KNOWN_RANGES: dict[str, Range] = {**FS1000.ranges, "PR": (0.0, 10.0), "SK": (0.0, 10.0)}
+
 # The visual-only methods of the paper's table 4, on LOGO: SRCC of the method as it is, and with MAG2.
 TABLE_4 = {
     "MS-LSTM": (0.542, 0.582), "USDL": (0.762, 0.804), "GDLT": (0.647, 0.654), "CoRe": (0.697, 0.723),

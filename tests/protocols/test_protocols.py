@@ -296,3 +296,23 @@ def test_the_manifest_is_one_that_training_reads(run, competition):
 
     with pytest.raises(DataError, match="asked for"):
         load_manifest(output, "skating", "mini", {}, extract)
+
+
+def test_training_on_both_systems_says_so(tmp_path):
+    """CO has one name and two meanings."""
+    from test_strangers_methods import entry
+
+    from mlavl_cli.datasets.manifest import load_manifest
+
+    def load(rows):
+        lines = ["path,split,CO,SS,PR,skater"]
+        for i, (split, ss, pr) in enumerate(rows):
+            entry(tmp_path / f"{i}.safetensors")
+            lines.append(f"{i}.safetensors,{split},{5 + i},{ss},{pr},Ana {i}")
+        (tmp_path / "m.csv").write_text("\n".join(lines))
+        return load_manifest(tmp_path / "m.csv", "skating", "mini", {}, None)
+
+    mixed = load([("train", 7, ""), ("train", "", 8), ("test", 7, "")])
+    assert [note for note in mixed.notes if "1 routines have five components, 1 have three" in note]
+    assert mixed.ranges == {"CO": (0, 10), "SS": (0, 10), "PR": (0, 10)}
+    assert not load([("train", 7, ""), ("train", 6, ""), ("test", "", 8)]).notes
