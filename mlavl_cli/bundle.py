@@ -9,6 +9,7 @@ from typing import Any
 
 from mlavl_cli.errors import WeightsError, one_line, refusing
 from mlavl_cli.files import atomic_write, refuse_irregular
+from mlavl_cli.hub_bundle import fetch_bundle, is_hub_name
 from mlavl_cli.untrusted import digest_of, plain_name, refuse_links
 
 BUNDLE_VERSION = 1
@@ -118,7 +119,7 @@ def _there(path: Path) -> bool:
 
 
 def bundled_names() -> list[str]:
-    """The names `--weights` takes besides folders."""
+    """The names of what came with the package."""
     return sorted(manifest.parent.name for manifest in _bundled().glob(f"*/{MANIFEST}"))
 
 
@@ -127,7 +128,7 @@ def _bundled() -> Path:
 
 
 def find_bundle(name_or_folder: str | Path | Bundle) -> Bundle:
-    """A bundled name or a folder -> its bundle; one that was found already is itself.
+    """A bundled name, a folder or `user/name[@revision]` on a hub -> its bundle; one that was found already is itself.
 
     A bundled name always means what came with the package: `mini` is never `./mini`.
 
@@ -141,7 +142,9 @@ def find_bundle(name_or_folder: str | Path | Bundle) -> Bundle:
     folder = Path(name_or_folder)
     if folder.is_dir():
         return read_bundle(folder)
-    hint = f"Give a folder with {MANIFEST}, or one of: {', '.join(bundled_names())}."
+    if is_hub_name(name_or_folder):
+        return read_bundle(fetch_bundle(str(name_or_folder)))
+    hint = f"Give a folder with {MANIFEST}, user/name on the hub, or one of: {', '.join(bundled_names())}."
     raise WeightsError("no such weights", path=folder, hint=hint)
 
 
@@ -204,12 +207,9 @@ def write_bundle(bundle: Bundle) -> None:
     held += [bundle.domain] if bundle.domain else []
     data = {
         "version": BUNDLE_VERSION,
-        "name": bundle.name,
-        "sport": bundle.sport,
-        "trained_on": bundle.trained_on,
-        "licence": bundle.licence,
-        "clip_frames": bundle.clip_frames,
-        "frame_rate": bundle.frame_rate,
+        **{
+            key: getattr(bundle, key) for key in ("name", "sport", "trained_on", "licence", "clip_frames", "frame_rate")
+        },
         "visual": backbone(bundle.visual),
         "audio": backbone(bundle.audio),
         "text": backbone(bundle.text) if bundle.text else None,

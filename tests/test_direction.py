@@ -6,7 +6,19 @@ from pathlib import Path
 import mlavl_cli
 
 PACKAGE = Path(mlavl_cli.__file__).parent
-GROUND = ["errors", "tables", "score_range", "cores", "files", "inputs", "pickles", "untrusted", "bundle", "device"]
+GROUND = [
+    "errors",
+    "tables",
+    "score_range",
+    "cores",
+    "files",
+    "inputs",
+    "pickles",
+    "untrusted",
+    "hub_bundle",
+    "bundle",
+    "device",
+]
 RANK = {
     "media": 1,
     "features": 2, "heads": 2, "simulate": 2,

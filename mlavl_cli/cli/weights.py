@@ -16,7 +16,7 @@ from mlavl_cli.untrusted import plain_name
 if TYPE_CHECKING:
     from mlavl_cli.datasets.dataset import Routine
 
-app = typer.Typer(no_args_is_help=True, help="The weights that can be used: list, info, verify.")
+app = typer.Typer(no_args_is_help=True, help="The weights that can be used: list, info, verify, import, push.")
 _Name = Annotated[str, typer.Argument(metavar="NAME_OR_FOLDER")]
 
 
@@ -73,6 +73,21 @@ def verify(name: _Name) -> None:
     typer.echo(f"{bundle.name}: {len(bundle.files)} files and {len(bundle.heads)} heads are whole")
 
 
+@app.command()
+def push(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A bundle of your own.")],
+    name: Annotated[str, typer.Argument(metavar="USER/NAME", help="The repository; it is made if it isn't there.")],
+    private: Annotated[bool, typer.Option("--private", help="A new repository is seen by you alone.")] = False,
+) -> None:
+    """Put a bundle on the Hugging Face hub, with a model card: everybody then says --weights USER/NAME.
+
+    Log in with `hf auth login` first. The card says what the bundle knows of itself: look at it before you push.
+    """
+    from mlavl_cli.training.push import push_bundle
+
+    typer.echo(push_bundle(find_bundle(folder), name, private))
+
+
 @app.command("import")
 def import_(
     checkpoint: Annotated[Path, typer.Argument(metavar="FILE", help="A state dict of a method's public code.")],
@@ -83,7 +98,9 @@ def import_(
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The bundle; other targets in it are kept.")],
     backbones: Annotated[str, typer.Option("--backbones", help="Whose features it was trained on: fs1000, fisv, rg.")],
-    model: Annotated[str, typer.Option("--model", help=f"The method: {', '.join(HEADS)}.")] = "mlavl",
+    model: Annotated[
+        str, typer.Option("--model", help=f"The method: {', '.join(name for name in HEADS if name != 'svr')}.")
+    ] = "mlavl",
     text_features: Annotated[
         Path | None,
         typer.Option("--text-features", help="MLAVL's prompts: the official *_text_feature.npy, or your own."),

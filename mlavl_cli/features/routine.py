@@ -79,6 +79,6 @@ def wrong_tables(tables: dict[str, np.ndarray]) -> str | None:
             return f"{len(rows)} clips of {name} features against {count} of {next(iter(tables))} ones"
         if not np.isfinite(rows).all():
             return f"{name} features hold NaN or infinity"
-        if np.abs(rows).max() > _MOST_VALUE:
+        if float(np.abs(rows).max()) > _MOST_VALUE:
             return f"{name} features hold numbers beyond {_MOST_VALUE:g}"
     return None

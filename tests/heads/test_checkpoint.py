@@ -55,7 +55,7 @@ def rewrite(path, change_metadata=None, change_tensors=None):
     [
         (lambda m: m.update(version=99), None, "version 99"),
         (lambda m: m["dims"].update(width=64), None, "has shape"),
-        (lambda m: m["dims"].update(width=8_000, heads=2), None, "has shape"),
+        (lambda m: m["dims"].update(width=4_000, heads=2), None, "has shape"),
         (lambda m: m["dims"].update(width="32"), None, "wrong kind"),
         (lambda m: m["dims"].update(surprise=1), None, "dimensions"),
         (lambda m: m["dims"].pop("actions"), None, "dimensions"),

@@ -1,0 +1,92 @@
+"""A bundle of one's own -> a repository on the hub, with a model card made of what the bundle knows of itself."""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from mlavl_cli.bundle import MANIFEST, Bundle, verify_bundle
+from mlavl_cli.errors import UsageError, WeightsError
+from mlavl_cli.files import refuse_irregular
+from mlavl_cli.hub_bundle import is_hub_name
+
+_CARD = "README.md"
+
+
+def push_bundle(bundle: Bundle, name: str, private: bool = False) -> str:
+    """Uploads a bundle's files and its model card; returns the commit's address.
+
+    Args:
+        bundle: whole, as it was written.
+        name: `user/name`; a repository that isn't there is made.
+        private: whether a new one is.
+
+    Raises:
+        UsageError: that is no name of a hub's.
+        WeightsError: the bundle isn't whole, or the hub refuses it.
+    """
+    from huggingface_hub import HfApi
+
+    if not is_hub_name(name) or "@" in name:
+        raise UsageError(f"{name!r:.100} is no name of a repository", hint="Give user/name.")
+    if problems := verify_bundle(bundle):
+        raise WeightsError(problems[0], path=bundle.folder, hint="Try: mlavl weights verify.")
+    files = sorted({MANIFEST, *bundle.files})
+    for path in files:
+        refuse_irregular(bundle.folder / path)
+    try:
+        api = HfApi()
+        api.create_repo(name, private=private, exist_ok=True)
+        with tempfile.TemporaryDirectory() as place:
+            whole = Path(place)
+            for path in files:
+                (whole / path).parent.mkdir(parents=True, exist_ok=True)
+                (whole / path).symlink_to((bundle.folder / path).absolute())
+            (whole / _CARD).write_text(model_card(bundle, name), "utf-8")
+            commit = api.upload_folder(repo_id=name, folder_path=whole, commit_message=f"{bundle.name}, by mlavl")
+        return str(commit.commit_url)
+    except Exception as error:  # the library's own, and whatever its client for HTTP raises
+        cause = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise WeightsError(f"the hub refuses it: {cause}", path=name, hint="Log in with `hf auth login`.") from error
+
+
+def model_card(bundle: Bundle, name: str) -> str:
+    """Markdown: what the weights are, what they were trained on, how good they are and how they are used."""
+    return "\n".join(_lines(bundle, name)) + "\n"
+
+
+def _lines(bundle: Bundle, name: str) -> Iterator[str]:
+    yield from ("---", "library_name: mlavl", "license: other", f"license_name: {_yaml(bundle.licence)}", "tags:")
+    yield from (f"- {tag}" for tag in ("mlavl", "action-quality-assessment", "video", "audio"))
+    yield from ("---", "", f"# {bundle.name}", "")
+    targets = ", ".join(bundle.heads) or "no heads: features only"
+    yield f"Weights of [mlavl](https://pypi.org/project/mlavl/) for {bundle.sport}: {targets}."
+    yield from ("", f"Trained on: {bundle.trained_on}", "", f"Licence: {bundle.licence}", "")
+    yield from ("```sh", f"mlavl score routine.mp4 --weights {name}", "```", "")
+    if bundle.metrics:
+        yield from (
+            "| target | measured on | n | SRCC | MSE | 90 % interval from |",
+            "| --- | --- | --- | --- | --- | --- |",
+        )
+        for target, found in bundle.metrics.items():
+            where = " ".join(str(found[key]) for key in ("dataset", "split") if key in found)
+            interval = bundle.intervals.get(target)
+            known = f"{interval['routines']} routines" if interval else "none"
+            numbers = (_number(found.get(key)) for key in ("n", "srcc", "mse"))
+            yield f"| {target} | {where} | {' | '.join(numbers)} | {known} |"
+        yield ""
+    rate = f"{bundle.frame_rate:g} frames a second" if bundle.frame_rate else "each video's own frame rate"
+    yield f"Clips: {bundle.clip_frames} frames at {rate}."
+    if bundle.domain:
+        yield "Videos of another kind than the training set's are told apart; their scores have no meaning."
+    else:
+        yield "These weights don't know which videos are of another kind than the training set's."
+    measured = bundle.consistency
+    yield f"Action-music consistency: {'measured, see bundle.json' if measured else 'not validated for these weights'}."
+
+
+def _number(value: object) -> str:
+    return f"{value:.3f}" if isinstance(value, float) else "" if value is None else str(value)
+
+
+def _yaml(text: str) -> str:
+    return '"' + text.replace("\\", "").replace('"', "'") + '"'
