@@ -233,7 +233,7 @@ def test_exemplars_of_another_width_are_named(run, tmp_path):
     head = head_class("core")
     model = head(head.Dims(layouts.D, 1, audio_dim=0, mag2=False, language=False))
     torch.save(
-        {name: t for name, t in model.state_dict().items() if not name.startswith(head.house)}, tmp_path / "c.pth"
+        {name: t for name, t in model.state_dict().items() if not name.startswith(head.private)}, tmp_path / "c.pth"
     )
     features = np.load(root / "FISV_rgb_VST.npy", allow_pickle=True).item()
     features["train1"] = np.zeros((len(features["train1"]), layouts.D + 1), np.float32)

@@ -53,7 +53,7 @@ def variants_of(models: list[str], mag2: bool, ablation: bool) -> "tuple[Variant
         return tuple(variants.ABLATION)
     names = list(HEADS) if models == ["all"] else models
     if mag2:
-        can = [name for name in names if models != ["all"] or head_class(name).takes == "actions"]
+        can = [name for name in names if models != ["all"] or head_class(name).prompt_kind == "actions"]
         names = [one for name in names for one in ([name, f"{name}+mag2"] if name in can else [name])]
     return tuple(variants.of_model(name) for name in dict.fromkeys(names))
 

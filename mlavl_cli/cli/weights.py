@@ -184,7 +184,9 @@ def _prompts(bundle: Bundle) -> str:
     for target, path in bundle.heads.items():
         head = load_head(path)
         dims = head.model.dims
-        count = {"all": dims.prompts, "actions": dims.actions, "none": 0}[head.model.takes] if dims.language else 0
+        count = (
+            {"all": dims.prompts, "actions": dims.actions, "none": 0}[head.model.prompt_kind] if dims.language else 0
+        )
         form = f"{count} texts, {stops[head.full_stop]}, grades {dims.grade_order}, " if count else "no texts, "
         form += f"T {head.window or 'any'}" + ("" if head.model.name == "mlavl" else f", {head.model.name}")
         forms.setdefault(form, []).append(target)

@@ -81,10 +81,10 @@ class Head(nn.Module, ABC):
         takes_tokens: whether it reads the K visual tokens of a clip where features have them, and not their mean.
         longest: clips of the longest routine that it reads where no window cuts it, because it compares all clips with
             all; None: any.
-        remembers: how many training routines it keeps to compare with (`remember`).
-        takes: which prompts' features it is built with: all, the visual actions alone, or none.
+        exemplar_count: how many training routines it keeps to compare with (`remember`).
+        prompt_kind: which prompts' features it is built with: all, the visual actions alone, or none.
         fits: whether it is fitted at once (`fit`) and not in epochs.
-        house: beginnings of the names of tensors that the public code doesn't save.
+        private: beginnings of the names of tensors that the public code doesn't save.
 
     Args:
         dims: sizes and switches, from which the head can be built again.
@@ -98,10 +98,10 @@ class Head(nn.Module, ABC):
     takes_flow = False
     takes_tokens = False
     longest: int | None = None
-    remembers = 0
-    takes: Literal["all", "actions", "none"] = "none"
+    exemplar_count = 0
+    prompt_kind: Literal["all", "actions", "none"] = "none"
     fits = False
-    house: tuple[str, ...] = ("guide.",)
+    private: tuple[str, ...] = ("guide.",)
 
     def __init__(self, dims: HeadDims, text_features: torch.Tensor | None = None):
         super().__init__()
@@ -157,7 +157,7 @@ class Head(nn.Module, ABC):
         return {"mse": nn.functional.mse_loss(output.score, batch.label)}
 
     def remember(self, batch: Batch) -> None:
-        """Training routines to compare with when scoring: `remembers` of them, spread over the scores, every epoch."""
+        """Takes training routines to compare with: `exemplar_count` of them, spread over the scores, every epoch."""
 
     def per_clip(self, output: Any, mask: torch.Tensor | None = None) -> ClipReading | None:
         """The output clip by clip; None: the method has no timeline."""

@@ -28,8 +28,8 @@ class PairHead(VisualHead):
     In training each routine is paired with another of its batch, which a shuffled batch makes a random one.
     """
 
-    remembers = EXEMPLARS
-    house = (*VisualHead.house, "exemplar")
+    exemplar_count = EXEMPLARS
+    private = (*VisualHead.private, "exemplar")
     exemplars: torch.Tensor
     exemplar_labels: torch.Tensor
 
@@ -90,7 +90,7 @@ class GroupedHead(PairHead):
     The groups' edges are quantiles of all differences of the training split; public checkpoints don't hold them.
     """
 
-    house = (*PairHead.house, "edges")
+    private = (*PairHead.private, "edges")
     edges: torch.Tensor
 
     def __init__(self, dims: HeadDims, text_features: torch.Tensor | None = None):

@@ -1,5 +1,6 @@
 """What several boxes of the figure are made of: the token projection, the transformer recipes, and order."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -147,3 +148,11 @@ def _drawn(transformer: TransformerT) -> TransformerT:
 def padding(mask: torch.Tensor | None) -> torch.Tensor | None:
     """Our masks say what is real, torch's key padding masks what is not."""
     return None if mask is None else ~mask
+
+
+def sinusoid(places: int, width: int) -> torch.Tensor:
+    """(places, width): sines in the even columns, cosines in the odd ones, of ever longer waves."""
+    angle = torch.arange(places)[:, None] * (torch.arange(0, width, 2) * (-math.log(10000.0) / width)).exp()
+    table = torch.zeros(places, width)
+    table[:, 0::2], table[:, 1::2] = angle.sin(), angle[:, : width // 2].cos()
+    return table

@@ -1,23 +1,31 @@
 """MCMoE (AAAI 2026): experts of each modality, softly routed, and generators for modalities that are missing."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
 
-from mlavl_cli.errors import DataError, WeightsError
-from mlavl_cli.heads.base import Batch, ClipReading, Head
-from mlavl_cli.heads.dims import MOST_CLIPS, HeadDims
+from mlavl_cli.errors import DataError
+from mlavl_cli.heads.base import Batch, ClipReading
+from mlavl_cli.heads.dims import MOST_CLIPS
 from mlavl_cli.heads.gdlt import LikertOutput, grade_triplets, likert
-from mlavl_cli.heads.layers import looked_at, padding, pointwise, token_layers, transformer_decoder, transformer_encoder
-from mlavl_cli.heads.qtd import sinusoid
+from mlavl_cli.heads.layers import (
+    looked_at,
+    padding,
+    pointwise,
+    sinusoid,
+    token_layers,
+    transformer_decoder,
+    transformer_encoder,
+)
+from mlavl_cli.heads.multimodal import MultimodalDims, MultimodalHead
 
 _SLOTS = 136  # routines of a batch that the public code knows a place for
 
 
 @dataclass(frozen=True)
-class MCMoEDims(HeadDims):
+class MCMoEDims(MultimodalDims):
     """The public code's: two heads of attention, three layers each, four grades."""
 
     heads: int = 2
@@ -25,11 +33,6 @@ class MCMoEDims(HeadDims):
     encoder_layers: int = 3
     grading_layers: int = 3
     alpha: float = 1.0  # weight of the triplets
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not self.has_audio and not self.flow_dim:
-            raise WeightsError("MCMoE mixes modalities: it needs sound or optical flow beside the pictures")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +83,7 @@ def _expert(width: int) -> nn.Sequential:
     )  # fmt: skip
 
 
-class MCMoE(Head):
+class MCMoE(MultimodalHead):
     """Streams v (pictures), a (sound) and f (optical flow), any of which but the pictures may be missing.
 
     In training one of the incomplete choices is drawn for each batch. Official: a place by the slot in the batch is
@@ -91,17 +94,14 @@ class MCMoE(Head):
     longest = MOST_CLIPS
     Dims = MCMoEDims
     dims: MCMoEDims
-    visual_only = False
-    takes_flow = True
+    letters: ClassVar = {"v": "visual", "a": "audio", "f": "flow"}
     worth: torch.Tensor
     slots: torch.Tensor
 
     def __init__(self, dims: MCMoEDims, text_features: torch.Tensor | None = None):
         super().__init__(dims)
-        inputs = {"v": dims.visual_dim, "a": dims.audio_dim, "f": dims.flow_dim}
-        self.modalities = [letter for letter, features in inputs.items() if features]
         width, count = dims.width, len(self.modalities)
-        self.in_proj = nn.ModuleDict({m: token_layers(inputs[m], width) for m in self.modalities})
+        self.in_proj = nn.ModuleDict({m: token_layers(inputs, width) for m, inputs in self.widths.items()})
         self.experts = nn.ModuleDict({m: _expert(width) for m in self.modalities})
         self.generators = nn.ModuleDict({m: _Generator(width) for m in self.modalities})
         self.router_mix = _Router(width, count)
@@ -118,9 +118,6 @@ class MCMoE(Head):
         self.register_buffer("worth", torch.linspace(0, 1, dims.grades), persistent=False)
         self.register_buffer("slots", sinusoid(_SLOTS, width), persistent=False)
 
-    def of(self, batch: Batch) -> MCMoEOutput:
-        return self(batch.visual, batch.audio, batch.mask, batch.flow)
-
     def forward(
         self,
         visual: torch.Tensor,
@@ -130,13 +127,9 @@ class MCMoE(Head):
     ) -> MCMoEOutput:
         """Visual (B, T, D_v), audio (B, T, D_a), flow (B, T, D_f), the last two or None -> MCMoEOutput."""
         mask = None if self.official else mask
-        given = {"v": visual, "a": audio, "f": flow}
         streams = {
-            m: self.transformer["encoder"](
-                pointwise(self.in_proj[m], features, mask), src_key_padding_mask=padding(mask)
-            )
-            for m in self.modalities
-            if (features := given[m]) is not None
+            m: self.transformer["encoder"](pointwise(self.in_proj[m], rows, mask), src_key_padding_mask=padding(mask))
+            for m, rows in self.streams(visual, audio, flow).items()
         }
         kept = self._drawn(list(streams)) if self.training else list(streams)
         return self.mix(streams, kept, visual.shape[1], mask)

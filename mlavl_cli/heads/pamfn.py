@@ -1,15 +1,15 @@
 """PAMFN (Zeng & Zheng, TIP 2024): a branch for each modality, and a fusion of them stage by stage."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
 
 from mlavl_cli.errors import DataError, FeatureError, WeightsError
-from mlavl_cli.heads.base import Batch, Head, HeadOutput
-from mlavl_cli.heads.dims import HeadDims
+from mlavl_cli.heads.base import Batch, HeadOutput
 from mlavl_cli.heads.layers import pointwise
+from mlavl_cli.heads.multimodal import MultimodalDims, MultimodalHead
 from mlavl_cli.heads.noise import draws
 from mlavl_cli.heads.pamfn_branch import STAGES, Branch, Level, at_least, convs
 
@@ -17,7 +17,7 @@ _MOST_CANDIDATES = 32
 
 
 @dataclass(frozen=True)
-class PAMFNDims(HeadDims):
+class PAMFNDims(MultimodalDims):
     """`candidates`: K mixtures of each stage, 6 on Fis-V and 10 on RG; `reduction`: of the readout's width."""
 
     candidates: int = 6
@@ -27,8 +27,6 @@ class PAMFNDims(HeadDims):
         super().__post_init__()
         if self.candidates > _MOST_CANDIDATES:
             raise WeightsError(f"{self.candidates} mixtures, more than {_MOST_CANDIDATES}, are no size of PAMFN")
-        if not self.has_audio and not self.flow_dim:
-            raise WeightsError("PAMFN fuses modalities: it needs sound or optical flow beside the pictures")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +118,7 @@ class _Stage(nn.Module):
         return Level(joined if c.mask is None else joined * c.mask.unsqueeze(-1), c.mask)
 
 
-class PAMFN(Head):
+class PAMFN(MultimodalHead):
     """Branches r (pictures), f (optical flow) and a (sound), three stages of fusion, and a sigmoid.
 
     Without flow features it is another model, of two branches ("PAMFN-AV"). The branches learn from scores of their
@@ -132,16 +130,13 @@ class PAMFN(Head):
     name = "pamfn"
     Dims = PAMFNDims
     dims: PAMFNDims
-    visual_only = False
-    takes_flow = True
+    letters: ClassVar = {"r": "visual", "f": "flow", "a": "audio"}
     c: torch.Tensor
 
     def __init__(self, dims: PAMFNDims, text_features: torch.Tensor | None = None):
         super().__init__(dims)
-        inputs = {"r": dims.visual_dim, "f": dims.flow_dim, "a": dims.audio_dim}
-        self.modalities = [letter for letter, width in inputs.items() if width]
-        for letter in self.modalities:
-            setattr(self, f"model_{letter}", Branch(inputs[letter], dims))
+        for letter, width in self.widths.items():
+            setattr(self, f"model_{letter}", Branch(width, dims))
         self.register_buffer("c", torch.zeros(3 * dims.width))
         self.tau = nn.Parameter(torch.tensor([10.0]))
         for number in range(1, STAGES + 1):
@@ -152,9 +147,6 @@ class PAMFN(Head):
             nn.Dropout(0.0), nn.Conv1d(3 * dims.width, narrow, 1), nn.BatchNorm1d(narrow), nn.ReLU(), nn.Dropout(0.5),
             nn.Conv1d(narrow, 1, 1), nn.Sigmoid(),
         )  # fmt: skip
-
-    def of(self, batch: Batch) -> HeadOutput:
-        return self(batch.visual, batch.audio, batch.mask, batch.flow)
 
     def forward(
         self,
@@ -172,13 +164,13 @@ class PAMFN(Head):
         if self.training and len(visual) < 2:
             raise DataError("the pamfn head learns from batches of two routines and more", hint="Raise --batch-size.")
         mask = None if self.official else mask
-        streams = {"r": visual, "f": flow, "a": audio}
-        missing = {"f": "optical flow", "a": "sound"}
+        streams = self.streams(visual, audio, flow)
+        if missing := [letter for letter in self.modalities if letter not in streams]:
+            what = {"f": "optical flow", "a": "sound"}[missing[0]]
+            raise FeatureError(f"no {what}: the pamfn head can't do without", hint="Try mcmoe.")
         levels, scores = [], []
-        for letter in self.modalities:
-            if (features := streams[letter]) is None:
-                raise FeatureError(f"no {missing[letter]}: the pamfn head can't do without", hint="Try mcmoe.")
-            features, real = at_least(features, mask)
+        for letter, rows in streams.items():
+            features, real = at_least(rows, mask)
             branch, score = getattr(self, f"model_{letter}")(features, real)
             if letter != "a" or not self.official:
                 branch = [Level(level.x.detach(), level.mask) for level in branch]

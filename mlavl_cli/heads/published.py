@@ -134,4 +134,4 @@ def _sizes(kind: type[Head], tensors: Tensors) -> dict[str, Any]:
 
 def _public(head: Head) -> dict[str, torch.Tensor]:
     """The head's tensors but for those that only we keep."""
-    return {name: tensor for name, tensor in head.state_dict().items() if not name.startswith(head.house)}
+    return {name: tensor for name, tensor in head.state_dict().items() if not name.startswith(head.private)}

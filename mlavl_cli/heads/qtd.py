@@ -1,6 +1,5 @@
 """QTD (Dong et al., BMVC 2024): as many queries as clips; each gives a score and a weight, which explain the sum."""
 
-import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,7 +9,7 @@ from torch import nn
 from mlavl_cli.errors import WeightsError
 from mlavl_cli.heads.base import Batch, ClipReading, HeadOutput
 from mlavl_cli.heads.dims import HeadDims
-from mlavl_cli.heads.layers import over_clips, padding
+from mlavl_cli.heads.layers import over_clips, padding, sinusoid
 from mlavl_cli.heads.noise import draws
 from mlavl_cli.heads.visual import VisualHead
 
@@ -198,11 +197,3 @@ def relation_loss(cross: torch.Tensor, own: torch.Tensor, mask: torch.Tensor | N
     p, q = (over_clips(rows @ rows.transpose(1, 2) / width, mask) for rows in (cross, own))
     both = (p * (p.clamp(min=1e-30).log() - q.clamp(min=1e-30).log())).sum(-1)
     return both.flatten() if mask is None else both[mask]
-
-
-def sinusoid(places: int, width: int) -> torch.Tensor:
-    """(places, width): sines in the even columns, cosines in the odd ones, of ever longer waves."""
-    angle = torch.arange(places)[:, None] * (torch.arange(0, width, 2) * (-math.log(10000.0) / width)).exp()
-    table = torch.zeros(places, width)
-    table[:, 0::2], table[:, 1::2] = angle.sin(), angle[:, : width // 2].cos()
-    return table

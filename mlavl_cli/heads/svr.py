@@ -18,7 +18,7 @@ class MeanSVR(VisualHead):
 
     name = "svr"
     fits = True
-    takes = "none"  # MAG2 would never learn
+    prompt_kind = "none"  # MAG2 would never learn
 
     def __init__(self, dims: HeadDims, text_features: torch.Tensor | None = None):
         super().__init__(dims, text_features)

@@ -51,7 +51,7 @@ class VisualHead(Head):
         inputs: how wide the clips are that `judge` gets.
     """
 
-    takes: Literal["all", "actions", "none"] = "actions"
+    prompt_kind: Literal["all", "actions", "none"] = "actions"
     projects = False
 
     def __init__(self, dims: HeadDims, text_features: torch.Tensor | None = None):

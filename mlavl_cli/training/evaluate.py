@@ -167,7 +167,7 @@ def evaluate_bundle(
             inside = interval, float((np.abs(true - predicted) <= half).mean()), float(2 * half.mean())
         aucs = consistency_aucs(head.model, batches, placement, shift) if shift else None
         ids = tuple(routine.id for routine in routines)
-        method = head.model.name + ("+mag2" if head.model.takes == "actions" and head.model.dims.mag2 else "")
+        method = head.model.name + ("+mag2" if head.model.prompt_kind == "actions" and head.model.dims.mag2 else "")
         found.append(
             Evaluation(target, method, measure(predicted, true, bootstraps), true, predicted, ids, inside, aucs)
         )

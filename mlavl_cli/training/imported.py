@@ -143,7 +143,7 @@ def _other(checkpoint: Path, meaning: Meaning, known: PublicSet | None, exemplar
     head = TargetHead(
         model, meaning.target, meaning.score_range, grade_names(model.dims.grades), window=window, full_stop=None
     )
-    if model.remembers:
+    if model.exemplar_count:
         if exemplars is None:
             cause = f"{meaning.model} compares with training routines, which its checkpoints don't hold"
             raise UsageError(cause, hint="Give --exemplars KIND PATH, the dataset that it was trained on.")
@@ -152,7 +152,7 @@ def _other(checkpoint: Path, meaning: Meaning, known: PublicSet | None, exemplar
                 raise UsageError(f"--exemplars: {one.id}: {wrong}")
         batches = of_head(head, exemplars, batch_size=len(exemplars))
         model.prepare(batches.labels)
-        model.remember(batches.spread(model.remembers))
+        model.remember(batches.spread(model.exemplar_count))
     return head
 
 

@@ -98,7 +98,7 @@ class Job:
         if dims.language:
             if self.prompts is None:
                 raise UsageError(f"{self.variant.name} reads prompts", hint="Give their features.")
-            text = self.prompts.rows(dims, self.kind.takes == "actions")
+            text = self.prompts.rows(dims, self.kind.prompt_kind == "actions")
         build = partial(_begun, self.kind, dims, text, self.start)
         return train_head(build, train, judged, config, placement, folder, watch, tested[0] if tested else None)
 
@@ -116,7 +116,7 @@ class Job:
         head = TargetHead(model, self.target, self.dataset.ranges[self.target], words, window=window)
         if not (self.prompts and model.dims.language):
             return head
-        texts = self.prompts.texts(model.dims, model.takes == "actions")
+        texts = self.prompts.texts(model.dims, model.prompt_kind == "actions")
         return replace(head, prompts=texts, full_stop=self.prompts.encoded.full_stop)
 
     def interval(self, head: TargetHead, placement: Placement) -> Interval | None:

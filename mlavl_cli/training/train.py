@@ -167,8 +167,8 @@ class _Run:
             raise DataError(f"the loss is {loss} after epoch {number + 1}", hint="Lower --lr, or set --clip-grad 1.")
         if not self.model.fits:
             self.schedule.step()
-        if self.model.remembers:
-            self.model.remember(self.train.spread(self.model.remembers).to(self.placement.device))
+        if self.model.exemplar_count:
+            self.model.remember(self.train.spread(self.model.exemplar_count).to(self.placement.device))
         metrics, tested = self._look(self.judged), self._look(self.tested) if self.tested else None
         aucs = consistency_aucs(self.model, self.judged, self.placement) if self.consistent else None
         found = [value for name, value in (aucs or {}).items() if name.endswith("_clip") and not math.isnan(value)]

@@ -53,9 +53,9 @@ def of_model(name: str) -> Variant:
     """
     model, plus, box = name.partition("+")
     kind = head_class(model)
-    if plus and (box != "mag2" or kind.takes != "actions"):
+    if plus and (box != "mag2" or kind.prompt_kind != "actions"):
         raise UsageError(f"no such model: {name!r:.40}", hint="+mag2 goes with the visual methods, as in gdlt+mag2.")
-    if kind.takes == "all":
+    if kind.prompt_kind == "all":
         return Variant(model, model=model)
     published = {known.lower(): pair for known, pair in TABLE_4.items()}.get(model, (None, None))
     with_mag2 = {"mag2": bool(plus), "language": bool(plus)}

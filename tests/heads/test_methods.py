@@ -14,7 +14,7 @@ from mlavl_cli.heads.checkpoint import load_head
 from mlavl_cli.heads.methods import HEADS, head_class
 from mlavl_cli.scoring import measures
 
-VISUAL = [name for name in HEADS if head_class(name).takes == "actions"]
+VISUAL = [name for name in HEADS if head_class(name).prompt_kind == "actions"]
 NAMES = [*HEADS, *(f"{name}+mag2" for name in VISUAL)]
 CLIPS = (20, 12, 7, 3)  # real ones of each routine
 
@@ -31,7 +31,7 @@ def small(name, **changes):
     sizes |= {"candidates": 3} if model_name == "pamfn" else {}  # each of which is chosen in some step
     dims = kind.Dims(**{**sizes, "mag2": bool(mag2) or model_name == "mlavl", **changes})
     torch.manual_seed(0)
-    return kind(dims, torch.randn(dims.actions if kind.takes == "actions" else dims.prompts, 12)).eval()
+    return kind(dims, torch.randn(dims.actions if kind.prompt_kind == "actions" else dims.prompts, 12)).eval()
 
 
 def batch_of(generator, mask=True, size=4):

@@ -30,7 +30,7 @@ class MLAVL(Head):
 
     name = "mlavl"
     visual_only = False
-    takes = "all"
+    prompt_kind = "all"
     text_features: torch.Tensor
     dpg: DPG | MeanGrading
 
