@@ -36,8 +36,9 @@ ORDER = {
         "extractor cluster throughput"
     ).split(),
     "heads": (
-        "dims layers noise base multimodal state_dicts mlavl visual exemplars soft_dtw svr lstm ms_lstm action_net usdl "
-        "core gdlt tpt hgcn t2cr_layers t2cr cofinal qtd mlp_mixer pamfn_branch pamfn mcmoe methods published window checkpoint"
+        "dims layers noise base multimodal state_dicts mlavl visual exemplars soft_dtw svr lstm ms_lstm "
+        "action_net usdl core gdlt tpt hgcn t2cr_layers t2cr cofinal qtd mlp_mixer pamfn_branch pamfn mcmoe "
+        "methods published window checkpoint"
     ).split(),
     "heads/mlavl": "output losses s2ce length mag2 avcf dpg consistency model official".split(),
     "simulate": "style elements body recording music programme motion scene truth write collection".split(),
