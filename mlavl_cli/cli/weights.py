@@ -43,7 +43,7 @@ def info(name: _Name) -> None:
         "visual": _backbone(bundle, bundle.visual),
         "audio": _backbone(bundle, bundle.audio),
         "text": _backbone(bundle, bundle.text) if bundle.text else "none",
-        "prompts": _prompts(bundle) or "none",
+        "heads": _heads(bundle) or "none",
         "metrics": bundle.metrics or "none measured",
         "consistency": bundle.consistency or "not validated for these weights",
     }
@@ -163,7 +163,8 @@ def import_(
         console.warning(f"{checkpoint}: {warning}")
     dims = found.head.model.dims
     size = f"M {dims.actions}" if model == "mlavl" else model
-    typer.echo(f"{found.bundle.heads[target]}\t{target}\tD_v {dims.visual_dim}, {size}")
+    window = f"T {found.head.window or 'any'}"
+    typer.echo(f"{found.bundle.heads[target]}\t{target}\tD_v {dims.visual_dim}, {size}, {window}")
 
 
 def _routines(exemplars: tuple[str, Path], backbones: str, target: str, score_range: Any) -> "list[Routine]":
@@ -175,9 +176,10 @@ def _routines(exemplars: tuple[str, Path], backbones: str, target: str, score_ra
     return load_dataset(kind, path, place("auto"), backbones, ranges=ranges).of_target(target, "train")
 
 
-def _prompts(bundle: Bundle) -> str:
-    """In which forms the heads had their prompts, each with the targets of that form."""
+def _heads(bundle: Bundle) -> str:
+    """What kinds of heads there are, each with the targets of that kind: method, features, window, range, prompts."""
     from mlavl_cli.heads.checkpoint import load_head
+    from mlavl_cli.training.variants import method_of
 
     stops = {True: "a full stop behind each", False: "no full stops", None: "not known whether with full stops"}
     forms: dict[str, list[str]] = {}
@@ -187,8 +189,11 @@ def _prompts(bundle: Bundle) -> str:
         count = (
             {"all": dims.prompts, "actions": dims.actions, "none": 0}[head.model.prompt_kind] if dims.language else 0
         )
-        form = f"{count} texts, {stops[head.full_stop]}, grades {dims.grade_order}, " if count else "no texts, "
-        form += f"T {head.window or 'any'}" + ("" if head.model.name == "mlavl" else f", {head.model.name}")
+        widths = {"D_v": dims.visual_dim, "K": dims.tokens, "D_a": dims.audio_dim, "D_f": dims.flow_dim}
+        form = method_of(head.model) + (" as published" if head.model.official else "")
+        form += "".join(f", {name} {width}" for name, width in widths.items() if width > (name == "K"))
+        form += f", T {head.window or 'any'}, {head.score_range[0]:g} to {head.score_range[1]:g}, "
+        form += f"{count} texts, {stops[head.full_stop]}, grades {dims.grade_order}" if count else "no texts"
         forms.setdefault(form, []).append(target)
     return "; ".join(f"{', '.join(targets)}: {form}" for form, targets in forms.items())
 

@@ -18,6 +18,7 @@ from mlavl_cli.heads.mlavl.losses import FALSE, false_music
 from mlavl_cli.scoring.interval import Interval, load_intervals
 from mlavl_cli.training.batches import Batches
 from mlavl_cli.training.metrics import Metrics, auc, measure
+from mlavl_cli.training.variants import method_of
 
 
 @torch.no_grad()
@@ -167,7 +168,7 @@ def evaluate_bundle(
             inside = interval, float((np.abs(true - predicted) <= half).mean()), float(2 * half.mean())
         aucs = consistency_aucs(head.model, batches, placement, shift) if shift else None
         ids = tuple(routine.id for routine in routines)
-        method = head.model.name + ("+mag2" if head.model.prompt_kind == "actions" and head.model.dims.mag2 else "")
+        method = method_of(head.model)
         found.append(
             Evaluation(target, method, measure(predicted, true, bootstraps), true, predicted, ids, inside, aucs)
         )

@@ -5,6 +5,7 @@ from typing import Any
 
 from mlavl_cli.datasets.public import TABLE_4
 from mlavl_cli.errors import UsageError
+from mlavl_cli.heads.base import Head
 from mlavl_cli.heads.methods import head_class
 from mlavl_cli.training.choices import Modalities
 
@@ -43,6 +44,11 @@ ABLATION = [
     Variant("without CE", loss={"cross_entropy": 0.0}, published=0.894),
     *(Variant(f"only {name}", MODALITIES[name]) for name in ("V", "V+A", "V+L")),
 ]
+
+
+def method_of(model: Head) -> str:
+    """What a head is called on the command line, like gdlt or gdlt+mag2."""
+    return model.name + ("+mag2" if model.prompt_kind == "actions" and model.dims.mag2 else "")
 
 
 def of_model(name: str) -> Variant:

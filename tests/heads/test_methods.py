@@ -189,7 +189,9 @@ def test_what_is_trained_is_saved_and_scored_with(run, manifest, tmp_path, toy, 
     (tmp_path / "a.json").write_text(scored.stdout)
     assert run("compare", tmp_path / "a.json", tmp_path / "a.json").exit_code == 0
     assert run("weights", "verify", output).exit_code == 0
-    assert run("weights", "info", output).exit_code == 0
+    about = run("weights", "info", output)
+    assert about.exit_code == 0
+    assert f": {name}, D_v " in about.stdout
 
 
 def test_a_few_exemplars_are_kept_with_the_head(run, tmp_path):
