@@ -10,6 +10,8 @@ from mlavl_cli.datasets.manifest import load_manifest
 from mlavl_cli.device import Placement
 from mlavl_cli.errors import DataError, UsageError
 from mlavl_cli.features.extractor import ExtractionOptions, load_extractor
+from mlavl_cli.features.routine import RoutineFeatures
+from mlavl_cli.inputs import Input
 from mlavl_cli.score_range import Range
 from mlavl_cli.tables import look_up
 
@@ -55,5 +57,9 @@ def load_dataset(
         backbones, precision=precision, options=ExtractionOptions(store=store), placement=placement
     )
     name = backbones.name if isinstance(backbones, Bundle) else backbones
-    found = load_manifest(path, sport, name, ranges, extractor.one)
+
+    def features_of(source: Input) -> RoutineFeatures:
+        return extractor.stored_or_else(source) or extractor.one(source)
+
+    found = load_manifest(path, sport, name, ranges, features_of)
     return replace(found, name="simulated routines") if kind == "simulated" else found

@@ -65,6 +65,17 @@ class FeatureStore:
             return None
         return replace(features, video=replace(features.video, path=str(source.path)))
 
+    def made_by_others(self, source: Input, wanted: dict[str, Any]) -> str | None:
+        """The backbones that made the features of this very file, where they aren't those wanted; else None."""
+        try:
+            made = read_features(self.path(source)).provenance
+            same = made.get("backbones") in (None, json.loads(json.dumps(wanted["backbones"])))
+            if same or not _same_file(source.path, made.get("source")):
+                return None
+            return ", ".join(str(one.get("id")) for one in made["backbones"].values())
+        except (FeatureError, OSError, AttributeError, RecursionError):
+            return None
+
     def put(self, source: Input, features: RoutineFeatures) -> Path:
         """Stores features and returns their file.
 

@@ -1,7 +1,9 @@
 """The public layouts are read as described, and what doesn't fit is named."""
 
 import contextlib
+import json
 import pickle
+import shutil
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from datasets import layouts
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mlavl_cli.bundle import find_bundle
 from mlavl_cli.datasets.dataset import Routine
 from mlavl_cli.datasets.load import load_dataset
 from mlavl_cli.datasets.unpickle import read_pickle
@@ -231,6 +234,29 @@ def test_manifest_of_videos_and_feature_files(tmp_path, run):
     assert sorted(p.name for p in (tmp_path / "features" / "videos").iterdir()) == [
         f"{name}.mp4.safetensors" for name in "abc"
     ]
+
+
+def test_features_of_other_backbones_are_not_extracted_anew_unasked(tmp_path, run):
+    """Hours of somebody's work would be gone without a word."""
+    for name in "abcd":
+        make_video(tmp_path / "videos" / f"{name}.mp4", 40)
+    splits = dict(zip("abcd", ["train", "train", "test", "test"], strict=True))
+    rows = [f"videos/{name}.mp4,{split},{10 + i}" for i, (name, split) in enumerate(splits.items())]
+    path = write_manifest(tmp_path / "m.csv", ["path,split,TES", *rows])
+    load_dataset("manifest", path, CPU)
+    before = {file: file.stat().st_mtime_ns for file in (tmp_path / "features").rglob("*.safetensors")}
+    shutil.copytree(find_bundle("mini").folder, tmp_path / "other")
+    about = json.loads((tmp_path / "other" / "bundle.json").read_text())
+    about["audio"]["options"] = {"mean": -4.0, "std": 4.5}
+    (tmp_path / "other" / "bundle.json").write_text(json.dumps(about))
+    options = ["--model", "svr", "-o", tmp_path / "o", "--backbones", tmp_path / "other"]
+    refused = run("train", "manifest", path, *options)
+    assert refused.exit_code == 1
+    assert "its features here are those of other backbones" in refused.stderr
+    assert {file: file.stat().st_mtime_ns for file in before} == before
+    anew = run("train", "manifest", path, *options, "--features", tmp_path / "anew")
+    assert anew.exit_code == 0, anew.stderr
+    assert {file: file.stat().st_mtime_ns for file in before} == before
 
 
 @pytest.mark.parametrize(
