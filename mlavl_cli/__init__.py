@@ -22,24 +22,32 @@ _HOME = {
     "train_bundle": "mlavl_cli.training.bundle",
     "TrainingOptions": "mlavl_cli.training.bundle",
     "evaluate_bundle": "mlavl_cli.training.evaluate",
+    "push_bundle": "mlavl_cli.training.push",
+    "read_protocols": "mlavl_cli.protocols.labels",
+    "HeadDims": "mlavl_cli.heads.dims",
+    "MlavlError": "mlavl_cli.errors",
     "MLAVL": "mlavl_cli.heads.mlavl.model",
     "MAG2": "mlavl_cli.heads.mlavl.mag2",
 }
 __all__ = [
-    "MAG2", "MLAVL", "RoutineFeatures", "RoutineScore", "Scorer", "TrainingOptions",
-    "evaluate_bundle", "extract_features", "load_dataset", "load_scorer", "train_bundle",
+    "MAG2", "MLAVL", "HeadDims", "MlavlError", "RoutineFeatures", "RoutineScore", "Scorer", "TrainingOptions",
+    "evaluate_bundle", "extract_features", "load_dataset", "load_scorer", "push_bundle", "read_protocols", "train_bundle",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
     from mlavl_cli.datasets.load import load_dataset
+    from mlavl_cli.errors import MlavlError
     from mlavl_cli.features.extractor import extract_features
     from mlavl_cli.features.routine import RoutineFeatures
+    from mlavl_cli.heads.dims import HeadDims
     from mlavl_cli.heads.mlavl.mag2 import MAG2
     from mlavl_cli.heads.mlavl.model import MLAVL
+    from mlavl_cli.protocols.labels import read_protocols
     from mlavl_cli.scoring.result import RoutineScore
     from mlavl_cli.scoring.scorer import Scorer, load_scorer
     from mlavl_cli.training.bundle import TrainingOptions, train_bundle
     from mlavl_cli.training.evaluate import evaluate_bundle
+    from mlavl_cli.training.push import push_bundle
 
 
 def __getattr__(name: str) -> object:
