@@ -31,7 +31,8 @@ _HOME = {
 }
 __all__ = [
     "MAG2", "MLAVL", "HeadDims", "MlavlError", "RoutineFeatures", "RoutineScore", "Scorer", "TrainingOptions",
-    "evaluate_bundle", "extract_features", "load_dataset", "load_scorer", "push_bundle", "read_protocols", "train_bundle",
+    "evaluate_bundle", "extract_features", "load_dataset", "load_scorer", "push_bundle", "read_protocols",
+    "train_bundle",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
