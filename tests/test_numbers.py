@@ -9,6 +9,7 @@ import torch
 from conftest import make_video, tone
 
 from mlavl_cli.bundle import find_bundle
+from mlavl_cli.errors import FeatureError, WeightsError
 from mlavl_cli.features.extractor import ExtractionOptions
 from mlavl_cli.features.routine import RoutineFeatures
 from mlavl_cli.heads.checkpoint import load_head, save_head
@@ -107,12 +108,10 @@ def test_features_of_any_size_give_numbers_or_an_error(scale):
     rng = np.random.default_rng(0)
     visual, audio = (np.float32(scale) * rng.uniform(-1, 1, (5, width)).astype(np.float32) for width in (192, 96))
     edges = np.arange(6) * 1.28
-    features = RoutineFeatures(visual, audio, edges[:-1], edges[1:], VideoInfo("a.mp4", 6.4, 25.0, 96, 64, True))
-    from mlavl_cli.errors import WeightsError
-
     try:
+        features = RoutineFeatures(visual, audio, edges[:-1], edges[1:], VideoInfo("a.mp4", 6.4, 25.0, 96, 64, True))
         result = load_scorer("mini", "cpu").score(features)
-    except WeightsError as error:
+    except (FeatureError, WeightsError) as error:
         assert scale >= 1e18, error
         return
     json.dumps(result.to_dict(), allow_nan=False)

@@ -8,15 +8,19 @@ from itertools import pairwise
 from mlavl_cli.protocols.performance import Component, Element, Performance
 from mlavl_cli.protocols.words import Line, Word
 
-_DECIMAL = re.compile(r"([-+]?\d{1,3}\.\d{2})[xX*]?")
+_DECIMAL = re.compile(r"[xX*]?([-+]?\d{1,3}\.\d{2})[xX*]?")
 _SEGMENT = re.compile(
     r"\b(SHORT PROGRAM(?:ME)?|FREE SKATING|FREE PROGRAM(?:ME)?|SHORT DANCE|RHYTHM DANCE|FREE DANCE|ORIGINAL DANCE"
     r"|(?:COMPULSORY|PATTERN) DANCE)\b"
 )
 _CATEGORY = re.compile(
-    r"\b((?:(?:SENIOR|JUNIOR|NOVICE|ADVANCED|INTERMEDIATE|BASIC) )*(?:MEN|LADIES|WOMEN|PAIRS|ICE DANCE|BOYS|GIRLS))\b"
+    r"\b((?:(?:SENIOR|JUNIOR|NOVICE|ADVANCED|INTERMEDIATE|BASIC) )*"
+    r"(?:MEN|LADIES|WOMEN|PAIRS|PAIR SKATING|ICE DANCE|BOYS|GIRLS))\b"
 )
-_TITLE, _TITLE_LINES = "JUDGES DETAILS PER SKATER", 8
+_TITLE = re.compile(r"JUDGES.? DETAILS PER (?:SKATER|PAIR|COUPLE|TEAM)", re.IGNORECASE)
+_TITLE_LINES = 12
+_PEOPLE = ("PAIR", "DANCE")  # categories of two
+_IN_HEADINGS = frozenset("name nation noc nat rank base info value executed elements #".split())
 _OUT = ("WD", "FNR", "DSQ", "DNS")
 # What the names of components begin with; ice dance has its own. Skating Skills are SK where there is a PR, else SS.
 _COMPONENTS = {
@@ -41,6 +45,12 @@ class _Block:
     components: list[Line] = field(default_factory=list)
     rest: list[Line] = field(default_factory=list)
 
+    @property
+    def expects_head(self) -> bool:
+        """Whether its row of the head is still to come."""
+        found = any(_is_nation(word, self.nation) for line in self.head for word in line)
+        return not (found or self.elements or self.components)
+
 
 @dataclass(frozen=True)
 class _Head:
@@ -50,31 +60,44 @@ class _Head:
     points: list[float]  # TSS, TES, PCS, and deductions where they aren't blank
 
 
-def performances(pages: Sequence[list[Line]], protocol: str) -> tuple[list[Performance], list[str]]:
-    """All performances of a protocol, and a line for each skater who is named without a score."""
-    without: list[str] = []
-    found = []
-    for block in _blocks(pages, without):
+@dataclass(frozen=True)
+class Found:
+    """All performances of a protocol; a line for each skater named without a score, and for what can't be read."""
+
+    performances: list[Performance]
+    without: list[str]
+    lost: list[str]
+
+
+def performances(pages: Sequence[list[Line]], protocol: str) -> Found:
+    """What stands in the lines of a protocol."""
+    told = Found([], [], [])
+    for block in _blocks(pages, told.without):
         head = _head(block)
-        if len(head.points) < 3:
-            without.append(f"page {block.page}: {head.skater or 'somebody'} has no score")
+        words = head.skater.split()
+        if any(word in _OUT for word in words):
+            told.without.append(f"page {block.page}: {head.skater}")
+        elif len(head.points) >= 3:
+            told.performances.append(_performance(block, head, protocol))
+        elif block.elements or block.components:
+            text = head.skater or " ".join(map(_text, block.head))
+            told.lost.append(f"page {block.page}: the head of a performance can't be read: {text:.80}")
         else:
-            found.append(_performance(block, head, protocol))
-    return found, without
+            told.without.append(f"page {block.page}: {head.skater or 'somebody'} has no score")
+    totals = sum("judges total" in _text(line).lower() for page in pages for line in page)
+    if (more := totals - len(told.performances) - len(told.lost)) > 0:
+        told.lost.append(f"{more} performances more stand under headings that can't be told apart")
+    return told
 
 
 def _blocks(pages: Sequence[list[Line]], without: list[str]) -> Iterator[_Block]:
     """Each heading with Name and Nation begins a performance, which may go on on the next page."""
     block: _Block | None = None
     part: list[Line] = []
-    titles = ("", "", "")
     for number, page in enumerate(pages, 1):
         lines = [[replace(word, y=word.y + _PAGE * number) for word in line] for line in page]
-        start = next((at for at, line in enumerate(lines[:_TITLE_LINES], 1) if _TITLE in _text(line).upper()), 0)
-        if start and start < len(lines) and _SEGMENT.search(_text(lines[start]).upper()):
-            start += 1
-        if start:
-            titles = _titles([_text(line) for line in lines[:start]])
+        start = next((at for at, line in enumerate(lines[:_TITLE_LINES], 1) if _TITLE.search(_text(line))), 0)
+        titles = _titles([_text(line) for line in lines[: start + 1]], start - 1) if start else ("", "", "")
         for at, line in enumerate(lines[start:], start):
             text = _text(line).lower()
             if (columns := _columns(lines, at)) is not None:
@@ -82,11 +105,12 @@ def _blocks(pages: Sequence[list[Line]], without: list[str]) -> Iterator[_Block]
                     yield block
                 block = _Block(number, titles, *columns)
                 part = block.head
-            elif any(word.text in _OUT for word in line) and not _decimals(line) and not (block and part is block.head):
+            elif any(word.text in _OUT for word in line) and not _decimals(line) and not (block and block.expects_head):
                 without.append(f"page {number}: {_text(line)}")
             elif block:
-                if part is block.head and "executed" in text and "element" in text:
+                if part is block.head and any(word.text in ("#", "Executed", "Elements") for word in line):
                     part = block.elements
+                    part.append(line)
                 elif part is block.elements and text.startswith("program") and "component" in text:
                     part = block.components
                 elif part is block.components and "factored" in text:
@@ -99,45 +123,74 @@ def _blocks(pages: Sequence[list[Line]], without: list[str]) -> Iterator[_Block]
 
 def _columns(lines: list[Line], at: int) -> tuple[float, float] | None:
     """Where the columns of ranks and of nations stand, if this line heads a performance; its words may stand apart."""
-    if not any(word.text == "Name" for word in lines[at]):
+    if not any(word.text.lower() == "name" for word in lines[at]):
         return None
     y = lines[at][0].y
     near = [word for line in lines[max(at - 2, 0) : at + 3] for word in line if abs(word.y - y) < 2 * _ROW]
-    nation = next((word.x for word in near if word.text in ("Nation", "NOC")), None)
-    rank = next((word.x for word in near if word.text.startswith(("Rank", "Pl"))), 0.0)
+    nation = next((word.x for word in near if word.text.lower() in ("nation", "noc", "nat")), None)
+    rank = next((word.x for word in near if word.text.lower().startswith(("rank", "pl"))), 0.0)
     return None if nation is None else (rank, nation)
 
 
-def _titles(texts: list[str]) -> tuple[str, str, str]:
-    """(event, category, segment) of a page's head."""
-    text = " ".join(texts)
-    upper = text.upper()
-    segment, category = _SEGMENT.search(upper), _CATEGORY.search(upper)
-    event = re.sub(_TITLE, "", text, flags=re.IGNORECASE)
-    for found in (segment, category):
-        if found:
-            event = re.sub(rf"\b{re.escape(found[0])}\b", "", event, flags=re.IGNORECASE)
-    first, second = category[0] if category else "", segment[0] if segment else ""
-    return re.sub(r"[^\w)]+$", "", " ".join(event.split())), first, second
+def _titles(texts: list[str], at: int) -> tuple[str, str, str]:
+    """(event, category, segment) of a page's head, whose line `at` says that judges' details follow.
+
+    Category and segment stand in that line or near it, an event above; its name may hold such words, too.
+    """
+    near = sorted(range(len(texts)), key=lambda line: (abs(line - at), line > at))
+    found = []
+    for pattern in (_CATEGORY, _SEGMENT):
+        line, match = next(((line, m) for line in near if (m := pattern.search(texts[line].upper()))), (0, None))
+        found.append(match[0] if match else "")
+        if match:
+            texts[line] = texts[line][: match.start()] + texts[line][match.end() :]
+    event = " ".join(_TITLE.sub("", " ".join(texts[: at + 1])).split())
+    return re.sub(r"[^\w)]+$", "", event), found[0], found[1]
 
 
 def _head(block: _Block) -> _Head:
     """What stands in one row of the head; a pair's names may stand on two lines."""
-    words = [word for line in block.head for word in line]
-    nation = next((word for word in words if _is_nation(word, block.nation)), None)
+    words = [word for line in block.head for word in line if word.text.lower() not in _IN_HEADINGS]
+    nations = [word for word in words if _is_nation(word, block.nation)]
+    nations = [word for word in nations if _points(word, words)] or nations  # a surname may have three letters
+    nation = max(nations, key=lambda word: word.left, default=None)
     if nation is None:
         return _Head(None, "", "", [])
-    row = [word for word in words if abs(word.y - nation.y) < 2 * _ROW and word.text != "Name"]
-    counts = [word for word in row if _is_count(word)]
-    ranks = [int(word.text.rstrip(".")) for word in counts if abs(word.x - block.rank) < _NEAR]
-    names = [word.text for word in row if block.rank < word.x < nation.left and word not in counts]
-    points = _decimals(sorted((word for word in row if word.left > nation.right), key=lambda word: word.left))
-    return _Head(ranks[0] if ranks else None, " ".join(names), nation.text, points)
+    row = [word for word in words if abs(word.y - nation.y) < 2 * _ROW]
+    counts = [word for word in row if _is_count(word) and abs(word.x - block.rank) < _NEAR]
+    rank = min(counts, key=lambda word: abs(word.x - block.rank) + abs(word.y - nation.y), default=None)
+    names = [word for word in row if block.rank < word.x < nation.left and not _is_count(word)]
+    return _Head(
+        int(rank.text.rstrip(".")) if rank else None, _names(names, block), nation.text, _points(nation, words)
+    )
+
+
+def _points(nation: Word, words: list[Word]) -> list[float]:
+    """The decimals to the right of a nation, in its row."""
+    right = [word for word in words if word.left > nation.right and abs(word.y - nation.y) < _ROW]
+    return _decimals(sorted(right, key=lambda word: word.left))
+
+
+def _names(words: list[Word], block: _Block) -> str:
+    """One name, or two with " / " between them, where a pair's stand on two lines without."""
+    lines: list[list[str]] = []
+    before = None
+    for word in sorted(words, key=lambda word: (word.y, word.left)):
+        if before is None or word.y - before.y > word.height / 3:
+            lines.append([])
+        lines[-1].append(word.text)
+        before = word
+    joined = " ".join(" ".join(line) for line in lines)
+    if len(lines) == 2 and "/" not in joined and any(name in block.titles[1] for name in _PEOPLE):
+        joined = " / ".join(" ".join(line) for line in lines)
+    return re.sub(r"\s*/\s*", " / ", joined).strip()
 
 
 def _performance(block: _Block, head: _Head, protocol: str) -> Performance:
     tss, tes, pcs, *off = head.points
     elements, misread = [], []
+    if not head.skater or head.skater.startswith("/") or head.skater.endswith("/"):
+        misread.append("its skaters' names can't be read")
     for number, row in _elements(block.elements):
         if len(row) == 3:
             elements.append(Element(*row))

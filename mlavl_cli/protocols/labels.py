@@ -26,7 +26,7 @@ class Protocols:
         rows: the performances that add up, in their order.
         wrong: those that don't, each with why.
         without: who is named without a score, like WD.
-        failed: protocols that can't be read.
+        failed: protocols, and performances in them, that can't be read.
     """
 
     rows: list[Performance] = field(default_factory=list)
@@ -45,17 +45,18 @@ def read_protocols(paths: Iterable[Path]) -> Protocols:
     seen: set[tuple[str, ...]] = set()
     for path in paths:
         try:
-            found, without = performances(read_pages(path), path.name)
+            found = performances(read_pages(path), path.name)
         except UsageError:
             raise
         except MlavlError as error:
             told.failed.append(error)
             continue
-        if not found and not without:
+        if not (found.performances or found.without or found.lost):
             cause = "holds no judges' details per skater"
             told.failed.append(DataError(cause, path=path, hint="Is it a scan, or a protocol of another form?"))
-        told.without.extend(f"{path}: {text}" for text in without)
-        for one in found:
+        told.failed.extend(DataError(text, path=path) for text in found.lost)
+        told.without.extend(f"{path}: {text}" for text in found.without)
+        for one in found.performances:
             key = (one.event, one.category, one.segment, one.skater)
             if wrong := [*one.wrong(), *(["it stands there twice"] if key in seen else [])]:
                 told.wrong.append((one, "; ".join(wrong)))

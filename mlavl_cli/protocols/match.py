@@ -27,8 +27,17 @@ _PLAIN = str.maketrans(
         "\N{LATIN SMALL LETTER DOTLESS I}": "i",
     }
 )
-_SHORT = frozenset("sp short sd rd rhythm od original".split())
-_FREE = frozenset("fs fp lp fd free long".split())
+_SEGMENTS = {
+    "short": frozenset("sp short sd rd rhythm od shortprogram shortprogramme shortdance rhythmdance".split()),
+    "free": frozenset("fs fp lp fd free long freeskating freeskate freeprogram freeprogramme freedance".split()),
+    "pattern": frozenset("pd cd pattern compulsory patterndance compulsorydance".split()),
+}
+_NO_PERFORMANCE = frozenset("gala exhibition practice warmup warm training interview ceremony runthrough".split())
+# What may stand in a name beside skater, segment and event without naming somebody else.
+_FILLERS = frozenset(
+    "program programme skating skate dance video full hd uhd vs of the and final group men man women woman ladies lady "
+    "pairs pair ice senior junior novice".split()
+)
 _SURNAMES, _EVENT = 0.75, 0.05  # what surnames count for beside given names, and the words of an event on top
 _ALIKE = 0.85  # share of equal letters of two spellings of a name
 _RUN_TOGETHER = 0.95  # the score of names whose words nothing separates
@@ -56,8 +65,24 @@ class _Name:
     path: Path
 
     @cached_property
+    def own(self) -> frozenset[str]:
+        """The words of the file's name alone."""
+        return frozenset(_words(_apart(self.path.stem)))
+
+    @cached_property
+    def segment(self) -> str:
+        """short, free, pattern; "" where the file's name, or else its folders, say none, and "?" where they say two."""
+        for words in (self.own, self.words - self.own):
+            kinds = {kind for kind, names in _SEGMENTS.items() if names & words}
+            kinds |= {kind for kind, names in _SEGMENTS.items() for word in words for name in names
+                      if len(word) > len(name) + 5 and word.endswith(name)}  # fmt: skip
+            if kinds:
+                return kinds.pop() if len(kinds) == 1 else "?"
+        return ""
+
+    @cached_property
     def words(self) -> frozenset[str]:
-        return frozenset(_words(re.sub(r"(?<=[a-z])(?=[A-Z])", " ", " ".join(self.path.with_suffix("").parts))))
+        return frozenset(_words(_apart(" ".join(self.path.with_suffix("").parts))))
 
     @cached_property
     def letters(self) -> str:
@@ -72,6 +97,9 @@ def match(performances: Sequence[Performance], videos: Sequence[Path]) -> list[M
         videos: relative to the folder that was searched.
     """
     names = [_Name(path) for path in videos]
+    if len({_kind(one) for one in performances}) > 1 or any(name.segment for name in names):
+        names = [name for name in names if name.segment]  # else each names its skater's only segment
+    videos = [name.path for name in names]
     table = [[_score(one, name) for name in names] for one in performances]
     found = []
     for row, one in zip(table, performances, strict=True):
@@ -123,38 +151,76 @@ def read_map(path: Path, performances: Sequence[Performance], videos: Sequence[P
     ]
 
 
+def _kind(one: Performance) -> str:
+    words = one.segment.split()
+    first = words[0] if words else ""
+    return {"FREE": "free", "PATTERN": "pattern", "COMPULSORY": "pattern", "": ""}.get(first, "short")
+
+
 def _score(one: Performance, name: _Name) -> float:
-    kinds = {kind for kind, words in (("short", _SHORT), ("free", _FREE)) if words & name.words}
-    segment = "free" if one.segment.startswith("FREE") else "short" if one.segment else ""
-    if segment and kinds and segment not in kinds:
+    """0 to 1, and a little more where the event is named too; 0 for what may be somebody else's, or another segment."""
+    event = _words(f"{one.event} {one.category}")
+    years = {word for word in name.words if re.fullmatch(r"(19|20)\d\d", word)}
+    of_event = {word for word in event if re.fullmatch(r"(19|20)\d\d", word)}
+    junior = "JUNIOR" in one.category
+    if (
+        not one.segment
+        or (name.segment and name.segment != _kind(one))
+        or name.words & _NO_PERFORMANCE
+        or (years and of_event and not years & of_event)
+        or ("junior" in name.words and not junior)
+        or ("senior" in name.words and junior)
+    ):
         return 0.0
     parts = one.skater.split()
     surnames = [word for part in parts if part.isupper() for word in _words(part)]
     given = [word for part in parts if not part.isupper() for word in _words(part)]
     found = [[_found(word, name) for word in words] for words in (surnames or given, given)]
-    if len(whole := "".join(surnames)) > 4 and whole in name.letters:
+    if len(whole := "".join(surnames)) > 5 and whole in name.letters:
         found[0] = [max(score, _RUN_TOGETHER) for score in found[0]]
     least, means = min(found[0], default=0.0), [sum(some) / len(some) if some else 1.0 for some in found]
     if least < _ALIKE:  # each of a pair is named, or none
         return 0.0
-    event = _words(f"{one.event} {one.category}")
+    if means[1] < _ALIKE and _strangers(name, [*surnames, *given, *event, *_words(one.nation)]):
+        return 0.0  # the surname alone, beside words that may be somebody else's given name
     there = sum(word in name.words for word in event) / len(event) if event else 0.0
     return _SURNAMES * means[0] + (1 - _SURNAMES) * means[1] + _EVENT * there
+
+
+def _strangers(name: _Name, known: list[str]) -> bool:
+    """Whether a path holds words that nothing explains."""
+    explained = {*known, *_FILLERS, *(word for words in _SEGMENTS.values() for word in words)}
+    left = (word for word in name.words if len(word) > 1 and not word.isdigit() and word not in explained)
+    return any(not any(_alike(word, other) for other in known) and _rest(word, known) for word in left)
+
+
+def _rest(word: str, known: list[str]) -> str:
+    """What of a word is left without the names that it runs together."""
+    for other in sorted(known, key=len, reverse=True):
+        word = word.replace(other, "", 1)
+    return word
 
 
 def _found(word: str, name: _Name) -> float:
     if word in name.words:
         return 1.0
     best = max((_alike(word, other) for other in name.words), default=0.0)
-    return max(best, _RUN_TOGETHER) if len(word) > 3 and word in name.letters else best
+    return max(best, _RUN_TOGETHER) if len(word) > 5 and word in name.letters else best
 
 
 @lru_cache(1 << 20)
 def _alike(one: str, other: str) -> float:
     from rapidfuzz.fuzz import ratio
 
+    one, other = (re.sub(r"([aou])e", r"\1", word) for word in (one, other))  # ae is how many write an umlaut
     alike = ratio(one, other) / 100
-    return alike if alike >= _ALIKE and min(len(one), len(other)) > 3 else 0.0
+    shorter = min(len(one), len(other))
+    return alike if alike >= _ALIKE and (shorter > 6 or (shorter > 3 and len(one) == len(other))) else 0.0
+
+
+def _apart(text: str) -> str:
+    """AnaEXAMPLE and anaExample in words."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", text)
 
 
 def _words(text: str) -> list[str]:

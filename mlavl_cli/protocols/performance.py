@@ -3,8 +3,9 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-FIVE, THREE = ("SS", "TR", "PE", "CO", "IN"), ("CO", "PR", "SK")  # components until 2021/22, and since
-_CENT, _ROUNDED = 0.011, 0.021  # of one rounded number, and of a sum of rounded ones
+FIVE, THREE = ("SS", "TR", "PE", "CO", "IN"), ("CO", "PR", "SK")  # components until 2021/22, and since, as printed
+# By which sums may differ: exact ones, a mean that is rounded, and sums of one and of several rounded numbers.
+_EXACT, _MEAN, _CENT, _ROUNDED = 0.005, 0.0051, 0.011, 0.021
 
 
 @dataclass(frozen=True)
@@ -81,14 +82,16 @@ class Performance:
         if not self.elements:
             yield "no elements were found"
         total = sum(one.panel for one in self.elements)
-        if self.elements and abs(total - self.tes) > _CENT:
+        if self.elements and abs(total - self.tes) > _EXACT:
             yield f"its elements add up to {total:.2f}, not to a TES of {self.tes:.2f}"
         for number, one in enumerate(self.elements, 1):
             if abs(one.base + one.goe - one.panel) > _CENT:
                 yield f"element {number}: {one.base:.2f} and {one.goe:.2f} are not {one.panel:.2f}"
-        if tuple(sorted(self.components)) not in (tuple(sorted(FIVE)), tuple(sorted(THREE))):
+        if tuple(self.components) not in (FIVE, THREE):
             yield f"its components are {', '.join(self.components) or 'missing'}"
             return
+        if any(one.factor <= 0 for one in self.components.values()):
+            yield "a component counts with a factor of 0"
         for name, component in self.components.items():
             if component.marks and not _is_mean(component.marks, component.mean):
                 yield f"the marks of {name} have another mean than {component.mean:.2f}"
@@ -96,7 +99,7 @@ class Performance:
         if abs(total - self.pcs) > _ROUNDED:
             yield f"its components come to {total:.2f}, not to a PCS of {self.pcs:.2f}"
         total = self.tes + self.pcs - self.deductions
-        if abs(total - self.tss) > _CENT:
+        if abs(total - self.tss) > _EXACT:
             yield f"TES, PCS and deductions come to {total:.2f}, not to a TSS of {self.tss:.2f}"
 
 
@@ -104,4 +107,4 @@ def _is_mean(marks: tuple[float, ...], mean: float) -> bool:
     """Without the highest and the lowest mark, or of all where a panel is so small that none is left out."""
     inner = sorted(marks)[1:-1]
     means = [sum(some) / len(some) for some in (inner, marks) if some]
-    return abs(means[0] - mean) < _CENT or (len(marks) < 5 and abs(means[-1] - mean) < _CENT)
+    return abs(means[0] - mean) < _MEAN or (len(marks) < 5 and abs(means[-1] - mean) < _MEAN)

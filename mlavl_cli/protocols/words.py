@@ -91,7 +91,7 @@ def _read(path: str) -> list[list[tuple[Any, ...]]]:
         if len(list(islice(pdf.pages, _MOST_PAGES + 1))) > _MOST_PAGES:
             raise MemoryError
         for page in pdf.pages:
-            level = page.filter(lambda thing: thing.get("upright", True))
+            level = page.filter(lambda thing: thing.get("upright", True)).dedupe_chars()  # bold that is drawn twice
             words = level.extract_words(x_tolerance_ratio=0.2, y_tolerance=1)
             if len(words) > _MOST_WORDS:
                 raise MemoryError

@@ -187,9 +187,10 @@ def write_sheet(path: Path, event: str, segment: str, rows: list[Row], titles=FI
     sheet = Sheet(event, segment, **look)
     for start, row in enumerate(rows, 1):
         sheet.head(row, start)
-        sheet.judged(row, titles)
+        if row.printed.get("tss", 0) is not None:
+            sheet.judged(row, titles)
     for name, nation, why in withdrawn:
-        sheet.next()
+        sheet.next(2)
         sheet.put(40, sheet.y_now, why)
         sheet.put(65, sheet.y_now, name)
         sheet.put(245, sheet.y_now, nation)

@@ -198,11 +198,49 @@ def test_videos_are_found_by_names(tmp_path):
     rows = performances(tmp_path, drawn(8, 4, names=["Ana EXAMPLE", "Jürgen MÜLLER", "Dee KIM", "Bo VAN DEN BERG"]))
     videos = {
         "day 1/EXAMPLE_Ana_FS.mp4": "Ana EXAMPLE", "juergen-muller-free.mp4": "Jürgen MÜLLER",
-        "DeeKim2014.mov": "Dee KIM", "bovandenberg_lp.mkv": "Bo VAN DEN BERG", "EXAMPLE_Ana_SP.mp4": None,
+        "DeeKim2014FreeSkating.mov": "Dee KIM", "bovandenberg_lp.mkv": "Bo VAN DEN BERG", "EXAMPLE_Ana_SP.mp4": None,
         "training.mp4": None,
     }  # fmt: skip
     found = {one.performance.skater: one.video and one.video.as_posix() for one in match(rows, [*map(Path, videos)])}
     assert found == {skater: path for path, skater in videos.items() if skater}
+
+
+@pytest.mark.parametrize(
+    "video",
+    [
+        "Karen_CHEN_FS.mp4", "Peng_CHENG_FS.mp4", "Kitchener_2014_FS_Smith.mp4", "2018_Nathan_CHEN_FS.mp4",
+        "FS1000/Nathan_CHEN_SP.mp4", "nathanchen-shortprogram.mp4", "nathanchensp.mp4", "Nathan_Chen_gala_fs.mp4",
+        "Nathan_CHEN_FS_practice.mp4", "Nathan_CHEN_junior_FS.mp4", "Hanyu_Chen_Aymoz_FS.mp4", "Chen/Karen/FS.mp4",
+    ],
+)  # fmt: skip
+def test_somebody_elses_video_is_none(tmp_path, video):
+    """Another given name, a longer surname, another year, segment or occasion."""
+    rows = performances(tmp_path, drawn(8, 1, names=["Nathan CHEN"]))
+    assert [one.video for one in match(rows, [Path(video)])] == [None]
+    assert match(rows, [Path(video), Path("chen_nathan_fs.mp4")])[0].video == Path("chen_nathan_fs.mp4")
+
+
+def test_a_cent_and_an_order_are_noticed(tmp_path):
+    one = read_protocols([sheet(tmp_path / "a.pdf", drawn(4, 1))]).rows[0]
+    assert not one.wrong()
+    for changes in ({"tes": one.tes + 0.01}, {"tss": one.tss - 0.01}, {"deductions": one.deductions + 0.01}):
+        assert replace(one, **changes).wrong()
+    swapped = dict(zip(("TR", "SS", "PE", "CO", "IN"), one.components.values(), strict=True))
+    assert replace(one, components=swapped).wrong()
+    nothing = {name: replace(part, factor=0.0) for name, part in one.components.items()}
+    assert replace(one, components=nothing, pcs=0.0, tss=one.tss - one.pcs).wrong()
+
+
+def test_titles_stand_nearest_to_what_says_that_details_follow(tmp_path):
+    path = sheet(tmp_path / "a.pdf", drawn(5, 1), "WOMEN SHORT PROGRAM", event="Men and Ladies Free Skating Cup 2019")
+    (one,) = read_protocols([path]).rows
+    assert (one.event, one.category, one.segment) == ("Men and Ladies Free Skating Cup 2019", "WOMEN", "SHORT PROGRAM")
+
+
+def test_a_surname_of_three_letters_is_no_nation(tmp_path):
+    rows = drawn(6, 2, (1.33,) * 3, ["Anna-Maria HÄMÄLÄINEN / Christopher James CHA", "Bo LEE / Ai SUI"])
+    told = read_protocols([sheet(tmp_path / "a.pdf", rows, "PAIRS SHORT PROGRAM", LATER)])
+    agree(told, rows)
 
 
 def test_what_is_unclear_is_not_guessed(tmp_path):
