@@ -1,12 +1,12 @@
 """Weight bundles: a folder with `bundle.json`, backbones (or their hub ids) and one head a target. No torch here."""
 
 import json
-import re
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from mlavl_cli.backbone import MANIFEST_MAX_BYTES, BackboneSpec, is_hub_id
 from mlavl_cli.errors import WeightsError, one_line, refusing
 from mlavl_cli.files import atomic_write, refuse_irregular
 from mlavl_cli.hub_bundle import fetch_bundle, is_hub_name
@@ -15,42 +15,8 @@ from mlavl_cli.untrusted import digest_of, plain_name, refuse_links
 BUNDLE_VERSION = 1
 MANIFEST = "bundle.json"
 _MOST_HEADS, _LONGEST_PATH = 64, 4096  # letters
-MANIFEST_MAX_BYTES = 4 << 20
-WEIGHTS_SUFFIXES = (".pth", ".pt", ".safetensors", ".bin", ".ckpt")
-_MODEL_SUFFIXES = frozenset({".json", ".safetensors", ".bin", ".pth", ".pt"})
-_HUB_NAME = re.compile(r"(?!.*\.\.)[A-Za-z0-9_][\w.-]{0,200}", re.ASCII)
 _PACKAGE = Path(__file__).resolve().parent
 WEIGHTS_FOLDERS = (_PACKAGE / "weights", _PACKAGE.parent / "weights")  # installed wheel, source checkout
-
-
-@dataclass(frozen=True)
-class BackboneSpec:
-    """One frozen backbone.
-
-    `source` is a hub id, a folder or a weights file; `revision` pins a hub id; `options` differ from what the model's
-    own processor says (pictures: `short_side`, `crop`, `size`; sound: `mean`, `std`).
-    """
-
-    source: str
-    revision: str | None = None
-    options: dict[str, Any] = field(default_factory=dict)
-    local: bool | None = None  # a path, whether it is there or not; None: if it is there
-    dim: int | None = None  # width of its features; None: not stated
-
-    @property
-    def folder(self) -> Path | None:
-        path = Path(self.source)
-        return path if self.local or (self.local is None and _there(path)) else None
-
-    def identity(self) -> dict[str, Any]:
-        """What features made with this backbone depend on: hub id and revision, or the content of local files."""
-        options = {"options": self.options} if self.options else {}
-        if self.folder is None:
-            return {"id": self.source, "revision": self.revision or "main", **options}
-        if not _there(self.folder):
-            raise WeightsError("the backbone is missing", path=self.folder, hint="Is the bundle whole?")
-        files = [self.folder] if self.folder.is_file() else model_files(self.folder)
-        return {"id": self.folder.name, "sha256": {p.name: digest_of(p) for p in files}, **options}
 
 
 @dataclass(frozen=True)
@@ -73,49 +39,6 @@ class Bundle:
     intervals: dict[str, Any] = field(default_factory=dict)  # by target (scores/interval.py)
     domain: Path | None = None  # the training set's features, of the out-of-domain detector
     files: dict[str, str] = field(default_factory=dict)  # relative path -> sha256
-
-
-def model_files(folder: Path) -> list[Path]:
-    """The files of a saved model that anything is loaded from, sorted by name.
-
-    Raises:
-        WeightsError: an index of parts names a file that isn't one of them.
-    """
-    files = sorted(p for p in folder.iterdir() if p.suffix in _MODEL_SUFFIXES and p.is_file())
-    names = {path.name for path in files}
-    if deeper := next(folder.glob("*/**/*.index.json"), None):
-        raise WeightsError("is an index of parts in a subfolder, where a backbone has none", path=deeper)
-    for index in (path for path in files if path.name.endswith(".index.json")):
-        try:
-            if index.stat().st_size > MANIFEST_MAX_BYTES:
-                raise WeightsError("far too large for an index of a model's parts", path=index)
-            parts = set(json.loads(index.read_text("utf-8"))["weight_map"].values())
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise WeightsError("isn't an index of a model's parts", path=index) from error
-        if not parts <= names:
-            raise WeightsError(f"names {min(map(str, parts - names))!r}, which isn't in its folder", path=index)
-    return files
-
-
-def parse_backbone(text: str) -> BackboneSpec:
-    """What `--visual` and `--audio` take: a folder or file, `ID`, or `ID@REVISION`.
-
-    Raises:
-        WeightsError: it can only be a path, and nothing is there.
-    """
-    if _there(Path(text)):
-        return BackboneSpec(text)
-    if text.startswith(("/", "./", "../")) or Path(text).suffix in WEIGHTS_SUFFIXES:
-        raise WeightsError("no such file or folder", path=text, hint="Give a hub id, ID@REVISION, or a local folder.")
-    source, _, revision = text.rpartition("@")
-    return BackboneSpec(source, revision) if source else BackboneSpec(text)
-
-
-def _there(path: Path) -> bool:
-    try:
-        return path.exists()
-    except (OSError, ValueError):  # a name that no file can have
-        return False
 
 
 def bundled_names() -> list[str]:
@@ -243,11 +166,11 @@ def _backbone(folder: Path, data: dict[str, Any]) -> BackboneSpec:
     options, revision, dim = dict(data.get("options") or {}), data.get("revision"), data.get("dim")
     if not (dim is None or type(dim) is int):
         raise TypeError(f"dim must be int, is {dim!r:.60}")
-    if not (revision is None or (isinstance(revision, str) and _HUB_NAME.fullmatch(revision))):
+    if not is_hub_id("any", revision):
         raise WeightsError(f"names the revision {revision!r:.60}, which is none", path=folder / MANIFEST)
     if "folder" not in data:
         source = _typed(data, "id", str)
-        if not all(_HUB_NAME.fullmatch(part) for part in source.split("/", 1)):
+        if not is_hub_id(source):
             cause = f"names {source!r:.60}, which is no id of a hub"
             raise WeightsError(
                 cause, path=folder / MANIFEST, hint="A local backbone lies in a subfolder of the bundle."

@@ -5,6 +5,7 @@ tensors of any size. Both are found by reading their instructions as text; nothi
 """
 
 import io
+import math
 import pickle
 import tarfile
 import zipfile
@@ -24,6 +25,11 @@ _MOST_NAME_BYTES = 120
 _MOST_HEADER_BYTES = 4 << 20  # of a safetensors file
 _ARCHIVE = b"PK\x03\x04"
 _END_BYTES, _LOCATOR_BYTES, _RECORD_BYTES = 22, 20, 56  # of a zip archive's ends
+_LEAST_UNPACKED, _UNPACKED, _MOST_ARRAYS = (
+    1 << 20,
+    50,
+    64,
+)  # of arrays in an archive: bytes, times its size, how many
 _LEGACY_HEADS = 3  # pickles before the object in torch's old format: magic number, version, machine
 
 
@@ -70,6 +76,35 @@ def read_npy(path: Path, most: int | None = None) -> "np.ndarray":
 
     refuse_irregular(path, most)
     return np.array(np.load(path, mmap_mode="r", allow_pickle=False))
+
+
+def read_npz(path: Path) -> "dict[str, np.ndarray]":
+    """The plain arrays of an `.npz`; what they claim is compared with what lies there before memory is taken.
+
+    Raises:
+        OSError, ValueError, zipfile.BadZipFile: can't be read, holds something else, or unpacks to far more than it is.
+    """
+    import numpy as np
+
+    refuse_irregular(path)
+    found = {}
+    with zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
+        most = max(_LEAST_UNPACKED, _UNPACKED * path.stat().st_size)
+        known = all(one.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for one in entries)
+        if not known or len(entries) > _MOST_ARRAYS or sum(one.file_size for one in entries) > most:
+            raise ValueError("it unpacks to far more than features take")
+        for one in entries:
+            with archive.open(one) as file:
+                data = io.BytesIO(file.read(one.file_size))
+            version = np.lib.format.read_magic(data)
+            header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            shape, _, dtype = header(data)
+            if dtype.hasobject or math.prod(shape) * dtype.itemsize > len(data.getbuffer()):
+                raise ValueError("an array claims more than it holds, or holds objects")
+            data.seek(0)
+            found[one.filename.removesuffix(".npy")] = np.load(data, allow_pickle=False)
+    return found
 
 
 def read_torch(path: Path, most: int | None = None) -> Any:

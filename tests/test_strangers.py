@@ -26,7 +26,8 @@ from hypothesis import strategies as st
 from safetensors.torch import save
 
 from mlavl_cli import files
-from mlavl_cli.bundle import find_bundle, model_files, read_bundle
+from mlavl_cli.backbone import model_files
+from mlavl_cli.bundle import find_bundle, read_bundle
 from mlavl_cli.datasets.load import load_dataset
 from mlavl_cli.device import place
 from mlavl_cli.errors import DataError, FeatureError, MediaError, WeightsError

@@ -14,8 +14,8 @@ def benchmark(
     weights: Annotated[
         str, typer.Option("--backbones", "--weights", "-w", help="mini, fs1000, fisv, rg, or a bundle's folder.")
     ] = "mini",
-    visual: Annotated[str | None, typer.Option("--visual", help="Another visual backbone: hub id or folder.")] = None,
-    audio: Annotated[str | None, typer.Option("--audio", help="Another audio backbone: hub id or folder.")] = None,
+    visual: options.Visual = None,
+    audio: options.Audio = None,
     seconds: Annotated[int, typer.Option(min=3, help="Length of the made-up video.")] = 20,
     rounds: Annotated[int, typer.Option(min=1, help="Repetitions of each measurement; the median is reported.")] = 3,
     device: options.Device = "auto",
@@ -28,7 +28,8 @@ def benchmark(
     """Measure decoding, both backbones and the whole pipeline on this machine."""
     import tempfile
 
-    from mlavl_cli.bundle import find_bundle, parse_backbone
+    from mlavl_cli.backbone import parse_backbone
+    from mlavl_cli.bundle import find_bundle
     from mlavl_cli.device import place
     from mlavl_cli.features.extract import load_backbones
     from mlavl_cli.features.throughput import measure_throughput

@@ -52,6 +52,12 @@ def warning(text: str) -> None:
         typer.echo(one_line(text), err=True)
 
 
+def told(text: str) -> None:
+    """What happens before it takes long."""
+    if not quiet:
+        typer.echo(one_line(text), err=True)
+
+
 def note(text: str) -> None:
     """Something only --verbose wants to know."""
     if verbose:

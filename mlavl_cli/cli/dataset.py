@@ -1,14 +1,29 @@
 """Options that name a dataset, for train and evaluate."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from mlavl_cli.cli import console
 from mlavl_cli.datasets.layouts import FOLDERS, TABLES
 from mlavl_cli.errors import UsageError
 from mlavl_cli.score_range import Range, is_range
 from mlavl_cli.untrusted import plain_name
+
+if TYPE_CHECKING:
+    from mlavl_cli.datasets.videos import VideoOptions
+
+
+@contextmanager
+def videos(store: Path | None, again: bool) -> "Iterator[VideoOptions]":
+    """How a manifest's videos become features, with a bar on a terminal."""
+    from mlavl_cli.datasets.videos import VideoOptions
+
+    with console.file_progress() as progress:
+        yield VideoOptions(store=store, again=again, tell=console.told, on_clips=progress.on_clips)
 
 
 def range_of(text: str) -> Range:
@@ -63,6 +78,12 @@ Ranges = Annotated[
         metavar="TARGET=LOW:HIGH",
         parser=target_range_of,
         help="A manifest's score range, in points, like TES=0:130 (again for more).",
+    ),
+]
+ExtractAgain = Annotated[
+    bool,
+    typer.Option(
+        "--extract-again", help="Make a manifest's features anew where those there are of other backbones or cuts."
     ),
 ]
 Features = Annotated[

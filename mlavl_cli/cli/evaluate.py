@@ -33,6 +33,7 @@ def evaluate(
     sport: dataset.SportOption = "skating",
     score_range: dataset.Ranges = None,
     features: dataset.Features = None,
+    extract_again: dataset.ExtractAgain = False,
     device: options.Device = "auto",
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -63,7 +64,8 @@ def evaluate(
 
     bundle = find_bundle(weights)
     simulated = kind == "simulated"
-    data = load_dataset(kind, path, place(device), bundle, sport, dict(score_range or ()), features)
+    with dataset.videos(features, extract_again) as videos:
+        data = load_dataset(kind, path, place(device), bundle, sport, dict(score_range or ()), videos)
     found = evaluate_bundle(
         bundle, data, target or (), split, placement=place(device, "fp32"), batch_size=batch_size,
         bootstraps=bootstrap, shift=None if simulated else shift,

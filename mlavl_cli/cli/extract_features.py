@@ -21,13 +21,8 @@ def extract_features(
             "--backbones", "--weights", "-w", help="Whose backbones: mini, fs1000, fisv, rg, or a bundle's folder."
         ),
     ] = "mini",
-    visual: Annotated[
-        str | None,
-        typer.Option("--visual", help="Another visual backbone: a hub id (ID@REVISION pins it) or a folder."),
-    ] = None,
-    audio: Annotated[
-        str | None, typer.Option("--audio", help="Another audio backbone: a hub id (ID@REVISION pins it) or a folder.")
-    ] = None,
+    visual: options.Visual = None,
+    audio: options.Audio = None,
     device: options.Device = "auto",
     precision: options.PrecisionOption = "auto",
     batch_size: options.BatchSize = None,

@@ -64,6 +64,12 @@ Inputs = Annotated[
 Weights = Annotated[
     str, typer.Option("--weights", "-w", help="A bundled name (see `mlavl weights list`) or a bundle's folder.")
 ]
+Visual = Annotated[
+    str | None, typer.Option("--visual", help="Another visual backbone: a hub id (ID@REVISION pins it) or a folder.")
+]
+Audio = Annotated[
+    str | None, typer.Option("--audio", help="Another audio backbone: a hub id (ID@REVISION pins it) or a folder.")
+]
 Device = Annotated[str, typer.Option("--device", "-d", help="auto, cpu, cuda, cuda:N or mps.")]
 PrecisionOption = Annotated[Precision, typer.Option("--precision", help="Number format of the backbones.")]
 BatchSize = Annotated[

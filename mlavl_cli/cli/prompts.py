@@ -54,7 +54,8 @@ def encode(
     ] = None,
 ) -> None:
     """Encode prompts with CLIP's text tower, for `mlavl train --text-features`. A full stop follows each."""
-    from mlavl_cli.bundle import find_bundle, parse_backbone
+    from mlavl_cli.backbone import parse_backbone
+    from mlavl_cli.bundle import find_bundle
     from mlavl_cli.features.text import encode_prompts
     from mlavl_cli.features.text_features import write_text_features
 

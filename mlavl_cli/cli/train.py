@@ -14,10 +14,10 @@ from mlavl_cli.cli.training_progress import report_progress
 from mlavl_cli.cli.training_request import (
     asked_for,
     refuse_idle,
-    refuse_other_backbones_early,
     tensorboard_writer,
     texts_of,
     variants_of,
+    wanted_backbones,
 )
 from mlavl_cli.device import Precision
 from mlavl_cli.heads.dims import Behaviour, Graph, Plug, Regressor
@@ -32,8 +32,16 @@ def train(
     output: Annotated[Path, typer.Option("--output", "-o", help="The bundle; a killed run resumes there.")],
     target: dataset.Targets = None,
     backbones: Annotated[
-        str, typer.Option("--backbones", "-w", help="Whose features a manifest's are: a bundled name or a folder.")
-    ] = "mini",
+        str | None,
+        typer.Option(
+            "--backbones",
+            "-w",
+            help="Whose features a manifest's are: a bundled name or a folder.  [default: of what is there, or mini]",
+        ),
+    ] = None,
+    visual: options.Visual = None,
+    audio: options.Audio = None,
+    extract_again: dataset.ExtractAgain = False,
     text_features: Annotated[
         Path | None,
         typer.Option(
@@ -241,9 +249,9 @@ def train(
     writer = tensorboard_writer() if tensorboard else None
     sheet = Sheet(plot) if plot else None
     placement = place(device, precision)
-    if len(variants) == 1 and not table:  # before hours of extraction
-        refuse_other_backbones_early(output, kind, backbones)
-    data = load_dataset(kind, path, place(device), backbones, sport, dict(score_range or ()), features)
+    wanted = wanted_backbones(given, len(variants) == 1 and not table)
+    with dataset.videos(features, extract_again) as videos:
+        data = load_dataset(kind, path, place(device), wanted, sport, dict(score_range or ()), videos)
     for text in data.notes:
         console.warning(text)
     if data.judged_split == "test" and not table:

@@ -1,12 +1,12 @@
 """What the options of `mlavl train` come to: those of `train_bundle`."""
 
-from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from mlavl_cli.errors import UsageError
 
 if TYPE_CHECKING:
+    from mlavl_cli.bundle import Bundle
     from mlavl_cli.datasets.dataset import Dataset
     from mlavl_cli.training.bundle import TrainingOptions
     from mlavl_cli.training.prompt_features import PromptFeatures
@@ -58,12 +58,29 @@ def variants_of(models: list[str], mag2: bool, ablation: bool) -> "tuple[Variant
     return tuple(variants.of_model(name) for name in dict.fromkeys(names))
 
 
-def refuse_other_backbones_early(output: Path, kind: str, backbones: str) -> None:
+def wanted_backbones(given: SimpleNamespace, saved: bool) -> "Bundle | None":
+    """Whose features a manifest's must be: those of the options, else of the heads in --output; None: any.
+
+    Raises:
+        WeightsError: --output holds heads on others, which is told before hours of extraction.
+    """
+    from mlavl_cli.bundle import MANIFEST, find_bundle
     from mlavl_cli.datasets.public import PUBLIC_SETS
+    from mlavl_cli.datasets.videos import with_backbones
     from mlavl_cli.training.write import refuse_other_backbones
 
-    public = PUBLIC_SETS.get(kind)
-    refuse_other_backbones(output, public.backbones if public else backbones)
+    begun = saved and (given.output / MANIFEST).exists()
+    if public := PUBLIC_SETS.get(given.kind):
+        if begun:
+            refuse_other_backbones(given.output, public.backbones)
+        return None
+    if given.backbones or given.visual or given.audio:
+        wanted = with_backbones(find_bundle(given.backbones or "mini"), given.visual, given.audio)
+        if begun:
+            refuse_other_backbones(given.output, wanted)
+        return wanted
+    there = find_bundle(given.output) if begun else None
+    return there if there and there.heads else None
 
 
 def asked_for(given: SimpleNamespace, data: "Dataset", variants: "tuple[Variant, ...]") -> "TrainingOptions":

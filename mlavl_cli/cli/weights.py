@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from mlavl_cli.bundle import BackboneSpec, Bundle, bundled_names, find_bundle, verify_bundle
+from mlavl_cli.backbone import ELSEWHERE, BackboneSpec
+from mlavl_cli.bundle import Bundle, bundled_names, find_bundle, verify_bundle
 from mlavl_cli.cli import console, dataset, options
 from mlavl_cli.cli import prompts as prompt_options
 from mlavl_cli.errors import UsageError, WeightsError, one_line
@@ -201,4 +202,6 @@ def _heads(bundle: Bundle) -> str:
 def _backbone(bundle: Bundle, spec: BackboneSpec) -> str:
     if spec.folder is not None and spec.folder.is_relative_to(bundle.folder):
         return f"in the bundle, {spec.folder.relative_to(bundle.folder)}"
+    if spec.source == ELSEWHERE:
+        return "not at hand: trained on another tool's features"
     return f"{spec.source} at {spec.revision or 'main'}"

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from mlavl_cli.bundle import Bundle
 from mlavl_cli.datasets.public import PublicSet
 from mlavl_cli.errors import DataError, UsageError
 from mlavl_cli.features.routine import wrong_tables
@@ -52,7 +53,7 @@ class Dataset:
     Attributes:
         name: as a user knows it.
         sport: whose prompts guide the heads: skating, gymnastics or swimming.
-        backbones: the preset (or bundle) whose features these are.
+        backbones: the preset, or the bundle, whose backbones made the features.
         splits: routines by split; "calibration" is for what a bundle knows of its own errors (calibrate.py).
         ranges: (lowest, highest) possible score of each target, in points.
         public: which public dataset it is, if it is one.
@@ -63,7 +64,7 @@ class Dataset:
 
     name: str
     sport: str
-    backbones: str
+    backbones: str | Bundle
     splits: dict[str, list[Routine]]
     ranges: dict[str, Range]
     public: PublicSet | None = None

@@ -3,18 +3,17 @@
 from dataclasses import replace
 from pathlib import Path
 
-from mlavl_cli.bundle import Bundle
+from mlavl_cli.bundle import Bundle, find_bundle
 from mlavl_cli.datasets.dataset import Dataset
 from mlavl_cli.datasets.layouts import FOLDERS, TABLES
 from mlavl_cli.datasets.manifest import load_manifest
+from mlavl_cli.datasets.videos import VideoFeatures, VideoOptions
 from mlavl_cli.device import Placement
 from mlavl_cli.errors import DataError, UsageError
-from mlavl_cli.features.extractor import ExtractionOptions, load_extractor
-from mlavl_cli.features.routine import RoutineFeatures
-from mlavl_cli.inputs import Input
 from mlavl_cli.score_range import Range
 from mlavl_cli.tables import look_up
 
+BY_DEFAULT = VideoOptions()
 # Twelve elements earn a simulated routine at most some 125 points, five components 50.
 SIMULATED_RANGES = {"TES": (0.0, 130.0), "PCS": (0.0, 50.0)}
 
@@ -23,11 +22,10 @@ def load_dataset(
     kind: str,
     path: Path,
     placement: Placement,
-    backbones: str | Bundle = "mini",
+    backbones: str | Bundle | None = None,
     sport: str = "skating",
     ranges: dict[str, Range] | None = None,
-    features: Path | None = None,
-    precision: str = "auto",
+    videos: VideoOptions = BY_DEFAULT,
 ) -> Dataset:
     """A public dataset's folder, or a manifest of the user's own.
 
@@ -35,9 +33,9 @@ def load_dataset(
         kind: one of the names in layouts.py.
         path: the folder, or the csv of a manifest.
         placement: where videos of a manifest are extracted.
-        backbones, sport, ranges: of a manifest; the public datasets know theirs.
-        features: where a manifest's features are kept; None: `features` beside the csv.
-        precision: of a manifest's features.
+        backbones: of a manifest's features: a bundle or its name; None: whichever made what is there, else mini's.
+        sport, ranges: of a manifest; the public datasets know theirs.
+        videos: how a manifest's videos become features.
 
     Raises:
         UsageError: no such kind.
@@ -52,14 +50,7 @@ def load_dataset(
     ranges = ranges or {}
     if kind == "simulated":
         path, ranges = path / "manifest.csv", {**SIMULATED_RANGES, **ranges}
-    store = features or path.parent / "features"
-    extractor = load_extractor(
-        backbones, precision=precision, options=ExtractionOptions(store=store), placement=placement
-    )
-    name = backbones.name if isinstance(backbones, Bundle) else backbones
-
-    def features_of(source: Input) -> RoutineFeatures:
-        return extractor.stored_or_else(source) or extractor.one(source)
-
-    found = load_manifest(path, sport, name, ranges, features_of)
+    bundle, store = find_bundle(backbones) if backbones else None, videos.store or path.parent / "features"
+    source = VideoFeatures(bundle, store, placement, videos)
+    found = load_manifest(path, sport, ranges, source)
     return replace(found, name="simulated routines") if kind == "simulated" else found

@@ -3,31 +3,35 @@
     path,split,TES,PCS
     videos/anna.mp4,train,41.3,32.8
     features/berta.mp4.safetensors,test,,30.1
+    i3d/carla.npz,test,,31.2
 
-`path` is relative to the csv. `split` is train, val, calibration or test. `flow` names a `.npy` of optical-flow
-features (T, D_f), relative to the csv, or nothing. Every other column but `id` is a target; an empty cell is no score.
-Videos are extracted through a feature store, feature files are taken as they are. Cells may be separated by commas,
+`path` is relative to the csv. `split` is train, val, calibration or test. `audio` and `flow` name further features of
+the same clips, (T, D), relative to the csv, or nothing. Every other column but `id` is a target; an empty cell is no
+score. Videos are extracted through a feature store (videos.py); feature files, also of other tools (arrays.py), are
+taken as they are. Cells may be separated by commas,
 semicolons (numbers may then have decimal commas) or tabs; UTF-8 and UTF-16 are read.
 """
 
 import codecs
 import csv
 import io
-import json
 import math
 import os
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+import numpy as np
+
+from mlavl_cli.bundle import Bundle
+from mlavl_cli.datasets.arrays import ARRAYS, read_arrays, read_stream
 from mlavl_cli.datasets.dataset import MOST_LABEL_BYTES, MOST_ROWS, Dataset, Routine, routine
 from mlavl_cli.datasets.public import KNOWN_RANGES
-from mlavl_cli.datasets.unpickle import read_array
+from mlavl_cli.datasets.videos import Identity, VideoFeatures
 from mlavl_cli.errors import DataError, FeatureError, refusing
 from mlavl_cli.features.routine import RoutineFeatures
 from mlavl_cli.features.store import SUFFIX, read_features
@@ -38,7 +42,8 @@ from mlavl_cli.score_range import Range
 from mlavl_cli.untrusted import plain_name
 
 SPLITS = ("train", "val", "calibration", "test")
-_WORDS = ("path", "split", "id", "flow")
+_WORDS = ("path", "split", "id", "audio", "flow")
+_STREAMS = ("audio", "flow")
 _FIVE, _THREE = {"SS", "TR", "PE", "IN"}, {"PR", "SK"}  # components that the other system of judging hasn't
 # What `mlavl labels` writes of a performance beside its scores.
 _ABOUT = "skater nation event category segment rank TSS PCS_printed factor deductions system protocol page".split()
@@ -47,24 +52,27 @@ _LONGEST_PATH = 4096  # letters
 _LISTED = 10  # of what is wrong, on one line
 
 
-def load_manifest(
-    path: Path,
-    sport: str,
-    backbones: str,
-    ranges: dict[str, Range],
-    extract: Callable[[Input], RoutineFeatures],
-) -> Dataset:
+@dataclass(frozen=True)
+class _Found:
+    """Features of one row: tables (T, D), (T, K, D) of tokens; who made them, and frames a second of their clips."""
+
+    tables: dict[str, np.ndarray]
+    made: Identity | None = None
+    rate: float | None = None
+
+
+def load_manifest(path: Path, sport: str, ranges: dict[str, Range], videos: VideoFeatures) -> Dataset:
     """Reads a manifest.
 
     Args:
         path: the csv.
         sport: whose prompts are used.
-        backbones: the bundle whose backbones the features come from.
         ranges: of targets, where they aren't the usual ones.
-        extract: how a video becomes features.
+        videos: where features of videos come from.
 
     Raises:
         DataError: the csv, a score or a feature file doesn't fit.
+        FeatureError: features of different backbones.
         MediaError: a video can't be read.
     """
     rows = _read_csv(path)
@@ -77,47 +85,63 @@ def load_manifest(
     known = {target: ranges.get(target) or KNOWN_RANGES.get(target) for target in targets}
     _refuse_traps(rows, targets, known, path)
     splits: dict[str, list[Routine]] = {split: [] for split in SPLITS}
-    made: set[str] = set()
-    rates: list[float] = []
     for number, row in enumerate(rows, 2):
         if row["split"] not in splits:
             hint = f"Use {', '.join(SPLITS)}."
             raise DataError(f"line {number}: no such split: {row['split']!r}", path=path, hint=hint)
-        source = path.parent / row["path"]
-        features = _features(source, Path(row["path"]), extract)
-        with refusing(DataError, "doesn't say how its features were made", source, "Extract them again."):
-            made.add(json.dumps(features.provenance.get("backbones"), sort_keys=True))
-            rate = (features.provenance.get("cutting") or {}).get("frame_rate") or features.video.fps
-            rates.append(0.0 + rate)
-        scores = {target: _number(row[target], f"line {number}, {target}", path) for target in targets if row[target]}
-        id = row.get("id") or row["path"]
-        flow = read_array(path.parent / row["flow"]) if row.get("flow") else features.flow
-        one = routine(id, features.visual, features.audio, scores, source, flow)
-        tokens = None if features.tokens is None else partial(getattr, features, "tokens")
-        statistics = {name: rows for name, rows in features.tables().items() if name.endswith("_statistics")}
-        splits[row["split"]].append(replace(one, statistics=statistics, tokens=tokens))
-    if len(made) > 1:
-        cause = "its feature files were made with different backbones"
-        raise DataError(cause, path=path, hint="Extract them all with the same --backbones.")
+    bundle, features = _features(rows, path, videos)
+    rates = [0.0 + found.rate for found in features if found.rate is not None]
     if slow := [rate for rate in rates if not count_as_one(rate, rates[0])]:
         cause = f"its clips were cut at different frame rates ({rates[0]:.4g} and {slow[0]:.4g} a second)"
         raise DataError(cause, path=path, hint="Extract them all at one --frame-rate.")
+    for number, (row, found) in enumerate(zip(rows, features, strict=True), 2):
+        scores = {target: _number(row[target], f"line {number}, {target}", path) for target in targets if row[target]}
+        tables = {**found.tables, **{name: read_stream(path.parent / row[name]) for name in _STREAMS if row.get(name)}}
+        streams = (tables.get(name) for name in ("audio", "flow"))
+        sound, flow = streams
+        one = routine(row.get("id") or row["path"], tables["visual"], sound, scores, path.parent / row["path"], flow)
+        tokens = partial(tables.__getitem__, "tokens") if "tokens" in tables else None
+        statistics = {name: rows for name, rows in tables.items() if name.endswith("_statistics")}
+        splits[row["split"]].append(replace(one, statistics=statistics, tokens=tokens))
     notes = (*_mixed_sound(splits, path), *_mixed_systems(splits["train"], path))
     points = {t: known[t] or _observed(splits["train"], t, path) for t in targets}
     there = {name: found for name, found in splits.items() if found}
-    return Dataset(path.stem, sport, backbones, there, points, notes=notes, frame_rate=median(rates))
+    rate = median(rates) if rates else None
+    return Dataset(path.stem, sport, bundle, there, points, notes=notes, frame_rate=rate)
 
 
-def _features(source: Path, name: Path, extract: Callable[[Input], RoutineFeatures]) -> RoutineFeatures:
-    if source.suffix != SUFFIX:
-        inside = Path(*(part for part in name.parts if part != ".." and not part.startswith("/")))
-        return extract(Input(source, inside))
+def _features(rows: list[dict[str, str]], path: Path, videos: VideoFeatures) -> tuple[Bundle, list[_Found]]:
+    """The features of all rows, and the bundle whose backbones made them."""
+    ready: dict[int, _Found] = {}
+    sources: dict[int, Input] = {}
+    for at, row in enumerate(rows):
+        source = path.parent / row["path"]
+        if source.suffix == SUFFIX:
+            ready[at] = _stored(source)
+        elif source.suffix.lower() in ARRAYS:
+            ready[at] = _Found(read_arrays(source))
+        else:
+            parts = (part for part in Path(row["path"]).parts if part != ".." and not part.startswith("/"))
+            sources[at] = Input(source, Path(*parts))
+    bundle, extracted = videos.of(list(sources.values()), [found.made for found in ready.values()])
+    found = {at: _of(extracted[source], source.path) for at, source in sources.items()}
+    return bundle, [ready.get(at) or found[at] for at in range(len(rows))]
+
+
+def _stored(source: Path) -> _Found:
     try:
-        return read_features(source)
+        return _of(read_features(source), source)
     except FileNotFoundError as error:
         raise DataError("no such feature file", path=source) from error
     except FeatureError as error:
         raise DataError(error.message, path=source, hint=error.hint) from error
+
+
+def _of(features: RoutineFeatures, source: Path) -> _Found:
+    with refusing(DataError, "doesn't say how its features were made", source, "Extract them again."):
+        made = features.provenance.get("backbones")
+        rate = (features.provenance.get("cutting") or {}).get("frame_rate") or features.video.fps
+        return _Found(features.tables(), made, 0.0 + rate)
 
 
 def _read_csv(path: Path) -> list[dict[str, str]]:

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from mlavl_cli.bundle import BackboneSpec, Bundle
+from mlavl_cli.backbone import BackboneSpec
+from mlavl_cli.bundle import Bundle
 from mlavl_cli.cores import cores
 from mlavl_cli.device import Placement
 from mlavl_cli.errors import DeviceError, FeatureError, WeightsError

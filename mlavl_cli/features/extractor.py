@@ -9,9 +9,10 @@ from functools import cached_property
 from itertools import chain
 from pathlib import Path
 
-from mlavl_cli.bundle import Bundle, find_bundle, parse_backbone
+from mlavl_cli.backbone import parse_backbone
+from mlavl_cli.bundle import Bundle, find_bundle
 from mlavl_cli.device import Placement, place
-from mlavl_cli.errors import FeatureError, MediaError, MlavlError
+from mlavl_cli.errors import MediaError, MlavlError
 from mlavl_cli.features.extract import (
     DECODERS,
     Backbones,
@@ -124,19 +125,6 @@ class Extractor:
     def stored(self, source: Input) -> RoutineFeatures | None:
         """The store's features of this file, if they are there and good."""
         return self.store.get(source, self._wanted) if self.store else None
-
-    def stored_or_else(self, source: Input) -> RoutineFeatures | None:
-        """As `stored`, but features of other backbones are no invitation to extract anew.
-
-        Raises:
-            FeatureError: such features are there.
-        """
-        features = self.stored(source)
-        if features is None and self.store and (others := self.store.made_by_others(source, self._wanted)):
-            cause = f"its features here are those of other backbones ({others})"
-            hint = "Give the --backbones that made them, or another --features folder to extract anew."
-            raise FeatureError(cause, path=self.store.path(source), hint=hint)
-        return features
 
     def run(
         self,

@@ -11,7 +11,7 @@ from logging import CRITICAL
 from pathlib import Path
 from typing import Any
 
-from mlavl_cli.bundle import MANIFEST_MAX_BYTES, WEIGHTS_SUFFIXES, BackboneSpec, model_files
+from mlavl_cli.backbone import ELSEWHERE, MANIFEST_MAX_BYTES, WEIGHTS_SUFFIXES, BackboneSpec, model_files
 from mlavl_cli.errors import WeightsError, refusing
 from mlavl_cli.files import refuse_irregular
 from mlavl_cli.untrusted import check_torch, open_safetensors
@@ -62,6 +62,9 @@ def load_pretrained(load: Callable[..., Any], spec: BackboneSpec, **options: Any
     Raises:
         WeightsError: naming the id, where it was looked for, and the way without a network.
     """
+    if spec.source == ELSEWHERE:
+        hint = "Score features of that kind: Scorer.score(RoutineFeatures), or `mlavl evaluate` on a manifest of them."
+        raise WeightsError("these heads were trained on features whose backbone isn't known here", hint=hint)
     if spec.folder is None:
         options["revision"] = spec.revision
         if Path(spec.source).exists():  # which the library would read instead

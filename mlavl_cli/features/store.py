@@ -15,6 +15,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import save
 
+from mlavl_cli.backbone import content_of
 from mlavl_cli.device import PRECISIONS
 from mlavl_cli.errors import FeatureError, one_line
 from mlavl_cli.features.routine import RoutineFeatures
@@ -59,22 +60,25 @@ class FeatureStore:
         if wanted["precision"] == "auto" and made.get("precision") in PRECISIONS:
             wanted = {**wanted, "precision": made["precision"]}
         try:
-            if made != json.loads(json.dumps(wanted)) or not _same_file(source.path, origin):
+            if _meant(made) != _meant(json.loads(json.dumps(wanted))) or not _same_file(source.path, origin):
                 return None
         except (OSError, RecursionError):  # the video can't be read, which reading it reports; or nested without end
             return None
         return replace(features, video=replace(features.video, path=str(source.path)))
 
-    def made_by_others(self, source: Input, wanted: dict[str, Any]) -> str | None:
-        """The backbones that made the features of this very file, where they aren't those wanted; else None."""
-        try:
-            made = read_features(self.path(source)).provenance
-            same = made.get("backbones") in (None, json.loads(json.dumps(wanted["backbones"])))
-            if same or not _same_file(source.path, made.get("source")):
-                return None
-            return ", ".join(str(one.get("id")) for one in made["backbones"].values())
-        except (FeatureError, OSError, AttributeError, RecursionError):
-            return None
+    def find(self, source: Input) -> RoutineFeatures | None:
+        """Features of this very file, whichever backbones made them, under its name or a shorter one: whoever extracts
+        a folder and whoever lists its videos in a csv beside it name them differently.
+        """
+        parts = source.name.parts
+        for first in range(len(parts)):
+            try:
+                features = read_features(self.path(replace(source, name=Path(*parts[first:]))))
+                if _same_file(source.path, features.provenance.get("source")):
+                    return replace(features, video=replace(features.video, path=str(source.path)))
+            except (FeatureError, OSError, RecursionError):
+                continue
+        return None
 
     def put(self, source: Input, features: RoutineFeatures) -> Path:
         """Stores features and returns their file.
@@ -86,6 +90,14 @@ class FeatureStore:
         refuse_outside(path, self.folder)
         write_features(path, replace(features, provenance={**features.provenance, "source": _fingerprint(source.path)}))
         return path
+
+
+def _meant(provenance: dict[str, Any]) -> dict[str, Any]:
+    """Provenance as two extractions are compared by: a folder's backbone is its files, whatever it is called."""
+    known = provenance.get("backbones")
+    if not isinstance(known, dict) or not all(isinstance(one, dict) for one in known.values()):
+        return provenance
+    return {**provenance, "backbones": {role: content_of(one) for role, one in known.items()}}
 
 
 def write_features(path: Path, features: RoutineFeatures) -> None:

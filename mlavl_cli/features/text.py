@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlavl_cli.bundle import BackboneSpec
+from mlavl_cli.backbone import BackboneSpec
 from mlavl_cli.errors import WeightsError
 from mlavl_cli.features.hub import load_model, load_pretrained
 from mlavl_cli.features.prompts import as_sentences

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from mlavl_cli.bundle import BackboneSpec
+from mlavl_cli.backbone import BackboneSpec
 from mlavl_cli.device import Placement
 from mlavl_cli.errors import DeviceError, WeightsError, refusing
 from mlavl_cli.features.hub import load_model, load_pretrained, unfit

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from mlavl_cli.bundle import Bundle, find_bundle
 from mlavl_cli.datasets.dataset import Dataset, chosen_targets
+from mlavl_cli.datasets.videos import names_of
 from mlavl_cli.device import Placement, place
 from mlavl_cli.errors import UsageError
 from mlavl_cli.heads.checkpoint import TargetHead, load_head
@@ -151,7 +152,7 @@ def train_bundle(
     if not saved:
         return TrainedBundle(runs)
     counts = ", ".join(f"{len(found)} {name}" for name, found in data.splits.items())
-    sentence = options.trained_on or f"{data.name} ({counts}); features: {data.backbones}"
+    sentence = options.trained_on or f"{data.name} ({counts}); features: {names_of(base)}"
     bundle = write_heads(output, base, heads, About(sentence, options.licence, metrics, intervals), data, options.half)
     return TrainedBundle(runs, bundle, tuple(name for name in heads if name not in intervals))
 

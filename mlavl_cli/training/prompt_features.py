@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from mlavl_cli.bundle import find_bundle
+from mlavl_cli.bundle import Bundle, find_bundle
 from mlavl_cli.errors import DataError, UsageError
 from mlavl_cli.features.prompts import GRADES, Prompts, read_prompts, sport_prompts
 from mlavl_cli.features.text import encode_prompts
@@ -70,7 +70,7 @@ def _used(count: int, dims: HeadDims) -> list[int]:
 
 
 def prompt_features(
-    sport: str, backbones: str, encoded: TextFeatures | None = None, prompts: Path | None = None
+    sport: str, backbones: str | Bundle, encoded: TextFeatures | None = None, prompts: Path | None = None
 ) -> PromptFeatures:
     """Prompts as they were encoded elsewhere, or by the text tower that belongs to the backbones.
 
@@ -91,7 +91,8 @@ def prompt_features(
             refuse_other_texts(encoded, own)
         return PromptFeatures(encoded, own)
     own = own or sport_prompts(sport)
-    tower = find_bundle(backbones).text
+    bundle = find_bundle(backbones)
+    tower = bundle.text
     if tower is None:
-        raise UsageError(f"{backbones} has no text tower", hint="Give --text-features.")
+        raise UsageError(f"{bundle.name} has no text tower", hint="Give --text-features.")
     return PromptFeatures(encode_prompts(own.texts, tower), own)

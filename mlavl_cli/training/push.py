@@ -4,6 +4,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from mlavl_cli.backbone import ELSEWHERE
 from mlavl_cli.bundle import MANIFEST, Bundle, verify_bundle
 from mlavl_cli.errors import UsageError, WeightsError
 from mlavl_cli.files import refuse_irregular
@@ -61,7 +62,10 @@ def _lines(bundle: Bundle, name: str) -> Iterator[str]:
     targets = ", ".join(bundle.heads) or "no heads: features only"
     yield f"Weights of [mlavl](https://pypi.org/project/mlavl/) for {bundle.sport}: {targets}."
     yield from ("", f"Trained on: {bundle.trained_on}", "", f"Licence: {bundle.licence}", "")
-    yield from ("```sh", f"mlavl score routine.mp4 --weights {name}", "```", "")
+    if ELSEWHERE in (bundle.visual.source, bundle.audio.source):
+        yield from ("Trained on features of another tool: it scores such features and no videos.", "")
+    else:
+        yield from ("```sh", f"mlavl score routine.mp4 --weights {name}", "```", "")
     if bundle.metrics:
         yield from (
             "| target | measured on | n | SRCC | MSE | 90 % interval from |",

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from mlavl_cli.bundle import MANIFEST, BackboneSpec, Bundle, find_bundle, write_bundle
+from mlavl_cli.backbone import BackboneSpec, content_of
+from mlavl_cli.bundle import MANIFEST, Bundle, find_bundle, write_bundle
 from mlavl_cli.datasets.dataset import Dataset, Routine
 from mlavl_cli.errors import WeightsError
 from mlavl_cli.files import one_at_a_time
@@ -29,15 +30,9 @@ def refuse_other_backbones(folder: Path, backbones: str | Path | Bundle) -> None
     there = find_bundle(folder)
     for role in ("visual", "audio"):
         was, new = getattr(there, role), getattr(base, role)
-        if there.heads and _content(was) != _content(new):
+        if there.heads and content_of(was.identity()) != content_of(new.identity()):
             cause = f"holds heads on the {role} backbone {Path(was.source).name}, not on {Path(new.source).name}"
             raise WeightsError(cause, path=folder, hint="Choose another --output.")
-
-
-def _content(spec: BackboneSpec) -> dict[str, Any]:
-    """What a backbone is, wherever its files lie."""
-    identity = spec.identity()
-    return {name: value for name, value in identity.items() if name != "id" or "sha256" not in identity}
 
 
 LOCK = ".bundle.lock"

@@ -176,7 +176,8 @@ def small_backbones(folder, width, layers):
     """A TimeSformer of three heads, with random tensors, beside the embedded AST."""
     from transformers import TimesformerConfig, TimesformerModel, TimesformerVideoProcessor
 
-    from mlavl_cli.bundle import BackboneSpec, find_bundle
+    from mlavl_cli.backbone import BackboneSpec
+    from mlavl_cli.bundle import find_bundle
 
     sizes = {"hidden_size": width, "num_hidden_layers": layers, "intermediate_size": 4 * width}
     TimesformerModel(TimesformerConfig(num_attention_heads=3, **sizes)).save_pretrained(folder)

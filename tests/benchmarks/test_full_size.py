@@ -9,7 +9,7 @@ import pytest
 import torch
 from conftest import make_video
 
-from mlavl_cli.bundle import BackboneSpec
+from mlavl_cli.backbone import BackboneSpec
 from mlavl_cli.device import place
 from mlavl_cli.features.audio import load_audio
 from mlavl_cli.features.extract import Backbones, extract

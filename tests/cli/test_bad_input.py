@@ -10,7 +10,8 @@ import time
 import pytest
 from conftest import make_sound, make_video, shell, tone
 
-from mlavl_cli.bundle import BackboneSpec, Bundle, find_bundle, write_bundle
+from mlavl_cli.backbone import BackboneSpec
+from mlavl_cli.bundle import Bundle, find_bundle, write_bundle
 
 
 def bad_file(folder, kind):

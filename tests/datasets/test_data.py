@@ -16,6 +16,7 @@ from mlavl_cli.bundle import find_bundle
 from mlavl_cli.datasets.dataset import Routine
 from mlavl_cli.datasets.load import load_dataset
 from mlavl_cli.datasets.unpickle import read_pickle
+from mlavl_cli.datasets.videos import VideoOptions
 from mlavl_cli.device import place
 from mlavl_cli.errors import DataError
 from mlavl_cli.training.batches import Batches
@@ -225,7 +226,7 @@ def test_manifest_of_videos_and_feature_files(tmp_path, run):
     run("extract-features", tmp_path / "videos" / "d.mp4", "-o", tmp_path / "ready", "--precision", "fp32")
     rows = ["path,split,TES,own", "videos/a.mp4,train,10,3", "videos/b.mp4,train,,4", "videos/c.mp4,val,30,5"]
     path = write_manifest(tmp_path / "m.csv", [*rows, "ready/d.mp4.safetensors,test,40,6"])
-    data = load_dataset("manifest", path, CPU, ranges={"own": (0.0, 8.0)}, precision="fp32")
+    data = load_dataset("manifest", path, CPU, ranges={"own": (0.0, 8.0)}, videos=VideoOptions(precision="fp32"))
     assert data.ranges == {"TES": (0.0, 130.0), "own": (0.0, 8.0)}
     assert {split: len(found) for split, found in data.splits.items()} == {"train": 2, "val": 1, "test": 1}
     assert [len(routine.visual) for routine in data.splits["train"]] == [1, 2]

@@ -5,7 +5,7 @@ import pytest
 import torch
 from conftest import tone
 
-from mlavl_cli.bundle import BackboneSpec
+from mlavl_cli.backbone import BackboneSpec
 from mlavl_cli.device import place
 from mlavl_cli.features.audio import load_audio
 

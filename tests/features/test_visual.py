@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from mlavl_cli.bundle import BackboneSpec
+from mlavl_cli.backbone import BackboneSpec
 from mlavl_cli.device import place
 from mlavl_cli.errors import WeightsError
 from mlavl_cli.features.visual import load_visual

@@ -17,7 +17,8 @@ from benchmarks.test_full_size import ast, timesformer
 from conftest import make_video
 
 import mlavl_cli
-from mlavl_cli.bundle import BackboneSpec, find_bundle
+from mlavl_cli.backbone import BackboneSpec
+from mlavl_cli.bundle import find_bundle
 from mlavl_cli.cores import cores
 from mlavl_cli.device import place
 from mlavl_cli.errors import DeviceError

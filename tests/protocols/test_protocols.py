@@ -329,18 +329,20 @@ def test_the_manifest_is_one_that_training_reads(run, competition):
     paths, videos, output = competition
     run("labels", *paths, "--videos", videos, "-o", output, "--yes")
 
-    def extract(source):
-        raise DataError(f"asked for {source.path.name}")
+    class Asked:
+        def of(self, sources, ready):
+            raise DataError(f"asked for {sources[0].path.name}")
 
     with pytest.raises(DataError, match="asked for"):
-        load_manifest(output, "skating", "mini", {}, extract)
+        load_manifest(output, "skating", {}, Asked())
 
 
 def test_training_on_both_systems_says_so(tmp_path):
     """CO has one name and two meanings."""
     from test_strangers_methods import entry
 
-    from mlavl_cli.datasets.manifest import load_manifest
+    from mlavl_cli.datasets.load import load_dataset
+    from mlavl_cli.device import place
 
     def load(rows):
         lines = ["path,split,CO,SS,PR,skater"]
@@ -348,7 +350,7 @@ def test_training_on_both_systems_says_so(tmp_path):
             entry(tmp_path / f"{i}.safetensors")
             lines.append(f"{i}.safetensors,{split},{5 + i},{ss},{pr},Ana {i}")
         (tmp_path / "m.csv").write_text("\n".join(lines))
-        return load_manifest(tmp_path / "m.csv", "skating", "mini", {}, None)
+        return load_dataset("manifest", tmp_path / "m.csv", place("cpu"))
 
     mixed = load([("train", 7, ""), ("train", "", 8), ("test", 7, "")])
     assert [note for note in mixed.notes if "1 routines have five components, 1 have three" in note]

@@ -47,7 +47,8 @@ from transformers import (
     ASTModel,
 )
 
-from mlavl_cli.bundle import BackboneSpec, Bundle, write_bundle
+from mlavl_cli.backbone import BackboneSpec
+from mlavl_cli.bundle import Bundle, write_bundle
 from mlavl_cli.device import place
 from mlavl_cli.features.audio import AudioBackbone
 from mlavl_cli.features.prompts import Prompts, as_sentences, sport_prompts
