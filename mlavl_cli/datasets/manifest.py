@@ -37,13 +37,17 @@ from mlavl_cli.features.routine import RoutineFeatures
 from mlavl_cli.features.store import SUFFIX, read_features
 from mlavl_cli.files import refuse_irregular
 from mlavl_cli.inputs import Input
+from mlavl_cli.media.cutting import FRAMES_PER_CLIP
+from mlavl_cli.media.decode import ENDS_EARLY
 from mlavl_cli.media.frame_rate import count_as_one
+from mlavl_cli.media.pictures import DAMAGED, STOPPED
 from mlavl_cli.score_range import Range
 from mlavl_cli.untrusted import plain_name
 
 SPLITS = ("train", "val", "calibration", "test")
 _WORDS = ("path", "split", "id", "audio", "flow")
 _STREAMS = ("audio", "flow")
+_DAMAGED_SHARE = 0.03  # of a routine's pictures; more is no routine to learn from
 _FIVE, _THREE = {"SS", "TR", "PE", "IN"}, {"PR", "SK"}  # components that the other system of judging hasn't
 # What `mlavl labels` writes of a performance beside its scores.
 _ABOUT = "skater nation event category segment rank TSS PCS_printed factor deductions system protocol page".split()
@@ -138,6 +142,15 @@ def _stored(source: Path) -> _Found:
 
 
 def _of(features: RoutineFeatures, source: Path) -> _Found:
+    """Raises:
+    DataError: a part of the picture is missing: the music alone doesn't say how somebody performed.
+    """
+    most = _DAMAGED_SHARE * FRAMES_PER_CLIP * features.clips
+    for text in features.warnings:
+        pieces = int(text.split()[0]) if DAMAGED in text and text.split()[0].isdecimal() else 0
+        if text.startswith((ENDS_EARLY, STOPPED)) or pieces > most:
+            hint = "Leave its line out, or cut the file to what can be seen."
+            raise DataError(f"its picture is damaged: {text}", path=source, hint=hint)
     with refusing(DataError, "doesn't say how its features were made", source, "Extract them again."):
         made = features.provenance.get("backbones")
         rate = (features.provenance.get("cutting") or {}).get("frame_rate") or features.video.fps

@@ -22,6 +22,7 @@ from mlavl_cli.media.streams import choose_picture
 
 Picture = TypeVar("Picture")
 
+ENDS_EARLY = "the file ends early"  # how a warning begins
 _FALLBACK_FPS = 25.0  # only for files that state no rate at all and miss timestamps
 _FASTEST_FPS = 1000.0  # what states more states the ticks of its clock
 _FPS_OFF = 0.01  # a stated rate that differs by more from the frames that were counted is not kept
@@ -243,9 +244,7 @@ class VideoReader:
         fps = self.info.fps if abs(self.info.fps / counted_fps - 1) <= _FPS_OFF else counted_fps
         self.info = replace(self.info, duration_s=end_s, fps=fps)
         if declared_s and declared_s - end_s > max(_EARLY_END_S, 3 / fps) and self._is_cut():
-            self.warnings.append(
-                f"the file ends early: {end_s:.2f} s of the stated {declared_s:.2f} s could be decoded"
-            )
+            self.warnings.append(f"{ENDS_EARLY}: {end_s:.2f} s of the stated {declared_s:.2f} s could be decoded")
 
     def _is_cut(self) -> bool:
         """Whether something is missing at the end, rather than the last picture being held for long."""

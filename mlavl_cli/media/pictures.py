@@ -9,6 +9,7 @@ from mlavl_cli.media.container import Media
 from mlavl_cli.media.nal import Mismatch, told_by
 from mlavl_cli.media.spare import Placed, Sparing
 
+STOPPED, DAMAGED = "reading stopped early", "damaged pieces of the picture"  # words of warnings
 _DECODING_ORDER_ONLY = frozenset({"avi"})  # formats that only know in which order frames are decoded
 _SPARED = frozenset("mov matroska".split())  # whose packets have a picture each, and its time
 _MOST_REORDERED = 64  # frames that are decoded before they are shown; no codec has more
@@ -108,7 +109,7 @@ class Pictures:
         if sparing and (self.broke_off or damaged):  # what the decoder still held is another number of pictures
             raise Mismatch
         if damaged:
-            self.warnings.append(f"{damaged} damaged pieces of the picture were skipped or patched")
+            self.warnings.append(f"{damaged} {DAMAGED} were skipped or patched")
 
     def _sparing(
         self, packets: Iterator[av.Packet], looked_at: Callable[[Iterator[int]], Iterator[int]]
@@ -121,5 +122,5 @@ class Pictures:
         return Sparing(packets, codec, unused, looked_at) if unused else None
 
     def _break_off(self, why: str | None) -> None:
-        self.warnings.append(f"reading stopped early ({why})")
+        self.warnings.append(f"{STOPPED} ({why})")
         self.broke_off = True
