@@ -12,6 +12,7 @@ GROUND = [
     "score_range",
     "cores",
     "files",
+    "groups",
     "inputs",
     "pickles",
     "untrusted",
@@ -44,7 +45,9 @@ ORDER = {
     "heads/mlavl": "output losses s2ce length mag2 avcf dpg consistency model official".split(),
     "simulate": "style elements body recording music programme motion scene truth write collection".split(),
     "scoring": ["measures", "result", "domain", "interval", "points", "scorer", "compare"],
-    "datasets": "layouts public dataset literature unpickle arrays videos fs1000 logo manifest pickled load".split(),
+    "datasets": (
+        "layouts public rows dataset literature splits unpickle arrays videos fs1000 logo manifest pickled load"
+    ).split(),
     "protocols": ["words", "performance", "blocks", "match", "labels"],
     "output": ["formats", "json", "csv", "table", "webvtt", "plot", "report"],
     "output/report": ["glimpse", "html", "page", "index", "write"],

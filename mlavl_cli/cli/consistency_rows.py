@@ -50,5 +50,7 @@ def as_rows(scores: list[Row], by_group: dict[str, dict[str, Any]]) -> list[Row]
     return rows
 
 
-def _row(group: str, measure: str, of: str, n: int | None, value: float, interval: str | None = None) -> Row:
+def _row(
+    group: str, measure: str, of: str, n: int | None, value: float, interval: tuple[float, float] | None = None
+) -> Row:
     return {"routines": group, "measure": measure, "of": of, "n": n, "value": value, "95 %": interval}

@@ -1,29 +1,54 @@
 """Options that name a dataset, for train and evaluate."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from mlavl_cli.cli import console
 from mlavl_cli.datasets.layouts import FOLDERS, TABLES
-from mlavl_cli.errors import UsageError
+from mlavl_cli.datasets.rows import manifest_rows
+from mlavl_cli.errors import DataError, UsageError
 from mlavl_cli.score_range import Range, is_range
 from mlavl_cli.untrusted import plain_name
 
 if TYPE_CHECKING:
+    from mlavl_cli.bundle import Bundle
+    from mlavl_cli.datasets.dataset import Dataset
+
+
+def load(given: SimpleNamespace, backbones: "Bundle | None") -> "Dataset":
+    """The dataset that the options name, with a bar while videos are extracted."""
+    from mlavl_cli.datasets.load import load_dataset
     from mlavl_cli.datasets.videos import VideoOptions
+    from mlavl_cli.device import place
 
-
-@contextmanager
-def videos(store: Path | None, again: bool) -> "Iterator[VideoOptions]":
-    """How a manifest's videos become features, with a bar on a terminal."""
-    from mlavl_cli.datasets.videos import VideoOptions
-
+    ranges = dict(given.score_range or ())
     with console.file_progress() as progress:
-        yield VideoOptions(store=store, again=again, tell=console.told, on_clips=progress.on_clips)
+        videos = VideoOptions(
+            store=given.features, again=given.extract_again, tell=console.told, on_clips=progress.on_clips
+        )
+        data = load_dataset(
+            given.kind, given.path, place(given.device), backbones, given.sport, ranges, videos, given.group
+        )
+    for text in data.notes:
+        console.warning(text)
+    return data
+
+
+def check_labels(given: SimpleNamespace, folds: bool = False) -> None:
+    """What is wrong with a manifest's csv, told before torch is loaded.
+
+    Raises:
+        DataError: something is.
+    """
+    path, group, ranges = given.path, given.group, dict(given.score_range or ())
+    if given.kind != "manifest" or not path.exists():
+        return
+    rows, *_ = manifest_rows(path, ranges, group)
+    if not folds and not any(row["split"] for row in rows):
+        raise DataError("no row has a split", path=path, hint=f"Give train, val and test, or --folds ({group}).")
 
 
 def range_of(text: str) -> Range:
@@ -78,6 +103,15 @@ Ranges = Annotated[
         metavar="TARGET=LOW:HIGH",
         parser=target_range_of,
         help="A manifest's score range, in points, like TES=0:130 (again for more).",
+    ),
+]
+Group = Annotated[
+    str,
+    typer.Option(
+        "--group",
+        metavar="COLUMN",
+        help="Of a manifest: rows of one group stay together where splits are drawn.",
+        rich_help_panel="Recipe",
     ),
 ]
 ExtractAgain = Annotated[

@@ -1,12 +1,14 @@
 """mlavl evaluate: how good a bundle's heads are on a dataset."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mlavl_cli.cli import consistency_rows, console, dataset, options
 from mlavl_cli.cli.tables import Row, TableFormat, print_rows
+from mlavl_cli.datasets.rows import GROUP
 from mlavl_cli.output.plot import Sheet
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ def evaluate(
     form: Annotated[TableFormat, typer.Option("--format", "-f", help="How the rows are printed.")] = "table",
     sport: dataset.SportOption = "skating",
     score_range: dataset.Ranges = None,
+    group: dataset.Group = GROUP,
     features: dataset.Features = None,
     extract_again: dataset.ExtractAgain = False,
     device: options.Device = "auto",
@@ -50,7 +53,9 @@ def evaluate(
 
     mlavl evaluate simulated skate --weights my-weights
     """
+    given = SimpleNamespace(**locals())
     sheet = Sheet(plot) if plot else None
+    dataset.check_labels(given)
 
     from mlavl_cli.features import apart
 
@@ -58,14 +63,12 @@ def evaluate(
 
     from mlavl_cli.bundle import find_bundle
     from mlavl_cli.datasets.literature import paper_says
-    from mlavl_cli.datasets.load import load_dataset
     from mlavl_cli.device import place
     from mlavl_cli.training.evaluate import evaluate_bundle, save_evaluation
 
     bundle = find_bundle(weights)
     simulated = kind == "simulated"
-    with dataset.videos(features, extract_again) as videos:
-        data = load_dataset(kind, path, place(device), bundle, sport, dict(score_range or ()), videos)
+    data = dataset.load(given, bundle)
     found = evaluate_bundle(
         bundle, data, target or (), split, placement=place(device, "fp32"), batch_size=batch_size,
         bootstraps=bootstrap, shift=None if simulated else shift,
@@ -108,9 +111,11 @@ def _narrow(rows: list[Row]) -> list[list[Row]]:
 
 def _row(one: "Evaluation", published: tuple[float | None, float | None]) -> Row:
     metrics = one.metrics
-    row: Row = {"target": one.target, "n": metrics.n, "SRCC": metrics.srcc, "MSE": metrics.mse}
+    row: Row = {"target": one.target, "n": metrics.n, "SRCC": metrics.told_srcc, "MSE": metrics.mse}
     row |= {"R-l2 x100": metrics.relative_l2, "Pearson": metrics.pearson}
-    row |= {f"{name.upper()} 95 %": "{:.3f} to {:.3f}".format(*ends) for name, ends in metrics.intervals.items()}
+    row |= {
+        f"{name.upper()} 95 %": ends for name, ends in metrics.intervals.items() if metrics.ranked or name != "srcc"
+    }
     if one.interval:
         interval, inside, width = one.interval
         row |= {f"in {interval.confidence:.0%} interval": inside, "its width": width}
@@ -123,7 +128,8 @@ def _average(rows: list[Row], published: tuple[float | None, float | None]) -> R
 
     numbers = {k: sum(r[k] for r in rows) / len(rows) for k, v in rows[0].items() if isinstance(v, float)}
     row = {key: numbers.get(key) for key in rows[0]}
-    row |= {"target": "average", "n": None, "SRCC": fisher_mean(r["SRCC"] for r in rows)}
+    ranked = [r["SRCC"] for r in rows if r["SRCC"] is not None]
+    row |= {"target": "average", "n": None, "SRCC": fisher_mean(ranked) if ranked else None}
     return row | {"paper's SRCC": published[0], "paper's MSE": published[1]}
 
 

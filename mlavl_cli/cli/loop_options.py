@@ -40,6 +40,22 @@ Milestones = Annotated[
         rich_help_panel="Recipe",
     ),
 ]
+Folds = Annotated[
+    int | None,
+    typer.Option(
+        min=2, help="Judge by so many folds over all routines, then train on them all.", rich_help_panel="Recipe"
+    ),
+]
+ValidationBy = Annotated[
+    Literal["auto", "cut", "test"],
+    typer.Option(
+        "--validation",
+        help="Without a split val: cut a fifth off the training split, or choose epochs on test.  "
+        "[default: cut for a manifest, test for a public set, as its official code does]",
+        rich_help_panel="Recipe",
+        show_default=False,
+    ),
+]
 ClipGrad = Annotated[float | None, typer.Option(min=0, help="Largest norm of the gradient.", rich_help_panel="Recipe")]
 Patience = Annotated[
     int | None,

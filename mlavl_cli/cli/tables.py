@@ -17,14 +17,16 @@ TableFormat = Literal["table", "csv", "json", "markdown", "latex"]
 def print_rows(rows: list[Row], form: TableFormat, title: str = "", tight: bool = False) -> None:
     """Prints rows that have the same keys, if there are any; None is an empty cell, NaN is null in json.
 
-    A tight table has no lines between its columns.
+    An interval is "low to high" for people, a list in json, and two columns in csv. A tight table has no lines between
+    its columns.
     """
     if not rows and form != "json":
         return
     if form == "json":
-        clean = [{key: None if value != value else value for key, value in row.items()} for row in rows]
+        clean = [{key: _number_or_none(value) for key, value in row.items()} for row in rows]
         sys.stdout.write(json.dumps(clean, indent=2, allow_nan=False) + "\n")
     elif form == "csv":
+        rows = _apart(rows)
         out = csv.writer(sys.stdout, lineterminator="\n")
         out.writerow(map(_cell, rows[0]))
         out.writerows(map(_cell, row.values()) for row in rows)
@@ -48,6 +50,25 @@ def print_rows(rows: list[Row], form: TableFormat, title: str = "", tight: bool 
         for row in rows:
             table.add_row(*(Text(_plain(value)) for value in row.values()))
         Console(highlight=False).print(table)
+
+
+def _number_or_none(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_number_or_none(end) for end in value]
+    return None if value != value else value
+
+
+def _apart(rows: list[Row]) -> list[Row]:
+    """Rows in which an interval is two columns."""
+    ends = {key for row in rows for key, value in row.items() if isinstance(value, tuple)}
+    found = []
+    for row in rows:
+        cells: Row = {}
+        for key, value in row.items():
+            low, high = value if isinstance(value, tuple) else (None, None)
+            cells |= {f"{key} low": low, f"{key} high": high} if key in ends else {key: value}
+        found.append(cells)
+    return found
 
 
 def _latex(rows: list[Row]) -> str:
@@ -75,4 +96,6 @@ def _cell(value: Any) -> Any:
 
 
 def _short(value: Any) -> str:
+    if isinstance(value, tuple):
+        return " to ".join(map(_short, value))
     return f"{value:.3f}" if isinstance(value, float) else str(value)

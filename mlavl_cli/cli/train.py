@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from mlavl_cli.cli import console, dataset, options, training_rows
+from mlavl_cli.cli import dataset, options, training_rows
 from mlavl_cli.cli import loop_options as loop
 from mlavl_cli.cli import prompts as prompt_options
 from mlavl_cli.cli.tables import TableFormat, print_rows
@@ -16,9 +16,11 @@ from mlavl_cli.cli.training_request import (
     refuse_idle,
     tensorboard_writer,
     texts_of,
+    validated,
     variants_of,
     wanted_backbones,
 )
+from mlavl_cli.datasets.rows import GROUP
 from mlavl_cli.device import Precision
 from mlavl_cli.heads.dims import Behaviour, Graph, Plug, Regressor
 from mlavl_cli.heads.methods import HEADS
@@ -85,6 +87,9 @@ def train(
         ),
     ] = "auto",
     seed: Annotated[int, typer.Option(help="Of all that is drawn.", rich_help_panel="Recipe")] = 0,
+    folds: loop.Folds = None,
+    group: dataset.Group = GROUP,
+    validation: loop.ValidationBy = "auto",
     clip_grad: loop.ClipGrad = None,
     patience: loop.Patience = None,
     graph: Annotated[
@@ -234,28 +239,24 @@ def train(
     given = SimpleNamespace(**locals())  # all options, by name
     table = seeds is not None or model == ["all"]
     refuse_idle(given, table)
+    dataset.check_labels(given, folds is not None)
 
     from mlavl_cli.features import apart
 
     apart.start()  # before torch is loaded
 
     from mlavl_cli.cli.bench_rows import print_table
-    from mlavl_cli.datasets.load import load_dataset
     from mlavl_cli.device import place
     from mlavl_cli.training.bench import run_table
     from mlavl_cli.training.bundle import train_bundle
+    from mlavl_cli.training.folds import train_folds
 
     variants = variants_of(model or ["mlavl"], mag2, ablation is not None)
-    writer = tensorboard_writer() if tensorboard else None
-    sheet = Sheet(plot) if plot else None
+    writer, sheet = tensorboard_writer() if tensorboard else None, Sheet(plot) if plot else None
     placement = place(device, precision)
     wanted = wanted_backbones(given, len(variants) == 1 and not table)
-    with dataset.videos(features, extract_again) as videos:
-        data = load_dataset(kind, path, place(device), wanted, sport, dict(score_range or ()), videos)
-    for text in data.notes:
-        console.warning(text)
-    if data.judged_split == "test" and not table:
-        console.note("The best epoch is chosen on the test split, as the official code does; a val split is fairer.")
+    data = dataset.load(given, wanted)
+    data = data if folds or table else validated(data, validation)
     asked = asked_for(given, data, variants)
     texts = texts_of(given, data) if asked.reads_prompts else None
 
@@ -265,8 +266,13 @@ def train(
     if table:
         print_table(run_table(data, texts, output, asked, seeds or 1, placement, watch), data, form)
         return
+    if folds:
+        found, bundle = train_folds(data, texts, output, asked, folds, placement, watch)
+        training_rows.tell(bundle, [one.target for one in found])
+        print_rows(training_rows.of_folds(found), form, f"{data.name}, {folds} folds")
+        return
     done = train_bundle(data, texts, output, asked, placement, watch)
-    training_rows.tell(done)
+    training_rows.tell(done.bundle, [job.target for job, _ in done.runs])
     print_rows(training_rows.of_all(done.runs, len(variants)), form, f"{data.name}, split {data.judged_split}")
     if sheet:
         sheet.curves({f"{job.target} {job.variant.name}": trained.history for job, trained in done.runs})

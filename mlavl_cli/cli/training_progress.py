@@ -35,8 +35,10 @@ def report_progress(job: "Job", writer: Any) -> Iterator["Watch"]:
             elif not console.quiet and epoch.epoch % max(total // 10, 1) == 0:
                 typer.echo(f"{label}  {said}", err=True)
             if writer:
-                scalars = {"loss": epoch.loss, "srcc": epoch.srcc, "mse": epoch.mse, "auc": epoch.auc}
-                for name, value in {**epoch.terms, **scalars}.items():
+                learned = {f"train/{name}": value for name, value in {"loss": epoch.loss, **epoch.terms}.items()}
+                judged = {"srcc": epoch.srcc, "mse": epoch.mse, "auc": epoch.auc}
+                judged = {f"{job.dataset.judged_split}/{name}": value for name, value in judged.items()}
+                for name, value in (learned | judged).items():
                     if value is not None:
                         writer.add_scalar(name, value, epoch.epoch)
 

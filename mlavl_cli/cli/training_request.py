@@ -3,7 +3,8 @@
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from mlavl_cli.errors import UsageError
+from mlavl_cli.cli import console
+from mlavl_cli.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from mlavl_cli.bundle import Bundle
@@ -30,6 +31,8 @@ def refuse_idle(given: SimpleNamespace, table: bool) -> None:
     models = given.model or ["mlavl"]
     if (given.mag2 and not given.model) or (given.ablation and given.model):
         raise UsageError("--mag2 goes with --model, --ablation with the whole method")
+    if given.folds and (table or given.ablation or given.plot or given.start_from or len(models) > 1 or given.mag2):
+        raise UsageError("--folds judges one method, anew: no table, no --ablation, --mag2, --plot or --start-from")
     if table and (given.plot or given.start_from):
         raise UsageError("--plot and --start-from don't go with a table of methods")
     if not {"mlavl", "all"} & set(models):
@@ -114,6 +117,33 @@ def asked_for(given: SimpleNamespace, data: "Dataset", variants: "tuple[Variant,
         totals=tuple(given.total or ()), start_from=given.start_from, trained_on=given.trained_on,
         licence=given.licence, half=given.half,
     )  # fmt: skip
+
+
+def validated(data: "Dataset", by: str) -> "Dataset":
+    """The dataset with a split by which epochs are chosen, cut from the training split where it has none.
+
+    Args:
+        data: as it was loaded.
+        by: cut; test, as the official code chooses on the public datasets; auto: cut for one's own data.
+
+    Raises:
+        DataError: it is to be cut from too few routines.
+    """
+    from mlavl_cli.datasets.splits import with_validation
+
+    if data.judged_split == "val":
+        return data
+    try:
+        if by == "cut" or (by == "auto" and not data.public):
+            cut = with_validation(data)
+            count, all_of_it = len(cut.splits["val"]), len(data.splits["train"])
+            console.told(f"no split val: {count} of {all_of_it} training routines choose the epochs and teach nothing")
+            return cut
+    except DataError:
+        if by == "cut":
+            raise
+    console.note("The best epoch is chosen on the test split, as the official code does; a val split is fairer.")
+    return data
 
 
 def texts_of(given: SimpleNamespace, data: "Dataset") -> "PromptFeatures":

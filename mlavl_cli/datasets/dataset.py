@@ -12,12 +12,12 @@ import numpy as np
 
 from mlavl_cli.bundle import Bundle
 from mlavl_cli.datasets.public import PublicSet
+from mlavl_cli.datasets.rows import MOST_LABEL_BYTES, MOST_ROWS
 from mlavl_cli.errors import DataError, UsageError
 from mlavl_cli.features.routine import wrong_tables
 from mlavl_cli.files import refuse_irregular
 from mlavl_cli.score_range import Range
 
-MOST_LABEL_BYTES, MOST_ROWS = 64 << 20, 200_000  # of a table of labels
 _LONGEST_LINE, _LISTED = 10_000, 5
 
 
@@ -26,7 +26,8 @@ class Routine:
     """One routine: visual (T, D_v), audio (T, D_a) and flow (T, D_f) float32, and its scores in points.
 
     Audio is None where nothing is heard, flow where no features of optical flow are there. `tokens` reads the K tokens
-    a clip, (T, K, D_v), of which `visual` is the mean, for methods that mix them; None where there are none.
+    a clip, (T, K, D_v), of which `visual` is the mean, for methods that mix them; None where there are none. A `group`,
+    like all routines of a skater, stays together where splits are drawn; empty: the routine is alone.
     """
 
     id: str
@@ -36,6 +37,7 @@ class Routine:
     statistics: dict[str, np.ndarray] = field(default_factory=dict)  # of pictures and sound, where they were taken
     flow: np.ndarray | None = None
     tokens: Callable[[], np.ndarray] | None = None
+    group: str = ""
 
     @cached_property
     def digest(self) -> str:
@@ -98,7 +100,7 @@ class Dataset:
         found = [routine for routine in self.splits.get(split, []) if target in routine.scores]
         if len(found) < 2:
             cause = f"{len(found)} routines with a {target} score in split {split!r}"
-            raise DataError(f"{self.name}: {cause}", hint="At least two are needed.")
+            raise DataError(f"{self.name}: {cause}", hint="At least two are needed; --folds draws splits.")
         if len({routine.scores[target] for routine in found}) == 1:
             cause = f"all {len(found)} {target} scores in split {split!r} are the same"
             raise DataError(f"{self.name}: {cause}", hint="Nothing can be learned from constant labels, or ranked.")

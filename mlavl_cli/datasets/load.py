@@ -7,6 +7,7 @@ from mlavl_cli.bundle import Bundle, find_bundle
 from mlavl_cli.datasets.dataset import Dataset
 from mlavl_cli.datasets.layouts import FOLDERS, TABLES
 from mlavl_cli.datasets.manifest import load_manifest
+from mlavl_cli.datasets.rows import GROUP
 from mlavl_cli.datasets.videos import VideoFeatures, VideoOptions
 from mlavl_cli.device import Placement
 from mlavl_cli.errors import DataError, UsageError
@@ -26,6 +27,7 @@ def load_dataset(
     sport: str = "skating",
     ranges: dict[str, Range] | None = None,
     videos: VideoOptions = BY_DEFAULT,
+    group: str = GROUP,
 ) -> Dataset:
     """A public dataset's folder, or a manifest of the user's own.
 
@@ -36,6 +38,7 @@ def load_dataset(
         backbones: of a manifest's features: a bundle or its name; None: whichever made what is there, else mini's.
         sport, ranges: of a manifest; the public datasets know theirs.
         videos: how a manifest's videos become features.
+        group: the column of a manifest that says which routines stay in one split where splits are drawn.
 
     Raises:
         UsageError: no such kind.
@@ -52,5 +55,5 @@ def load_dataset(
         path, ranges = path / "manifest.csv", {**SIMULATED_RANGES, **ranges}
     bundle, store = find_bundle(backbones) if backbones else None, videos.store or path.parent / "features"
     source = VideoFeatures(bundle, store, placement, videos)
-    found = load_manifest(path, sport, ranges, source)
+    found = load_manifest(path, sport, ranges, source, group)
     return replace(found, name="simulated routines") if kind == "simulated" else found

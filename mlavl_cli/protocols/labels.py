@@ -10,6 +10,7 @@ from pathlib import Path
 
 from mlavl_cli.errors import DataError, MlavlError, UsageError
 from mlavl_cli.files import atomic_write, csv_text
+from mlavl_cli.groups import together
 from mlavl_cli.protocols.blocks import performances
 from mlavl_cli.protocols.match import Match
 from mlavl_cli.protocols.performance import FIVE, THREE, Performance
@@ -108,18 +109,7 @@ def splits(rows: Sequence[Performance], shares: Mapping[str, int], seed: int = 0
         shares: of each split but train, in per cent of the performances.
         seed: of the draw.
     """
-    group: dict[str, str] = {}
-
-    def root(person: str) -> str:
-        while group.setdefault(person, person) != person:
-            person = group[person]
-        return person
-
-    people = [[part.strip().casefold() for part in one.skater.split("/")] for one in rows]
-    for some in people:
-        for other in some[1:]:
-            group[root(other)] = root(some[0])
-    roots = [root(some[0]) for some in people]
+    roots = together([one.skater for one in rows])
     order = sorted(set(roots))
     random.Random(seed).shuffle(order)
     where: dict[str, str] = {}

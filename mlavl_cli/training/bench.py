@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.stats import rankdata
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from mlavl_cli.datasets.dataset import Dataset, Routine, chosen_targets
+from mlavl_cli.datasets.dataset import Dataset, chosen_targets
+from mlavl_cli.datasets.splits import with_validation
 from mlavl_cli.device import Placement
 from mlavl_cli.errors import DataError, MlavlError, UsageError, one_line, refusing
 from mlavl_cli.files import atomic_write, refuse_irregular
@@ -30,8 +30,6 @@ from mlavl_cli.training.train import SILENT, Watch
 from mlavl_cli.untrusted import refuse_links
 
 CELL = "cell.json"
-_VALIDATION = 0.2  # of the training split, where a dataset has no validation split of its own
-_LEAST_HELD = 2
 _MOST_BYTES = 16 << 20  # of a cell
 _NUMBERS = ("seed", "parameters", "flops", "ms", "epoch", "srcc", "mse", "relative_l2", "best_srcc", "best_mse")
 _TIMED = 5  # forward passes
@@ -76,37 +74,6 @@ class Table:
     cells: list[Cell]
     true: dict[str, np.ndarray]
     failed: dict[tuple[str, str], MlavlError]
-
-
-def with_validation(data: Dataset, seed: int = 0) -> Dataset:
-    """The dataset with a validation split: its own, or a fifth of the training split, one of each five neighbours in
-    their mean rank over all targets.
-
-    Routines with other targets (RG's apparatus) are cut by themselves.
-
-    Raises:
-        DataError: too few training routines to cut a validation split from them.
-    """
-    if data.splits.get("val"):
-        return data
-    rng = np.random.default_rng(seed)
-    groups: dict[tuple[str, ...], list[Routine]] = {}
-    for routine in data.splits["train"]:
-        groups.setdefault(tuple(routine.scores), []).append(routine)
-    held: set[str] = set()
-    block = round(1 / _VALIDATION)
-    for targets, routines in groups.items():
-        scores = np.array([[routine.scores[target] for target in targets] for routine in routines])
-        ranks = rankdata(scores, axis=0).mean(axis=1)
-        ranked = [routines[at] for at in np.lexsort(([routine.id for routine in routines], ranks))]
-        for first in range(0, len(ranked) - block + 1, block):
-            held.add(ranked[first + int(rng.integers(block))].id)
-    if len(held) < _LEAST_HELD:
-        cause = f"{len(data.splits['train'])} training routines are too few to choose epochs on some of them"
-        raise DataError(f"{data.name}: {cause}", hint="Give a validation split.")
-    train = [routine for routine in data.splits["train"] if routine.id not in held]
-    val = [routine for routine in data.splits["train"] if routine.id in held]
-    return replace(data, splits={**data.splits, "train": train, "val": val})
 
 
 def run_table(

