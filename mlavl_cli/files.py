@@ -97,6 +97,11 @@ def csv_text(text: str) -> str:
     return _FORMULA.sub(r"\1'\2", _CONTROL.sub(lambda found: one_line(found[0]), text))
 
 
+def stands_in_a_csv(path: str) -> bool:
+    """Whether a path can be a cell as it is, since a path with an apostrophe before it is another one."""
+    return csv_text(f"./{path}") == f"./{path}"
+
+
 # Quotes may stand before the sign, which may be a full-width one; a number below zero is none.
 _FORMULA = re.compile(r"(^\s*|[;,|]\s*)([\"']*\s*(?:[=@\uff1d\uff20\uff0b\uff0d]|[+\-](?!\d+(\.\d+)?($|[;,]| to ))))")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")

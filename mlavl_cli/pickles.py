@@ -63,7 +63,7 @@ def check_pickle(file: IO[bytes], size: int, largest: int | None = None, plain: 
     stack: list[Any] = []
     marks: list[int] = []
     memo: dict[int, _Node] = {}
-    odd_keys = 0
+    odd_keys, start = 0, file.tell()
     whole = _Node([])  # the object, and what is built and thrown away on the way
     for number, (opcode, argument, _) in enumerate(pickletools.genops(file)):
         if number > _MOST_INSTRUCTIONS:
@@ -71,7 +71,7 @@ def check_pickle(file: IO[bytes], size: int, largest: int | None = None, plain: 
         name, at_place = opcode.name, int(str(argument)) if opcode.name in _PUTS | _GETS else 0
         if name in _PUTS or name == "MEMOIZE":
             place = len(memo) if name == "MEMOIZE" else at_place
-            if place > size:  # the reader makes room for the highest number, whatever it is
+            if place > number:  # the reader makes room for the highest number, whatever it is
                 raise pickle.UnpicklingError("it numbers its parts beyond its own length")
             memo[place] = stack[-1]
         elif name in _GETS:
@@ -118,6 +118,7 @@ def check_pickle(file: IO[bytes], size: int, largest: int | None = None, plain: 
                     stack.append(_Node([*held, *taken]))
             elif opcode.stack_after:
                 stack.append(_leaf(argument, plain))
+    size = min(size, file.tell() - start)  # zeros behind it buy nothing
     if _weight(whole) > _SHARED * size:
         raise pickle.UnpicklingError("it names the same parts again and again, without end")
 

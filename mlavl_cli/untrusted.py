@@ -75,7 +75,10 @@ def read_npy(path: Path, most: int | None = None) -> "np.ndarray":
     import numpy as np
 
     refuse_irregular(path, most)
-    return np.array(np.load(path, mmap_mode="r", allow_pickle=False))
+    found = np.load(path, mmap_mode="r", allow_pickle=False)
+    if found.dtype.kind not in "fiub" or not found.dtype.itemsize:  # texts and records without a size may be any number
+        raise ValueError(f"holds {found.dtype}, no numbers")
+    return np.array(found)
 
 
 def read_npz(path: Path) -> "dict[str, np.ndarray]":

@@ -13,6 +13,7 @@ GROUND = [
     "cores",
     "files",
     "groups",
+    "csv_rows",
     "inputs",
     "pickles",
     "untrusted",

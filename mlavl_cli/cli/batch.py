@@ -1,8 +1,8 @@
 """Many inputs, some of them bad: go on, say one line for each that fails, and exit with 1."""
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing, contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TextIO, TypeVar
 
@@ -72,24 +72,35 @@ def for_each(
         StdoutError: from `work`: no other result would fare better.
         typer.Exit: code 1, when at least one input failed.
     """
-    for source, result in results if not (batch.failed and fail_fast) else ():
-        problem: Exception | None = None
-        if isinstance(result, Exception):
-            problem = result
-        else:
-            try:
-                work(source, result)
-            except (StdoutError, typer.Exit):
-                raise
-            except Exception as error:
-                problem = error
-        if problem:
-            # A bug of ours must not cost the other ten thousand files.
-            batch.fail(problem, None if isinstance(problem, MlavlError) else source.path)
-        if batch.failed and fail_fast:
-            break
+    # An error keeps this frame: results that nobody reads would hold their decoders, for whose end Python waits.
+    with closing(_each(results if not (batch.failed and fail_fast) else ())) as found:
+        for source, result in found:
+            problem: Exception | None = None
+            if isinstance(result, Exception):
+                problem = result
+            else:
+                try:
+                    work(source, result)
+                except (StdoutError, typer.Exit):
+                    raise
+                except Exception as error:
+                    problem = error
+            if problem:
+                # A bug of ours must not cost the other ten thousand files.
+                batch.fail(problem, None if isinstance(problem, MlavlError) else source.path)
+            if batch.failed and fail_fast:
+                break
     if batch.failed:
         raise typer.Exit(1)
+
+
+def _each(results: Iterable[T]) -> Generator[T, None, None]:
+    """The results, which are closed with it."""
+    try:
+        yield from results
+    finally:
+        if isinstance(results, Generator):
+            results.close()
 
 
 class StdoutError(Exception):

@@ -1,5 +1,6 @@
 """mlavl evaluate: how good a bundle's heads are on a dataset."""
 
+import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Annotated, Any
@@ -7,11 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mlavl_cli.cli import consistency_rows, console, dataset, options
+from mlavl_cli.cli.outputs import refuse_taken
 from mlavl_cli.cli.tables import Row, TableFormat, print_rows
 from mlavl_cli.datasets.rows import GROUP
 from mlavl_cli.output.plot import Sheet
 
 if TYPE_CHECKING:
+    from mlavl_cli.datasets.dataset import Dataset
     from mlavl_cli.training.evaluate import Evaluation
 
 
@@ -56,13 +59,13 @@ def evaluate(
     given = SimpleNamespace(**locals())
     sheet = Sheet(plot) if plot else None
     dataset.check_labels(given)
+    refuse_taken({os.path.realpath(path): "holds the labels"}, (predictions, plot))
 
     from mlavl_cli.features import apart
 
     apart.start()  # before torch is loaded
 
     from mlavl_cli.bundle import find_bundle
-    from mlavl_cli.datasets.literature import paper_says
     from mlavl_cli.device import place
     from mlavl_cli.training.evaluate import evaluate_bundle, save_evaluation
 
@@ -73,10 +76,7 @@ def evaluate(
         bundle, data, target or (), split, placement=place(device, "fp32"), batch_size=batch_size,
         bootstraps=bootstrap, shift=None if simulated else shift,
     )  # fmt: skip
-    rows, by_group = [_row(one, paper_says(one.method, one.target, data)) for one in found], None
-    if len(rows) > 1:
-        (method, *others) = {one.method for one in found}
-        rows.append(_average(rows, (None, None) if others else paper_says(method, "average", data)))
+    rows, by_group = _rows(found, data), None
     if simulated:  # consistency is measured against its truth
         ids = [Path(routine.id).stem for routine in data.splits[split]]  # they are named by their paths, videos/ID.mp4
         by_group = consistency_rows.evaluated(bundle, path, ids, features, device)
@@ -93,6 +93,17 @@ def evaluate(
     if sheet:
         pairs = {one.target: (one.true, one.predicted) for one in found}
         sheet.judgement(f"{bundle.name} on {data.name}, {split}", pairs)
+
+
+def _rows(found: "list[Evaluation]", data: "Dataset") -> list[Row]:
+    """A row a target, and behind several their average, beside the paper's figures."""
+    from mlavl_cli.datasets.literature import paper_says
+
+    rows = [_row(one, paper_says(one.method, one.target, data)) for one in found]
+    if len(rows) > 1:
+        (method, *others) = {one.method for one in found}
+        rows.append(_average(rows, (None, None) if others else paper_says(method, "average", data)))
+    return rows
 
 
 def _print(rows: list[Row], form: TableFormat, title: str) -> None:

@@ -1,5 +1,6 @@
 """mlavl labels: judges' protocols and a folder of videos -> the manifest that `mlavl train` takes."""
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -7,8 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mlavl_cli.cli import console, options
+from mlavl_cli.cli.outputs import refuse_taken
 from mlavl_cli.cli.tables import Row, TableFormat, print_rows
 from mlavl_cli.errors import UsageError
+from mlavl_cli.files import stands_in_a_csv
 from mlavl_cli.inputs import expand_inputs
 
 if TYPE_CHECKING:
@@ -47,6 +50,10 @@ def labels(
 
     if (output or of_map) and not videos:
         raise UsageError("--output and --map go with --videos")
+    if videos and not videos.is_dir():
+        raise UsageError("no such folder", path=videos, hint="--videos is a folder that is searched.")
+    if output:
+        refuse_taken({os.path.realpath(path): "is read" for path in (*protocols, of_map) if path}, [output])
     told = read_protocols(protocols)
     for error in told.failed:
         console.error(error)
@@ -72,7 +79,11 @@ def _matches(rows: "list[Performance]", folder: Path, of_map: Path | None) -> "l
 
     paths = []
     for inputs, errors in expand_inputs([str(folder)]):
-        paths += [one.path.relative_to(folder) for one in inputs]
+        for path in (one.path.relative_to(folder) for one in inputs):
+            if stands_in_a_csv(str(path)):
+                paths.append(path)
+            else:
+                console.warning(f"{path}: no table can hold this name as it is, so it is left out; rename it")
         for error in errors:
             console.error(error)
     found = read_map(of_map, rows, paths) if of_map else match(rows, paths)

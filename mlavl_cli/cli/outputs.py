@@ -1,13 +1,13 @@
 """Where the scores of `mlavl score` go: a list of sinks, each of which takes a score as soon as it is there."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO, cast
 
-from mlavl_cli.cli.batch import results_only, writing_results
+from mlavl_cli.cli.batch import StdoutError, results_only, writing_results
 from mlavl_cli.cli.ending import before_the_end, undisturbed
 from mlavl_cli.errors import MlavlError, UsageError
 from mlavl_cli.files import atomic_write, refuse_outside
@@ -65,12 +65,10 @@ class Outputs:
             UsageError: results would take the place of a video or of each other, or --plot is to draw several.
         """
         taken = {os.path.realpath(source.path): "is one of the videos" for source in inputs}
-        for target in (self.output, self.clips_csv):
-            if target is None:
-                continue
-            if cause := taken.get(os.path.realpath(target)):
-                raise UsageError(f"{cause}, results can't be written there", path=target, hint="Choose another name.")
-            taken[os.path.realpath(target)] = "is used twice"
+        for folder in filter(None, (self.report, self.vtt)):
+            own = (f"{source.name}{ending}" for source in inputs for ending in (".html", ".vtt"))
+            taken |= {os.path.realpath(folder / name): "is used twice" for name in (*own, "index.html")}
+        refuse_taken(taken, (self.output, self.clips_csv, self.plot))
         if self.plot and len(inputs) > 1:
             raise UsageError("--plot draws one video", hint="Use --report for many.")
 
@@ -124,17 +122,33 @@ class Outputs:
         write_webvtt(timeline, result)
 
 
+def refuse_taken(taken: dict[str, str], targets: Iterable[Path | None]) -> None:
+    """Results never take the place of what is read, or of each other.
+
+    Args:
+        taken: what each resolved path is that can't be written.
+        targets: where results go.
+
+    Raises:
+        UsageError: one of them is taken.
+    """
+    for target in filter(None, targets):
+        if cause := taken.get(os.path.realpath(target)):
+            raise UsageError(f"{cause}, results can't be written there", path=target, hint="Choose another name.")
+        taken[os.path.realpath(target)] = "is used twice"
+
+
 def deliver(sinks: list[Sink], source: Input, result: "RoutineScore") -> None:
     """Gives a result to every sink: where one can't be written the others are all the same.
 
     Raises:
-        MlavlError: the first that couldn't.
+        StdoutError, MlavlError: the first that couldn't.
     """
-    problems = []
+    problems: list[Exception] = []
     for sink in sinks:
         try:
             sink(source, result)
-        except MlavlError as error:
+        except (StdoutError, MlavlError) as error:
             problems.append(error)
     if problems:
         raise problems[0]

@@ -86,7 +86,7 @@ def push(
     """
     from mlavl_cli.training.push import push_bundle
 
-    typer.echo(push_bundle(find_bundle(folder), name, private))
+    typer.echo(one_line(push_bundle(find_bundle(folder), name, private)))
 
 
 @app.command("import")

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from mlavl_cli.bundle import Bundle
+from mlavl_cli.csv_rows import MOST_ROWS, MOST_TABLE_BYTES
 from mlavl_cli.datasets.public import PublicSet
-from mlavl_cli.datasets.rows import MOST_LABEL_BYTES, MOST_ROWS
 from mlavl_cli.errors import DataError, UsageError
 from mlavl_cli.features.routine import wrong_tables
 from mlavl_cli.files import refuse_irregular
@@ -177,7 +177,7 @@ def read_rows(path: Path, columns: int) -> list[list[str]]:
         DataError: can't be read, or a row is too short or holds no number where one belongs.
     """
     try:
-        refuse_irregular(path, MOST_LABEL_BYTES)
+        refuse_irregular(path, MOST_TABLE_BYTES)
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeError) as error:
         hint = "See `mlavl train --help` for the layout."
@@ -205,6 +205,24 @@ def read_rows(path: Path, columns: int) -> list[list[str]]:
         raise DataError("has no labels", path=path)
     refuse_repeated([row[0] for row in rows], path)
     return rows
+
+
+def refuse_shared(paths: Iterable[Path], where: Path) -> None:
+    """A file that stands for several routines, under whatever names, is kept as often.
+
+    Raises:
+        DataError: one does.
+    """
+    names: dict[tuple[int, int], Path] = {}
+    for path in paths:
+        try:
+            status = path.stat()
+        except OSError:  # whoever reads it says so
+            continue
+        before = names.setdefault((status.st_dev, status.st_ino), path)
+        if before is not path:
+            cause = f"gives two routines one file of features: {before.name} and {path.name}"
+            raise DataError(cause, path=where, hint="Leave one of them.")
 
 
 def refuse_repeated(ids: Sequence[Any], path: Path) -> None:

@@ -15,13 +15,14 @@ from pathlib import Path
 
 import numpy as np
 
-from mlavl_cli.datasets.dataset import Dataset, Routine, dataset_of, read_rows, routine
+from mlavl_cli.datasets.dataset import Dataset, Routine, dataset_of, read_rows, refuse_shared, routine
 from mlavl_cli.datasets.public import FS1000
 from mlavl_cli.datasets.unpickle import read_array
 from mlavl_cli.errors import DataError
 from mlavl_cli.heads.dims import MOST_TOKENS
 from mlavl_cli.untrusted import plain_name
 
+_VISUAL, _AUDIO = "output_feature_fs1000_new", "ast_feature_fs1000_new"
 _MOST_SPARE = 1  # clips by which a routine's sound may differ without a word
 
 
@@ -43,7 +44,10 @@ def load_fs1000(root: Path) -> Dataset:
 
 def _read_split(root: Path, name: str, notes: list[str]) -> list[Routine]:
     routines, targets, uneven, bare = [], list(FS1000.ranges), [], []
-    for row in read_rows(root / name, columns=1 + len(targets)):
+    rows = read_rows(root / name, columns=1 + len(targets))
+    for folder in (_VISUAL, _AUDIO):
+        refuse_shared((root / folder / f"{plain_name(row[0], 'a routine')}.npy" for row in rows), root / name)
+    for row in rows:
         id = plain_name(row[0], "a routine")
         scores = {target: float(cell) for target, cell in zip(targets, row[1:], strict=False)}
         factor = _factor(row[1 + len(targets) :], id, root / name)
@@ -52,12 +56,12 @@ def _read_split(root: Path, name: str, notes: list[str]) -> list[Routine]:
             bare.append(id)
         else:
             scores["PCS"] /= factor
-        path = root / "output_feature_fs1000_new" / f"{id}.npy"
+        path = root / _VISUAL / f"{id}.npy"
         seen = read_array(path)
         if 0 in seen.shape or (seen.ndim == 3 and not seen.shape[1] <= MOST_TOKENS):
             raise DataError(f"{id}: visual features have shape {seen.shape}, not (clips, tokens, width)", path=path)
         visual = seen.mean(axis=1) if seen.ndim == 3 else seen
-        audio = read_array(root / "ast_feature_fs1000_new" / f"{id}.npy")
+        audio = read_array(root / _AUDIO / f"{id}.npy")
         if visual.ndim == audio.ndim == 2 and len(audio):
             if abs(len(audio) - len(visual)) > _MOST_SPARE:
                 uneven.append(f"{id} ({len(visual)} and {len(audio)})")

@@ -21,7 +21,7 @@ import numpy as np
 
 from mlavl_cli.bundle import Bundle
 from mlavl_cli.datasets.arrays import ARRAYS, read_arrays, read_stream
-from mlavl_cli.datasets.dataset import Dataset, Routine, routine
+from mlavl_cli.datasets.dataset import Dataset, Routine, refuse_shared, routine
 from mlavl_cli.datasets.rows import GROUP, SPLITS, as_number, manifest_rows
 from mlavl_cli.datasets.videos import Identity, VideoFeatures
 from mlavl_cli.errors import DataError, FeatureError, refusing
@@ -68,6 +68,8 @@ def load_manifest(
     """
     rows, targets, known = manifest_rows(path, ranges, group)
     splits: dict[str, list[Routine]] = {split: [] for split in SPLITS}
+    for column in ("path", *_STREAMS):
+        refuse_shared((path.parent / row[column] for row in rows if row.get(column)), path)
     groups = together([row.get(group, "") for row in rows])
     bundle, features = _features(rows, path, videos)
     rates = [0.0 + found.rate for found in features if found.rate is not None]

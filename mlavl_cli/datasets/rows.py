@@ -1,32 +1,23 @@
 """A manifest's csv as rows, checked before anything is loaded or extracted. No torch here."""
 
-import codecs
-import csv
-import io
 import math
 import os
-from collections import Counter
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from mlavl_cli.csv_rows import Rows, read_csv
 from mlavl_cli.datasets.public import KNOWN_RANGES
 from mlavl_cli.errors import DataError
-from mlavl_cli.files import refuse_irregular
 from mlavl_cli.score_range import Range
 from mlavl_cli.untrusted import plain_name
 
 GROUP = "skater"  # the column of what stays in one split, where there is one
 SPLITS = ("train", "val", "calibration", "test")
-MOST_LABEL_BYTES, MOST_ROWS = 64 << 20, 200_000  # of a table of labels
 _WORDS = ("path", "split", "id", "audio", "flow")
 # What `mlavl labels` writes of a performance beside its scores.
 _ABOUT = "skater nation event category segment rank TSS PCS_printed factor deductions system protocol page".split()
-_MOST_COLUMNS, _MOST_CELLS = 1000, 4_000_000
-_LONGEST_PATH = 4096  # letters
+_MOST_COLUMNS = 1000
 _LISTED = 10  # of what is wrong, on one line
-
-Rows = list[dict[str, str]]
 
 
 def manifest_rows(
@@ -42,7 +33,7 @@ def manifest_rows(
     Raises:
         DataError: the csv or a score doesn't fit; all that is wrong of a kind is listed.
     """
-    rows = _read_csv(path)
+    rows = _read(path)
     if group != GROUP and group not in rows[0]:
         raise DataError(f"has no column {group!r}", path=path, hint="--group names one of its columns.")
     targets = [name for name in rows[0] if name not in (*_WORDS, *_ABOUT, group)]
@@ -61,35 +52,8 @@ def manifest_rows(
     return rows, targets, known
 
 
-def _read_csv(path: Path) -> list[dict[str, str]]:
-    try:
-        refuse_irregular(path, MOST_LABEL_BYTES)
-        data = path.read_bytes()
-        encoding = "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
-        text = data.decode(encoding)
-        head = text.split("\n", 1)[0]
-        separator = max(",;\t", key=head.count)
-        reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=separator)
-        columns = [name or "" for name in reader.fieldnames or ()]
-        if len(columns) > _MOST_COLUMNS:
-            raise DataError(f"has {len(columns)} columns, more than there can be targets", path=path)
-        rows = []
-        for number, row in enumerate(islice(reader, MOST_ROWS + 1), 2):
-            if None in row or None in row.values():
-                raise DataError(f"line {number} has not as many cells as the first line", path=path)
-            if number * len(columns) > _MOST_CELLS:
-                raise DataError(f"has more than {_MOST_CELLS:,} cells", path=path, hint="Is it a manifest?")
-            if any("\0" in cell for cell in row.values()):
-                raise DataError(f"line {number} holds a NUL character", path=path)
-            if any(len(row.get(name) or "") > _LONGEST_PATH for name in _WORDS):
-                raise DataError(f"line {number} holds a path of more than {_LONGEST_PATH:,} letters", path=path)
-            rows.append(row)
-    except (OSError, UnicodeError, csv.Error) as error:
-        raise DataError(f"can't be read as csv ({error})", path=path) from error
-    if doubled := sorted(name for name, count in Counter(columns).items() if count > 1):
-        raise DataError(f"has two columns {doubled[0]!r}", path=path, hint="Which of them counts?")
-    if len(rows) > MOST_ROWS:
-        raise DataError(f"has more than {MOST_ROWS:,} rows", path=path, hint="Is it a manifest?")
+def _read(path: Path) -> Rows:
+    rows, separator = read_csv(path, _MOST_COLUMNS, _WORDS)
     if separator == ";":
         rows = [{name: _with_point(cell) if name not in _WORDS else cell for name, cell in row.items()} for row in rows]
     if not rows or "path" not in rows[0]:

@@ -50,6 +50,8 @@ def _plain_code(code: Any) -> str:
 
 
 def _build(data: Any, dtype: _DType, shape: tuple[int, ...], order: Literal["C", "F", "A"]) -> np.ndarray:
+    if not isinstance(data, str | bytes | bytearray | list):  # a number would ask for room
+        raise pickle.UnpicklingError(f"it holds an array of {type(data).__name__}, which is no plain data")
     if dtype.dtype.hasobject:
         array = np.empty(len(data), object)
         array[:] = data
@@ -90,19 +92,26 @@ class _Restricted(pickle.Unpickler):
         return _ADMITTED[old, name]
 
 
-def _finished(value: Any) -> Any:
-    """The value with the stand-ins of arrays replaced by arrays, all the way down."""
+def _finished(value: Any, seen: dict[int, Any]) -> Any:
+    """The value with the stand-ins of arrays replaced by arrays, all the way down; what is shared stays shared."""
+    if not isinstance(value, _Array | np.ndarray | dict | list | tuple):
+        return value
+    if id(value) not in seen:  # all of it is held by what was read, so that numbers of objects stay their own
+        seen[id(value)] = _with_arrays(value, seen)
+    return seen[id(value)]
+
+
+def _with_arrays(value: Any, seen: dict[int, Any]) -> Any:
     if isinstance(value, _Array):
-        return _finished(value.value)
-    if isinstance(value, np.ndarray) and value.dtype.hasobject:
-        for index in np.ndindex(value.shape):
-            value[index] = _finished(value[index])
+        return _finished(value.value, seen)
+    if isinstance(value, np.ndarray):
+        if value.dtype.hasobject:
+            for index in np.ndindex(value.shape):
+                value[index] = _finished(value[index], seen)
         return value
     if isinstance(value, dict):
-        return {_finished(key): _finished(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(_finished(item) for item in value)
-    return value
+        return {_finished(key, seen): _finished(item, seen) for key, item in value.items()}
+    return type(value)(_finished(item, seen) for item in value)
 
 
 def _load(file: io.BytesIO, size: int) -> Any:
@@ -110,7 +119,7 @@ def _load(file: io.BytesIO, size: int) -> Any:
     start = file.tell()
     check_pickle(file, size)
     file.seek(start)
-    return _finished(_Restricted(file, encoding="latin1").load())
+    return _finished(_Restricted(file, encoding="latin1").load(), {})
 
 
 def read_pickle(path: Path) -> Any:

@@ -14,6 +14,7 @@ Plug = Literal["project", "inplace"]
 _RENAMED = {"order": "temporal_conv", "reach": "consistency_decay"}  # since mlavl 0.1
 _MOST_GRADES, _MOST_ACTIONS = 256, 4096
 MOST_CLIPS = 2048  # of a window, three quarters of an hour: shorter videos are filled up to it
+_MOST_HEADS = 32  # of attention, whose matrices of all clips each has
 _MOST_WIDE = 4096  # features; backbones give 2048 at the most, C3D 4096, and projections grow with the square
 MOST_TOKENS = 64  # of a clip, whose maps grow with the square
 _MOST_SPAN, _MOST_DECAY = 64, 4096  # clips
@@ -69,6 +70,8 @@ class HeadDims:
             name, value, least = one.name, getattr(self, one.name), one.metadata.get("least", 1)
             if type(value) is int and not least <= value <= 1 << 16:
                 raise WeightsError(f"{name} = {value!r:.40} is no possible size of a head")
+        if self.heads > _MOST_HEADS:
+            raise WeightsError(f"{self.heads} attention heads, more than {_MOST_HEADS}: no published head has")
         if self.width % (2 * self.heads) or self.visual_dim < 2 or self.text_dim < 2 or self.audio_dim == 1:
             raise WeightsError(
                 f"a width of {self.width} is no multiple of twice the {self.heads} heads, or inputs are narrower than 2"

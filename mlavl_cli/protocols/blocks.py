@@ -1,6 +1,7 @@
 """The lines of a protocol -> performances. Cells are told by where they stand: baselines within a row differ."""
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -19,6 +20,7 @@ _CATEGORY = re.compile(
 )
 _TITLE = re.compile(r"JUDGES.? DETAILS PER (?:SKATER|PAIR|COUPLE|TEAM)", re.IGNORECASE)
 _TITLE_LINES = 12
+_LONGEST, _MOST_HEAD, _MOST_TOLD = 300, 400, 5  # letters of a line of titles, words of a head, faults of a performance
 _PEOPLE = ("PAIR", "DANCE")  # categories of two
 _IN_HEADINGS = frozenset("name nation noc nat rank base info value executed elements #".split())
 _OUT = ("WD", "FNR", "DSQ", "DNS")
@@ -97,7 +99,7 @@ def _blocks(pages: Sequence[list[Line]], without: list[str]) -> Iterator[_Block]
     for number, page in enumerate(pages, 1):
         lines = [[replace(word, y=word.y + _PAGE * number) for word in line] for line in page]
         start = next((at for at, line in enumerate(lines[:_TITLE_LINES], 1) if _TITLE.search(_text(line))), 0)
-        titles = _titles([_text(line) for line in lines[: start + 1]], start - 1) if start else ("", "", "")
+        titles = _titles([_text(line)[:_LONGEST] for line in lines[: start + 1]], start - 1) if start else ("", "", "")
         for at, line in enumerate(lines[start:], start):
             text = _text(line).lower()
             if (columns := _columns(lines, at)) is not None:
@@ -145,12 +147,14 @@ def _titles(texts: list[str], at: int) -> tuple[str, str, str]:
         if match:
             texts[line] = texts[line][: match.start()] + texts[line][match.end() :]
     event = " ".join(_TITLE.sub("", " ".join(texts[: at + 1])).split())
-    return re.sub(r"[^\w)]+$", "", event), found[0], found[1]
+    while event and not (event[-1].isalnum() or event[-1] in "_)"):
+        event = event[:-1]
+    return event, found[0], found[1]
 
 
 def _head(block: _Block) -> _Head:
     """What stands in one row of the head; a pair's names may stand on two lines."""
-    words = [word for line in block.head for word in line if word.text.lower() not in _IN_HEADINGS]
+    words = [word for line in block.head for word in line if word.text.lower() not in _IN_HEADINGS][:_MOST_HEAD]
     nations = [word for word in words if _is_nation(word, block.nation)]
     nations = [word for word in nations if _points(word, words)] or nations  # a surname may have three letters
     nation = max(nations, key=lambda word: word.left, default=None)
@@ -160,9 +164,8 @@ def _head(block: _Block) -> _Head:
     counts = [word for word in row if _is_count(word) and abs(word.x - block.rank) < _NEAR]
     rank = min(counts, key=lambda word: abs(word.x - block.rank) + abs(word.y - nation.y), default=None)
     names = [word for word in row if block.rank < word.x < nation.left and not _is_count(word)]
-    return _Head(
-        int(rank.text.rstrip(".")) if rank else None, _names(names, block), nation.text, _points(nation, words)
-    )
+    skater = _names(names, block)[:_LONGEST]
+    return _Head(int(rank.text.rstrip(".")) if rank else None, skater, nation.text, _points(nation, words))
 
 
 def _points(nation: Word, words: list[Word]) -> list[float]:
@@ -183,7 +186,7 @@ def _names(words: list[Word], block: _Block) -> str:
     joined = " ".join(" ".join(line) for line in lines)
     if len(lines) == 2 and "/" not in joined and any(name in block.titles[1] for name in _PEOPLE):
         joined = " / ".join(" ".join(line) for line in lines)
-    return re.sub(r"\s*/\s*", " / ", joined).strip()
+    return " / ".join(part.strip() for part in joined.split("/")).strip()
 
 
 def _performance(block: _Block, head: _Head, protocol: str) -> Performance:
@@ -207,7 +210,7 @@ def _performance(block: _Block, head: _Head, protocol: str) -> Performance:
     taken = abs(off[0]) if off else _deductions(block.rest)
     return Performance(
         head.skater, head.nation, *block.titles, head.rank, tss, tes, pcs, taken, tuple(elements),
-        components, protocol, block.page, tuple(misread),
+        components, protocol, block.page, tuple(misread[:_MOST_TOLD]),
     )  # fmt: skip
 
 
@@ -219,9 +222,10 @@ def _elements(lines: list[Line]) -> Iterator[tuple[str, list[float]]]:
     numbers = [word for word in counts if abs(word.x - column) < _NEAR / 2]
     pitch = min((other.y - one.y for one, other in pairwise(numbers)), default=_ROW)
     rows: dict[Word, list[float]] = {number: [] for number in numbers}
+    by_height = sorted(numbers, key=lambda w: w.y)
     for word in sorted(words, key=lambda w: w.left):
         if numbers and (values := _decimals([word])):
-            nearest = _nearest(word, numbers)
+            nearest = _nearest(word, by_height)
             if abs(nearest.y - word.y) < pitch / 2:
                 rows[nearest] += values
     yield from ((number.text, row) for number, row in rows.items() if row)  # a page's number has none
@@ -231,8 +235,9 @@ def _components(lines: list[Line]) -> Iterator[tuple[str, list[float]]]:
     """The letters of each component with its factor, marks and mean; long names stand on two lines beside them."""
     middles = [next(word for word in line if _decimals([word])) for line in lines if len(_decimals(line)) >= 3]
     rows: dict[Word, list[Word]] = {middle: [] for middle in middles}
+    by_height = sorted(middles, key=lambda w: w.y)
     for word in (word for line in lines for word in line):
-        if middles and abs((nearest := _nearest(word, middles)).y - word.y) < _ROW:
+        if middles and abs((nearest := _nearest(word, by_height)).y - word.y) < _ROW:
             rows[nearest].append(word)
     for words in rows.values():
         texts = [word.text.lower() for word in sorted(words, key=lambda w: (w.y, w.left))]
@@ -240,8 +245,9 @@ def _components(lines: list[Line]) -> Iterator[tuple[str, list[float]]]:
         yield letters, _decimals(sorted(words, key=lambda w: w.left))
 
 
-def _nearest(word: Word, others: list[Word]) -> Word:
-    return min(others, key=lambda other: abs(other.y - word.y))
+def _nearest(word: Word, by_height: list[Word]) -> Word:
+    at = bisect_left(by_height, word.y, key=lambda other: other.y)
+    return min(by_height[max(at - 1, 0) : at + 1], key=lambda other: abs(other.y - word.y))
 
 
 def _deductions(lines: list[Line]) -> float:

@@ -1,7 +1,5 @@
 """Which video shows which performance: by the skaters' names, the segment and the event in its path."""
 
-import csv
-import io
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -9,8 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
 
+from mlavl_cli.csv_rows import read_csv
 from mlavl_cli.errors import DataError
-from mlavl_cli.files import refuse_irregular
 from mlavl_cli.protocols.performance import Performance
 
 # Letters that no decomposition makes plain ones of.
@@ -42,7 +40,7 @@ _SURNAMES, _EVENT = 0.75, 0.05  # what surnames count for beside given names, an
 _ALIKE = 0.85  # share of equal letters of two spellings of a name
 _RUN_TOGETHER = 0.95  # the score of names whose words nothing separates
 _LEAST, _AHEAD = 0.6, 0.04  # a match's score, and how far the next one must lie behind
-_MOST_BYTES = 16 << 20
+_MOST_COLUMNS = 64  # of a map
 
 
 @dataclass(frozen=True)
@@ -126,11 +124,9 @@ def read_map(path: Path, performances: Sequence[Performance], videos: Sequence[P
     Raises:
         DataError: it can't be read, or a row names no performance, several of them, or no video.
     """
-    try:
-        refuse_irregular(path, _MOST_BYTES)
-        rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig"), newline="")))
-    except (OSError, UnicodeError, csv.Error) as error:
-        raise DataError(f"can't be read as csv ({error})", path=path) from error
+    rows, _ = read_csv(path, _MOST_COLUMNS)
+    if len(rows) > len(performances):
+        raise DataError(f"has {len(rows)} rows for {len(performances)} performances", path=path)
     if not rows or not {"skater", "path"} <= set(rows[0]):
         raise DataError("needs the columns skater and path, and rows below", path=path)
     there = {video.as_posix(): video for video in videos}

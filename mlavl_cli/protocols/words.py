@@ -4,6 +4,7 @@ A PDF is a stranger's file and its parser is Python: what is small on disk may u
 """
 
 import json
+import logging
 import os
 import resource
 import subprocess
@@ -19,7 +20,11 @@ from mlavl_cli.errors import DataError, UsageError
 from mlavl_cli.files import refuse_irregular
 
 _MOST_BYTES, _MOST_PAGES, _MOST_WORDS = 64 << 20, 400, 20_000  # words a page; a full one has some 600
-_MEMORY, _CPU_S = 1 << 30, 300  # a page takes a third of a second
+_MOST_LETTERS, _LONGEST_WORD = 4_000_000, 200  # of all pages; a full one has some 3,000
+_MOST_SAID = 64 << 20  # bytes of words with their places
+_MEMORY = 1 << 30
+# Seconds: a page takes a third of one, and is of 4 KB or more.
+_LEAST_S, _S_BYTES, _MOST_S = 20, 1 / 4096, 300
 _SAME_LINE = 0.35  # of a word's height, by which two words of a line may stand apart
 _TOO_MUCH = 3  # how the process says that the file asks for more
 
@@ -61,12 +66,17 @@ def read_pages(path: Path) -> list[list[Line]]:
     # -P: modules come from where this one does, never from the folder that the command stands in.
     command = [sys.executable, "-P", "-m", __name__, str(path.absolute())]
     around = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "PYTHONIOENCODING": "utf-8"}
-    done = subprocess.run(
-        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, encoding="utf-8", env=around
-    )
-    if done.returncode == 0:
-        return [list(_lines([Word(*word) for word in page])) for page in json.loads(done.stdout)]
-    if done.returncode in (_TOO_MUCH, -9, -24):  # told, killed, or out of time
+    quiet = subprocess.DEVNULL  # what the library says of a file has no end
+    with subprocess.Popen(command, stdin=quiet, stdout=subprocess.PIPE, stderr=quiet, env=around) as child:
+        try:
+            assert child.stdout is not None
+            said = child.stdout.read(_MOST_SAID + 1)
+        finally:
+            if child.poll() is None and (sys.exc_info()[0] or len(said) > _MOST_SAID):
+                child.kill()
+    if child.returncode == 0 and len(said) <= _MOST_SAID:
+        return [list(_lines([Word(*word) for word in page])) for page in json.loads(said)]
+    if child.returncode in (0, _TOO_MUCH, -9, -24):  # told, killed, or out of time
         raise DataError("asks for more memory, time or pages than protocols do", path=path)
     raise DataError("can't be read as a PDF", path=path, hint="Is it damaged, or does it ask for a password?")
 
@@ -86,14 +96,16 @@ def _lines(words: list[Word]) -> Iterator[Line]:
 def _read(path: str) -> list[list[tuple[Any, ...]]]:
     import pdfplumber
 
-    pages = []
+    pages, letters = [], 0
     with pdfplumber.open(path) as pdf:
         if len(list(islice(pdf.pages, _MOST_PAGES + 1))) > _MOST_PAGES:
             raise MemoryError
         for page in pdf.pages:
             level = page.filter(lambda thing: thing.get("upright", True)).dedupe_chars()  # bold that is drawn twice
             words = level.extract_words(x_tolerance_ratio=0.2, y_tolerance=1)
-            if len(words) > _MOST_WORDS:
+            letters += sum(len(word["text"]) for word in words)
+            longest = max((len(word["text"]) for word in words), default=0)
+            if len(words) > _MOST_WORDS or letters > _MOST_LETTERS or longest > _LONGEST_WORD:
                 raise MemoryError
             pages.append([_word(word) for word in words])
             page.close()  # what it keeps of a page
@@ -101,16 +113,18 @@ def _read(path: str) -> list[list[tuple[Any, ...]]]:
 
 
 def _word(word: dict[str, Any]) -> tuple[str, float, float, float, float]:
-    text = "".join(letter for letter in word["text"] if letter.isprintable())
+    text = "".join(letter for letter in word["text"] if letter.isprintable() and not letter.isspace())
     top, bottom = float(word["top"]), float(word["bottom"])
     return text, float(word["x0"]), float(word["x1"]), (top + bottom) / 2, bottom - top
 
 
 def _main() -> int:
-    for kind, most in ((resource.RLIMIT_AS, _MEMORY), (resource.RLIMIT_CPU, _CPU_S)):
+    seconds = int(min(_LEAST_S + _S_BYTES * Path(sys.argv[1]).stat().st_size, _MOST_S))
+    for kind, most in ((resource.RLIMIT_AS, _MEMORY), (resource.RLIMIT_CPU, seconds)):
         resource.setrlimit(kind, (most, most))
+    logging.disable()
     try:
-        json.dump(_read(sys.argv[1]), sys.stdout)
+        json.dump(_read(sys.argv[1]), sys.stdout, ensure_ascii=False)
     except Exception as error:  # the library wraps what it met into exceptions of its own
         too_much = any(isinstance(one, MemoryError | RecursionError) for one in (error, error.__context__, *error.args))
         return _TOO_MUCH if too_much else 1

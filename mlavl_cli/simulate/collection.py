@@ -12,12 +12,14 @@ from dataclasses import asdict
 from multiprocessing import connection
 from pathlib import Path
 
+from mlavl_cli.csv_rows import read_csv
 from mlavl_cli.errors import DataError
-from mlavl_cli.files import atomic_write
+from mlavl_cli.files import atomic_write, refuse_irregular
 from mlavl_cli.simulate.truth import COMPONENTS
 from mlavl_cli.simulate.write import Recipe, synthesize
 
 MANIFEST = "manifest.csv"
+_MOST_BYTES = 64 << 20  # of a truth
 TARGETS = ("TES", "PCS", *COMPONENTS)
 _SHARES = (("train", 0.7), ("val", 0.1), ("test", 0.2))
 
@@ -101,11 +103,14 @@ def _make(folder: Path, recipe: Recipe, id: str) -> dict[str, float]:
 def _done(folder: Path, id: str, recipe: Recipe) -> dict[str, float] | None:
     """The scores of a routine that was made by this very recipe; the truth is written after the video."""
     try:
-        truth = json.loads(truth_path(folder, id).read_text())
-    except (OSError, ValueError):
+        path = truth_path(folder, id)
+        refuse_irregular(path, _MOST_BYTES)
+        truth = json.loads(path.read_text("utf-8"))
+        same = truth["recipe"] == json.loads(json.dumps(asdict(recipe)))
+        scores = {name: float(truth["scores"][name]) for name in TARGETS}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
-    same = truth.get("recipe") == json.loads(json.dumps(asdict(recipe)))
-    return truth["scores"] if same and video_path(folder, id).exists() else None
+    return scores if same and video_path(folder, id).exists() else None
 
 
 def _row(id: str, split: str, scores: dict[str, float]) -> dict[str, str]:
@@ -115,8 +120,7 @@ def _row(id: str, split: str, scores: dict[str, float]) -> dict[str, str]:
 def _read_manifest(path: Path) -> dict[str, dict[str, str]]:
     if not path.exists():
         return {}
-    with path.open(newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows, _ = read_csv(path, most_columns=64)
     if any(set(row) != {"path", "split", *TARGETS} for row in rows):
         raise DataError("was not written by mlavl synthesize", path=path, hint="Choose another folder.")
     return {Path(row["path"]).stem: row for row in rows}

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from mlavl_cli.files import atomic_write
+from mlavl_cli.files import atomic_write, refuse_outside
 from mlavl_cli.media.encode import write_mp4
 from mlavl_cli.simulate.motion import Motion, move
 from mlavl_cli.simulate.music import RATE_HZ, Music, compose
@@ -79,6 +79,8 @@ def synthesize(recipe: Recipe, video: Path, truth: Path) -> dict[str, Any]:
         UsageError: no such style.
         MlavlError: the folder can't be written.
     """
+    for path in (video, truth):
+        refuse_outside(path, path.parents[1])  # a foreign folder may hold links
     made = simulate(recipe)
     with atomic_write(video) as file:
         frames = pictures(made.motion, made.look, recipe.size, made.scene_rng)

@@ -6,6 +6,7 @@ all routines together and by duration and frame rate.
 """
 
 import json
+import math
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -14,10 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from mlavl_cli.errors import DataError
+from mlavl_cli.errors import DataError, refusing
 from mlavl_cli.features.audio import AudioBackbone
 from mlavl_cli.features.extractor import Extractor
 from mlavl_cli.features.routine import RoutineFeatures
+from mlavl_cli.files import refuse_irregular
 from mlavl_cli.inputs import Input
 from mlavl_cli.media.container import Media
 from mlavl_cli.media.sound import SAMPLE_RATE_HZ, SoundReader
@@ -32,6 +34,7 @@ FOLLOWS = 0.7  # clips of at least this true consistency are danced to their mus
 LENGTHS_S = (30, 65, 135, 230)  # borders of the groups by duration
 REPEATED = (2, 4)  # times that a routine's clips are skated in a row to see what depends on T
 _LONGEST_S = 3600.0  # its sound is read at once
+_MOST_TRUTH_BYTES = 64 << 20
 _MOST_CLIPS = 280  # of a repeated routine
 
 
@@ -227,8 +230,17 @@ def _length(one: Sitting) -> str:
 
 def _truth(folder: Path, id: str) -> dict[str, Any]:
     path = truth_path(folder, id)
-    try:
-        truth = json.loads(path.read_text())
-        return {name: truth[name] for name in ("seconds", "fps", "scores", "movement_accents", "music_accents")}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError("holds no truth of a simulated routine", path=path) from error
+    with refusing(DataError, "holds no truth of a simulated routine", path):
+        refuse_irregular(path, _MOST_TRUTH_BYTES)
+        truth = json.loads(path.read_text("utf-8"))
+        numbers = {name: float(truth[name]) for name in ("seconds", "fps")}
+        scores = {str(name): float(value) for name, value in truth["scores"].items()}
+        accents = {
+            name: [[float(at), float(strength)] for at, strength in truth[name]]
+            for name in ("movement_accents", "music_accents")
+        }
+        parts = (one for pairs in accents.values() for pair in pairs for one in pair)
+        usual = 0 < numbers["seconds"] <= _LONGEST_S and 1 <= numbers["fps"] <= 240
+        if not usual or not all(map(math.isfinite, (*scores.values(), *parts))):
+            raise ValueError("numbers that no routine has")
+        return {**numbers, "scores": scores, **accents}

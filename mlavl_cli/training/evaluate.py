@@ -20,6 +20,8 @@ from mlavl_cli.training.batches import Batches
 from mlavl_cli.training.metrics import Metrics, auc, measure
 from mlavl_cli.training.variants import method_of
 
+_MOST_PAIRS = 1 << 22  # of clips that a batch compares with each other: 64 routines of 256, 2 of 1,448
+
 
 @torch.no_grad()
 def predict(model: Head, batches: Batches, placement: Placement) -> np.ndarray:
@@ -41,6 +43,8 @@ def of_head(head: TargetHead, routines: list[Routine], batch_size: int) -> Batch
     """Routines as the head was trained on them."""
     dims = head.model.dims
     pads, tokens = head.model.pads(dims), dims.tokens > 1
+    clips = head.window or max((len(routine.visual) for routine in routines), default=1)
+    batch_size = max(min(batch_size, _MOST_PAIRS // clips**2), 2)
     return Batches(routines, head.target, head.score_range, batch_size, head.window, pads, tokens)
 
 

@@ -1,14 +1,17 @@
 """A bundle of one's own -> a repository on the hub, with a model card made of what the bundle knows of itself."""
 
+import html
+import re
 import tempfile
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 from mlavl_cli.backbone import ELSEWHERE
 from mlavl_cli.bundle import MANIFEST, Bundle, verify_bundle
-from mlavl_cli.errors import UsageError, WeightsError
+from mlavl_cli.errors import UsageError, WeightsError, one_line, refusing
 from mlavl_cli.files import refuse_irregular
-from mlavl_cli.hub_bundle import is_hub_name
+from mlavl_cli.hub_bundle import check_listed, is_hub_name
 
 _CARD = "README.md"
 
@@ -29,6 +32,10 @@ def push_bundle(bundle: Bundle, name: str, private: bool = False) -> str:
 
     if not is_hub_name(name) or "@" in name:
         raise UsageError(f"{name!r:.100} is no name of a repository", hint="Give user/name.")
+    with refusing(WeightsError, "lists files that nobody could fetch", bundle.folder / MANIFEST):
+        check_listed(bundle.files)
+    with refusing(WeightsError, "holds metrics that are none", bundle.folder / MANIFEST, "Try: mlavl evaluate --save."):
+        card = model_card(bundle, name)
     if problems := verify_bundle(bundle):
         raise WeightsError(problems[0], path=bundle.folder, hint="Try: mlavl weights verify.")
     files = sorted({MANIFEST, *bundle.files})
@@ -37,16 +44,16 @@ def push_bundle(bundle: Bundle, name: str, private: bool = False) -> str:
     try:
         api = HfApi()
         api.create_repo(name, private=private, exist_ok=True)
-        with tempfile.TemporaryDirectory() as place:
+        with warnings.catch_warnings(action="ignore"), tempfile.TemporaryDirectory() as place:
             whole = Path(place)
             for path in files:
                 (whole / path).parent.mkdir(parents=True, exist_ok=True)
                 (whole / path).symlink_to((bundle.folder / path).absolute())
-            (whole / _CARD).write_text(model_card(bundle, name), "utf-8")
+            (whole / _CARD).write_text(card, "utf-8")
             commit = api.upload_folder(repo_id=name, folder_path=whole, commit_message=f"{bundle.name}, by mlavl")
         return str(commit.commit_url)
     except Exception as error:  # the library's own, and whatever its client for HTTP raises
-        cause = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        cause = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
         raise WeightsError(f"the hub refuses it: {cause}", path=name, hint="Log in with `hf auth login`.") from error
 
 
@@ -58,10 +65,10 @@ def model_card(bundle: Bundle, name: str) -> str:
 def _lines(bundle: Bundle, name: str) -> Iterator[str]:
     yield from ("---", "library_name: mlavl", "license: other", f"license_name: {_yaml(bundle.licence)}", "tags:")
     yield from (f"- {tag}" for tag in ("mlavl", "action-quality-assessment", "video", "audio"))
-    yield from ("---", "", f"# {bundle.name}", "")
+    yield from ("---", "", f"# {_plain(bundle.name)}", "")
     targets = ", ".join(bundle.heads) or "no heads: features only"
-    yield f"Weights of [mlavl](https://pypi.org/project/mlavl/) for {bundle.sport}: {targets}."
-    yield from ("", f"Trained on: {bundle.trained_on}", "", f"Licence: {bundle.licence}", "")
+    yield f"Weights of [mlavl](https://pypi.org/project/mlavl/) for {_plain(bundle.sport)}: {_plain(targets)}."
+    yield from ("", f"Trained on: {_plain(bundle.trained_on)}", "", f"Licence: {_plain(bundle.licence)}", "")
     if ELSEWHERE in (bundle.visual.source, bundle.audio.source):
         yield from ("Trained on features of another tool: it scores such features and no videos.", "")
     else:
@@ -72,11 +79,11 @@ def _lines(bundle: Bundle, name: str) -> Iterator[str]:
             "| --- | --- | --- | --- | --- | --- |",
         )
         for target, found in bundle.metrics.items():
-            where = " ".join(str(found[key]) for key in ("dataset", "split") if key in found)
+            where = _plain(" ".join(str(found[key]) for key in ("dataset", "split") if key in found))
             interval = bundle.intervals.get(target)
-            known = f"{interval['routines']} routines" if interval else "none"
+            known = f"{int(interval['routines'])} routines" if interval else "none"
             numbers = (_number(found.get(key)) for key in ("n", "srcc", "mse"))
-            yield f"| {target} | {where} | {' | '.join(numbers)} | {known} |"
+            yield f"| {_plain(target)} | {where} | {' | '.join(numbers)} | {known} |"
         yield ""
     rate = f"{bundle.frame_rate:g} frames a second" if bundle.frame_rate else "each video's own frame rate"
     yield f"Clips: {bundle.clip_frames} frames at {rate}."
@@ -89,8 +96,18 @@ def _lines(bundle: Bundle, name: str) -> Iterator[str]:
 
 
 def _number(value: object) -> str:
+    if value is not None and not isinstance(value, int | float):
+        raise TypeError(f"no number: {value!r:.40}")
     return f"{value:.3f}" if isinstance(value, float) else "" if value is None else str(value)
 
 
+def _plain(text: str) -> str:
+    """Text in which Markdown and HTML see no signs of theirs."""
+    return _SIGNS.sub(r"\\\1", html.escape(one_line(text), quote=False))
+
+
+_SIGNS = re.compile(r"([\\`*_{}\[\]#|])")
+
+
 def _yaml(text: str) -> str:
-    return '"' + text.replace("\\", "").replace('"', "'") + '"'
+    return '"' + one_line(text).replace("\\", "").replace('"', "'") + '"'

@@ -92,12 +92,12 @@ class Report:
         self._indexed = time.monotonic()
 
     def _page_path(self, source: Input) -> Path:
-        """Where its page goes: where it went before, and not where another video's is."""
+        """Where its page goes: where it went before, and not where another video's or somebody else's is."""
         for name in source.names():
             path = self.folder / f"{name}.html"
             if path.name == INDEX:
                 path = path.with_name("index.video.html")
-            if _video_on(path) in (None, _video_url(source.path, path)):
+            if not os.path.lexists(path) or _video_on(path) == _video_url(source.path, path):
                 break
         return path
 
