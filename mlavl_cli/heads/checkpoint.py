@@ -12,7 +12,7 @@ from safetensors.torch import save
 from mlavl_cli.errors import UsageError, WeightsError, one_line
 from mlavl_cli.files import atomic_write
 from mlavl_cli.heads.base import Head
-from mlavl_cli.heads.dims import MOST_CLIPS, HeadDims
+from mlavl_cli.heads.dims import MOST_WINDOW, HeadDims
 from mlavl_cli.heads.methods import head_class
 from mlavl_cli.heads.window import fit_window
 from mlavl_cli.score_range import Range, is_range, to_points
@@ -174,7 +174,7 @@ def _texts(values: Any, longest: int) -> tuple[str, ...]:
 
 
 def _window(value: Any) -> int | None:
-    if value is not None and (type(value) is not int or not 0 < value <= MOST_CLIPS):
+    if value is not None and (type(value) is not int or not 0 < value <= MOST_WINDOW):
         raise WeightsError(f"a window of {value!r:.40} clips is none")
     return value
 

@@ -13,7 +13,8 @@ Plug = Literal["project", "inplace"]
 
 _RENAMED = {"order": "temporal_conv", "reach": "consistency_decay"}  # since mlavl 0.1
 _MOST_GRADES, _MOST_ACTIONS = 256, 4096
-MOST_CLIPS = 2048  # of a window, three quarters of an hour: shorter videos are filled up to it
+MOST_CLIPS = 2048  # of a routine in training, three quarters of an hour
+MOST_WINDOW = 512  # clips, eleven minutes: shorter videos are filled up to it
 _MOST_HEADS = 32  # of attention, whose matrices of all clips each has
 _MOST_WIDE = 4096  # features; backbones give 2048 at the most, C3D 4096, and projections grow with the square
 MOST_TOKENS = 64  # of a clip, whose maps grow with the square
@@ -90,7 +91,7 @@ class HeadDims:
             raise WeightsError("dropout, graph or regressor is none that a head can have")
         if self.behaviour not in ("careful", "official") or self.plug not in ("project", "inplace"):
             raise WeightsError("behaviour or plug is none that a head can have")
-        if self.clips > MOST_CLIPS or not 1e-6 <= self.unit <= 1e6:
+        if self.clips > MOST_WINDOW or not 1e-6 <= self.unit <= 1e6:
             raise WeightsError(f"{self.clips} clips, or a unit of {self.unit:g}, are no size of a head")
         if self.tokens > MOST_TOKENS or self.temporal_conv > _MOST_SPAN or self.consistency_decay > _MOST_DECAY:
             raise WeightsError("tokens, temporal_conv or consistency_decay are more than a head has")

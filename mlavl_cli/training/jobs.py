@@ -14,7 +14,7 @@ from mlavl_cli.errors import DataError, UsageError, WeightsError
 from mlavl_cli.features.prompts import grade_names
 from mlavl_cli.heads.base import Head
 from mlavl_cli.heads.checkpoint import TargetHead
-from mlavl_cli.heads.dims import MOST_CLIPS, HeadDims
+from mlavl_cli.heads.dims import MOST_CLIPS, MOST_WINDOW, HeadDims
 from mlavl_cli.heads.methods import head_class
 from mlavl_cli.scoring.interval import Interval
 from mlavl_cli.training.batches import Batches
@@ -66,7 +66,7 @@ class Job:
             own["tokens"] = sample.tokens().shape[1]
         if self.kind.Dims.clips:  # its tensors are sized by T
             longest = max(len(routine.visual) for routine in train)
-            own["clips"] = self.window or min(longest, MOST_CLIPS)
+            own["clips"] = self.window or min(longest, MOST_WINDOW)
         if not heard or self.kind.visual_only:
             changes["audio_dim"] = 0
         if not self.kind.takes_flow:
@@ -175,6 +175,8 @@ def _bounded(kind: type[Head], dims: HeadDims, routines: list[Routine], window: 
         DataError: routines of very many clips without a window, or features so wide that the head would be huge.
     """
     longest = max(routines, key=lambda routine: len(routine.visual))
+    if window is not None and window > MOST_WINDOW:
+        raise DataError(f"a window of {window} clips is longer than {MOST_WINDOW}", hint="Give a shorter --window.")
     if window is None and len(longest.visual) > MOST_CLIPS:
         cause = f"{longest.id} has {len(longest.visual)} clips; heads learn from {MOST_CLIPS} at the most"
         raise DataError(cause, hint="Give --window.")

@@ -110,4 +110,4 @@ _SIGNS = re.compile(r"([\\`*_{}\[\]#|])")
 
 
 def _yaml(text: str) -> str:
-    return '"' + one_line(text).replace("\\", "").replace('"', "'") + '"'
+    return '"' + re.sub(r"[\\<>]", "", one_line(text)).replace('"', "'") + '"'

@@ -1,0 +1,475 @@
+"""Protocols, maps, hubs, labels and outputs of strangers: what the thirteenth review found, each kind with its line."""
+
+import http.server
+import json
+import os
+import pickle
+import resource
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import threading
+import time
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import make_video
+from datasets import layouts
+
+from mlavl_cli.bundle import find_bundle, read_bundle, write_bundle
+from mlavl_cli.datasets.unpickle import read_array, read_pickle
+from mlavl_cli.errors import DataError, WeightsError
+from mlavl_cli.heads.dims import HeadDims
+from mlavl_cli.protocols.words import read_pages
+from mlavl_cli.training.push import model_card, push_bundle
+
+ROOT = Path(__file__).parents[1]
+
+
+def command(*words, limit_mb=None, seconds=90, **environment):
+    """A run in a process of its own: (exit code, stdout, stderr, its peak in MB)."""
+    code = "import resource, runpy, sys; sys.argv = sys.argv[1:]\n"
+    code += f"resource.setrlimit(resource.RLIMIT_AS, ({limit_mb} << 20,) * 2)\n" if limit_mb else ""
+    code += "runpy.run_module('mlavl_cli', run_name='__main__', alter_sys=True)"
+    settings = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **environment}
+    return subprocess.run(
+        [sys.executable, "-c", code, "mlavl", *map(str, words)],
+        env={**os.environ, **settings}, capture_output=True, timeout=seconds, stdin=subprocess.DEVNULL, text=True,
+    )  # fmt: skip
+
+
+def one_error(done, code=1):
+    assert done.returncode == code, done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert "internal error" not in line
+    return line
+
+
+# --- Protocols -------------------------------------------------------------------------------------------------------
+
+
+def pdf(path, content, unicode_map=b"", times=1):
+    """A page that shows a content stream (several times), with a font whose letters mean what a map says."""
+    parts = [
+        b"<</Type/Catalog/Pages 2 0 R>>",
+        b"<</Type/Pages/Kids[3 0 R]/Count 1>>",
+        b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 595 842]/Resources<</Font<</F 5 0 R>>>>/Contents["
+        + b"4 0 R " * times + b"]>>",
+        stream(content),
+        b"<</Type/Font/Subtype/Type1/BaseFont/Helvetica/ToUnicode 6 0 R>>",
+        stream(unicode_map),
+    ]  # fmt: skip
+    data = b"%PDF-1.5\n"
+    places = []
+    for number, part in enumerate(parts, 1):
+        places.append(len(data))
+        data += b"%d 0 obj\n" % number + part + b"\nendobj\n"
+    table = len(data)
+    data += b"xref\n0 %d\n0000000000 65535 f \n" % (len(parts) + 1)
+    data += b"".join(b"%010d 00000 n \n" % place for place in places)
+    path.write_bytes(data + b"trailer<</Size %d/Root 1 0 R>>\nstartxref\n%d\n%%%%EOF" % (len(parts) + 1, table))
+    return path
+
+
+def stream(content):
+    packed = zlib.compress(content)
+    return b"<</Length %d/Filter/FlateDecode>>stream\n" % len(packed) + packed + b"\nendstream"
+
+
+def meaning(text):
+    """A map by which the letter A means a text."""
+    code = text.encode("utf-16-be").hex().encode()
+    return (
+        b"/CIDInit /ProcSet findresource begin begincmap 1 begincodespacerange <00> <ff> endcodespacerange "
+        b"1 beginbfchar <41> <" + code + b"> endbfchar endcmap end"
+    )
+
+
+WORDS = b"BT /F 8 Tf 50 800 Td (JUDGES DETAILS PER SKATER) Tj ET BT /F 8 Tf 50 700 Td (%s) Tj ET"
+
+
+@pytest.mark.parametrize("letter", ["/ ", ".", "\N{LATIN SMALL LETTER E WITH ACUTE}"])
+def test_a_letter_of_a_protocol_that_means_a_book_is_no_word(tmp_path, letter):
+    path = pdf(tmp_path / "p.pdf", WORDS % (b"A" * 50), meaning(letter * 100_000))
+    start = time.monotonic()
+    with pytest.raises(DataError, match="asks for more memory, time or pages"):
+        read_pages(path)
+    assert time.monotonic() - start < 30
+
+
+def test_what_the_library_says_of_a_protocol_has_no_end_and_is_not_kept(tmp_path):
+    bad = b"/" + b"A" * 200_000 + b" g "
+    path = pdf(tmp_path / "p.pdf", bad + WORDS % b"x", times=200)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    try:
+        read_pages(path)
+    except DataError as error:
+        assert "asks for more" in str(error)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # KB
+
+
+def test_an_honest_page_is_read(tmp_path):
+    path = pdf(tmp_path / "p.pdf", WORDS % b"B", meaning("C"))
+    assert [word.text for line in read_pages(path)[0] for word in line][-1] == "B"
+
+
+def test_a_map_of_very_many_columns_takes_no_memory(tmp_path):
+    from protocols.sheets import LATER, Sheet  # noqa: F401 - the PDF library is there
+
+    (tmp_path / "videos").mkdir()
+    wide = "skater,path," + ",".join(f"c{at}" for at in range(400_000)) + "\n" + "a,b\n" * 1000
+    (tmp_path / "map.csv").write_text(wide)
+    from mlavl_cli.protocols.match import read_map
+
+    with pytest.raises(DataError, match="400002 columns"):
+        read_map(tmp_path / "map.csv", [], [])
+    (tmp_path / "map.csv").write_text("skater,path\n" + "a,b\n" * 10)
+    with pytest.raises(DataError, match="10 rows for 0 performances"):
+        read_map(tmp_path / "map.csv", [], [])
+
+
+def test_names_that_no_table_can_hold_are_left_out(run, tmp_path, monkeypatch):
+    import mlavl_cli.protocols.labels as module
+    from mlavl_cli.protocols.performance import Performance
+
+    for name in ("Bo BERG FS;=HYPERLINK(1).mp4", "Dee \x1b[31mKIM FS.mp4", "Ana EXAMPLE FS.mp4"):
+        make_video(tmp_path / "videos" / name, 34)
+    names = ["Bo BERG", "Dee KIM", "Ana EXAMPLE"]
+    rows = [Performance(n, "NED", "Cup", "MEN", "FREE SKATING", 1, 9, 4, 5, 0, (), {}, "p.pdf", 1, ()) for n in names]
+    monkeypatch.setattr(module, "read_protocols", lambda paths: module.Protocols(rows, [], [], []))
+    monkeypatch.setattr(module, "label_rows", lambda rows, pool: [{"skater": one.skater, "TES": "4"} for one in rows])
+    result = run("labels", "p.pdf", "--videos", tmp_path / "videos", "-o", tmp_path / "m.csv", "--yes")
+    assert "no table can hold this name" in result.stderr
+    assert "\x1b" not in result.stderr + result.stdout
+    written = (tmp_path / "m.csv").read_text()
+    assert "Ana EXAMPLE" in written
+    assert "HYPERLINK" not in written
+    assert "\x1b" not in written
+
+
+@pytest.mark.parametrize("folder", ["-", "a.mp4", "gone"])
+def test_videos_are_a_folder(run, tmp_path, monkeypatch, folder):
+    monkeypatch.chdir(tmp_path)
+    make_video(tmp_path / "a.mp4", 34)
+    result = run("labels", "p.pdf", "--videos", folder)
+    assert result.exit_code == 2
+    assert "no such folder" in result.errors[0]
+
+
+# --- Hubs ------------------------------------------------------------------------------------------------------------
+
+
+class Odd(http.server.BaseHTTPRequestHandler):
+    """A hub that answers each question in its own way."""
+
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_):
+        pass
+
+    def do_HEAD(self):
+        self.do_GET()
+
+    def do_GET(self):
+        kind, size = self.server.kind, "250"
+        etag = {"etag": str(self.server.outside / "evil"), "up": "../../../../../evil"}.get(kind, "a" * 40)
+        self.send_response(200)
+        self.send_header("ETag", f'"{etag}"')
+        self.send_header("X-Repo-Commit", "c" * 40)
+        endless = kind.startswith("endless") and self.command == "GET"
+        if endless or kind == "endless-unknown":
+            self.send_header("Connection", "close")
+        else:
+            self.send_header("Content-Length", size)
+        self.end_headers()
+        if self.command == "HEAD":
+            return
+        try:
+            if endless:
+                for _ in range(300):
+                    self.wfile.write(b" " * (1 << 20))
+                self.close_connection = True
+            else:
+                self.wfile.write(b" " * 250)
+        except OSError:
+            pass
+
+
+@pytest.mark.parametrize("kind", ["etag", "up", "endless", "endless-unknown"])
+def test_a_hub_writes_nothing_elsewhere_and_no_more_than_it_says(tmp_path, kind):
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Odd)
+    server.kind, server.outside = kind, tmp_path / "outside"
+    server.outside.mkdir()
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        done = command(
+            "weights", "info", "me/x", HF_HUB_OFFLINE="0", HF_HOME=str(tmp_path / "home"), HF_HUB_DISABLE_XET="1",
+            HF_ENDPOINT=f"http://127.0.0.1:{server.server_address[1]}",
+        )  # fmt: skip
+    finally:
+        server.shutdown()
+        server.server_close()
+    line = one_error(done)
+    assert line.startswith("error: me/x")
+    assert not list(server.outside.iterdir())
+    assert not list(tmp_path.glob("evil*"))
+    assert sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file()) < 8 << 20
+
+
+@pytest.fixture
+def bundle(tmp_path):
+    folder = tmp_path / "bundle"
+    shutil.copytree(find_bundle("mini").folder, folder)
+    return folder
+
+
+@pytest.mark.parametrize("name", ["README.md", ".env", "a//b.json", "./a.json", "bundle.json", "../x.json", "id_rsa"])
+def test_only_what_can_be_fetched_is_pushed(bundle, name):
+    (bundle / "README.md").write_text("my own notes")
+    about = json.loads((bundle / "bundle.json").read_text())
+    about["files"][name] = "0" * 64
+    (bundle / "bundle.json").write_text(json.dumps(about))
+    with pytest.raises(WeightsError, match="lists files that nobody could fetch"):
+        push_bundle(read_bundle(bundle), "me/x")
+    assert (bundle / "README.md").read_text() == "my own notes"
+
+
+def test_a_card_holds_no_markup_of_a_bundle(bundle):
+    from dataclasses import replace
+
+    odd = "x\n# Heading\n<script>alert(1)</script>[a](javascript:1)|```"
+    own = read_bundle(bundle)
+    metrics = {odd: {"dataset": odd, "split": "test", "n": 3, "srcc": 0.5, "mse": 1.0}}
+    card = model_card(replace(own, sport=odd, trained_on=odd, licence=odd, name=odd, metrics=metrics), "me/x")
+    _, head, card = card.split("---\n", 2)
+    assert len(head.splitlines()) == 8  # yaml, in quotes
+    assert "<script" not in card
+    assert "\n# Heading" not in card
+    assert "[a](" not in card.replace("\\[a\\](", "")
+    assert not [line for line in card.splitlines() if line.startswith("```") and line not in ("```", "```sh")]
+    with pytest.raises(WeightsError, match="metrics that are none"):
+        write_bundle(replace(own, metrics={"TES": {"n": "many"}}))
+        push_bundle(read_bundle(bundle), "me/x")
+
+
+# --- Labels ----------------------------------------------------------------------------------------------------------
+
+
+def test_an_array_is_never_made_of_a_number(tmp_path):
+    made = b"\x80\x02}U\x011cnumpy.core.multiarray\nscalar\ncnumpy\ndtype\nU\x02i1\x85R"
+    made += b"\x8a\x08" + struct.pack("<q", 4_000_000_000) + b"\x86Rs."
+    (tmp_path / "a.pkl").write_bytes(made)
+    with pytest.raises(DataError, match="an array of int"):
+        read_pickle(tmp_path / "a.pkl")
+
+
+def test_zeros_behind_a_pickle_buy_it_nothing(tmp_path):
+    made = b"\x80\x02}U\x011]q\x000"
+    for at in range(6):
+        made += b"](" + (b"h" + bytes([at])) * 10 + b"eq" + bytes([at + 1]) + b"0"
+    made += b"h\x06s."
+    with (tmp_path / "a.pkl").open("wb") as file:
+        file.write(made + bytes(2_000_000))
+    with pytest.raises(DataError, match="the same parts again and again"):
+        read_pickle(tmp_path / "a.pkl")
+
+
+def test_what_is_shared_stays_shared(tmp_path):
+    scores = [1.0, np.arange(3.0)]
+    (tmp_path / "a.pkl").write_bytes(pickle.dumps({"a": scores, "b": scores}))
+    found = read_pickle(tmp_path / "a.pkl")
+    assert found["a"] is found["b"]
+    np.testing.assert_array_equal(found["b"][1], [0, 1, 2])
+
+
+@pytest.mark.parametrize("dtype", ["'<U0'", "'|S0'", "[('a','<f4',(0,))]", "'<M8[s]'", "'<c16'"])
+def test_arrays_of_no_numbers_are_refused_at_once(tmp_path, dtype):
+    header = f"{{'descr': {dtype}, 'fortran_order': False, 'shape': (500000, 2048), }}".encode()
+    data = b"\x93NUMPY\x01\x00" + struct.pack("<H", 118) + header.ljust(117) + b"\n"
+    (tmp_path / "a.npy").write_bytes(data)
+    with pytest.raises(DataError, match="no plain numpy array"):
+        read_array(tmp_path / "a.npy")
+
+
+@pytest.mark.parametrize("link", [os.link, os.symlink])
+@pytest.mark.parametrize("kind", ["logo", "fs1000", "manifest"])
+def test_one_file_is_one_routine_under_whatever_links(run, tmp_path, link, kind):
+    if kind == "manifest":
+        for at in range(3):
+            np.save(tmp_path / f"{at}.npy", np.full((4, 8), at, np.float32))
+        np.save(tmp_path / "flow.npy", np.zeros((4, 8), np.float32))
+        link(tmp_path / "flow.npy", tmp_path / "other.npy")
+        rows = ["0.npy,train,1,flow.npy", "1.npy,train,2,other.npy", "2.npy,test,3,"]
+        (tmp_path / "m.csv").write_text("path,split,TES,flow\n" + "\n".join(rows) + "\n")
+        result = run("train", "manifest", tmp_path / "m.csv", "--model", "svr", "-o", tmp_path / "o")
+    else:
+        root = layouts.MAKERS[kind](tmp_path / kind)
+        one, other = sorted(next(path.parent for path in root.rglob("*.npy")).glob("*.npy"))[:2]
+        other.unlink()
+        link(one, other)
+        result = run("train", kind, root, "--model", "svr", "-o", tmp_path / "o")
+    assert result.exit_code == 1
+    assert "gives two routines one file of features" in result.errors[-1]
+
+
+def test_a_wide_window_costs_no_memory_by_batches(tmp_path):
+    from mlavl_cli.datasets.dataset import Routine
+    from mlavl_cli.heads.checkpoint import TargetHead
+    from mlavl_cli.heads.methods import head_class
+    from mlavl_cli.training.evaluate import of_head
+
+    kind = head_class("gdlt")
+    head = TargetHead(kind(kind.Dims(visual_dim=8, actions=1, audio_dim=0)), "TES", (0.0, 130.0), ("bad",), window=512)
+    routines = [Routine(str(at), np.zeros((4, 8), np.float32), None, {"TES": 5.0}) for at in range(70)]
+    batches = list(of_head(head, routines, 64).in_order())
+    assert max(batch.visual.shape[0] for batch in batches) * 512**2 <= 1 << 22
+    assert sum(batch.visual.shape[0] for batch in batches) == 70
+    with pytest.raises(WeightsError, match="64 attention heads"):
+        HeadDims(visual_dim=8, actions=1, width=256, heads=64)
+
+
+# --- Outputs ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("videos")
+    for at in range(5):
+        make_video(folder / f"{at}.mp4", 330)
+    return folder
+
+
+@pytest.mark.parametrize("how", ["pipe", "limit"])
+def test_results_that_cannot_be_written_end_the_run(videos, tmp_path, how):
+    """Videos are left to decode, and nobody reads on."""
+    script = {
+        "pipe": f"{sys.executable} -m mlavl_cli score {videos} -q -f jsonl | head -c 10 >{tmp_path}/head",
+        "limit": f"ulimit -f 8; {sys.executable} -m mlavl_cli score {videos} -q -f jsonl -o {tmp_path}/o.jsonl",
+    }[how]
+    begun = subprocess.Popen(
+        ["bash", "-c", script], start_new_session=True, stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    try:
+        _, said = begun.communicate(timeout=120)
+    except subprocess.TimeoutExpired:
+        os.killpg(begun.pid, signal.SIGKILL)
+        raise
+    assert b"Traceback" not in said
+    assert how == "pipe" or b"can't be written" in said
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["-f", "json", "--output", "o.svg", "--plot", "o.svg"],
+        ["--report", "rep", "--output", "rep/v.mp4.html"],
+        ["--report", "rep", "--output", "rep/index.html"],
+        ["--clips-csv", "vt/v.mp4.vtt", "--vtt", "vt"],
+    ],
+)
+def test_results_do_not_take_each_others_place(run, tmp_path, monkeypatch, options):
+    monkeypatch.chdir(tmp_path)
+    make_video(tmp_path / "v.mp4", 40)
+    result = run("score", "v.mp4", *options)
+    assert result.exit_code == 2
+    assert "is used twice" in result.errors[0]
+
+
+def test_predictions_do_not_take_the_place_of_the_labels(run, tmp_path):
+    for at in range(4):
+        make_video(tmp_path / f"{at}.mp4", 40)
+    labels = tmp_path / "m.csv"
+    labels.write_text("path,split,TES\n" + "\n".join(f"{at}.mp4,test,{at + 1}" for at in range(4)) + "\n")
+    before = labels.read_text()
+    result = run("evaluate", "manifest", labels, "--predictions", labels)
+    assert result.exit_code == 2
+    assert "holds the labels" in result.errors[0]
+    assert labels.read_text() == before
+
+
+def test_a_page_of_somebody_else_is_kept(run, tmp_path):
+    video = make_video(tmp_path / "in" / "v.mp4", 40)
+    (tmp_path / "rep").mkdir()
+    (tmp_path / "rep" / "v.mp4.html").write_text("my home page")
+    assert run("score", video, "--report", tmp_path / "rep", "-q").exit_code == 0
+    assert (tmp_path / "rep" / "v.mp4.html").read_text() == "my home page"
+    assert (tmp_path / "rep" / "in" / "v.mp4.html").exists()
+
+
+def test_where_one_result_has_no_room_the_others_are_written(run, videos, tmp_path, monkeypatch):
+    from mlavl_cli.output.formats import FORMATS
+
+    class Full:
+        def __init__(self, stream, targets, many):
+            pass
+
+        def add(self, result):
+            raise OSError(28, "No space left on device")
+
+        def close(self):
+            pass
+
+    module = type(sys)("no_room")
+    module.Full = Full
+    monkeypatch.setitem(sys.modules, "no_room", module)
+    monkeypatch.setitem(FORMATS, "full", "no_room:Full")
+    result = run("score", videos / "0.mp4", videos / "1.mp4", "-q", "-f", "full", "--vtt", tmp_path / "vt")
+    assert result.exit_code == 1
+    assert (tmp_path / "vt" / "0.mp4.vtt").exists()
+
+
+# --- Simulated folders of strangers ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("trouble", ["folder", "bytes", "pipe", "row", "truth-list", "truth-pipe", "links"])
+def test_a_foreign_folder_of_simulated_routines_is_one_line_or_made_again(run, tmp_path, trouble):
+    folder = tmp_path / "h"
+    (folder / "truth").mkdir(parents=True)
+    (folder / "videos").mkdir()
+    if trouble == "folder":
+        (folder / "manifest.csv").mkdir()
+    elif trouble == "bytes":
+        (folder / "manifest.csv").write_bytes(b"\xff\xff")
+    elif trouble == "pipe":
+        os.mkfifo(folder / "manifest.csv")
+    elif trouble == "row":
+        (folder / "manifest.csv").write_text("path,split,TES,PCS,SS,TR,PE,CO,IN\nx\n")
+    elif trouble == "truth-list":
+        (folder / "truth" / "arena-0-0000.json").write_text("[1]")
+    elif trouble == "truth-pipe":
+        os.mkfifo(folder / "truth" / "arena-0-0000.json")
+    else:
+        for name in ("videos", "truth"):
+            (folder / name).rmdir()
+            (tmp_path / "outside").mkdir(exist_ok=True)
+            (folder / name).symlink_to(tmp_path / "outside")
+    result = run("synthesize", folder, "-n", 1, "--seconds", "8:8", "--size", "64x64", "--style", "arena")
+    assert "internal error" not in result.stderr
+    assert result.exit_code == (0 if trouble == "truth-list" else 1)
+    assert len(result.errors) == result.exit_code
+    assert trouble != "links" or not list((tmp_path / "outside").iterdir())
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"movement_accents": [1, 2, 3]}, {"movement_accents": [["a", "b"]]}, {"fps": "x"}, {"seconds": float("nan")},
+        {"scores": ["TES"]}, {"seconds": 1e9}, {"music_accents": None}, "deep",
+    ],
+)  # fmt: skip
+def test_a_truth_of_somebody_else_is_one_line(tmp_path, changes):
+    from mlavl_cli.training.consistency_eval import _truth
+
+    honest = {"seconds": 9.0, "fps": 25, "scores": {"TES": 3}, "movement_accents": [[1, 1]], "music_accents": [[1, 1]]}
+    path = tmp_path / "truth" / "a.json"
+    path.parent.mkdir()
+    path.write_text(json.dumps(honest))
+    assert _truth(tmp_path, "a")["fps"] == 25
+    path.write_text("[" * 100_000 if changes == "deep" else json.dumps({**honest, **changes}))
+    with pytest.raises(DataError, match="holds no truth of a simulated routine"):
+        _truth(tmp_path, "a")
