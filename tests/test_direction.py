@@ -35,8 +35,8 @@ ORDER = {
         "frame_rate sound_clock sound cutting clips encode sample"
     ).split(),
     "features": (
-        "routine rows statistics hub prompts visual audio text_features text parallel reading apart extract store "
-        "extractor cluster throughput"
+        "arrays rows statistics routine hub prompts visual audio text_features text parallel reading apart extract "
+        "store extractor cluster throughput"
     ).split(),
     "heads": (
         "dims layers noise base multimodal state_dicts mlavl visual exemplars soft_dtw svr lstm ms_lstm "
@@ -45,9 +45,9 @@ ORDER = {
     ).split(),
     "heads/mlavl": "output losses s2ce length mag2 avcf dpg consistency model official".split(),
     "simulate": "style elements body recording music programme motion scene truth write collection".split(),
-    "scoring": ["measures", "result", "domain", "interval", "points", "scorer", "compare"],
+    "scoring": ["measures", "shown", "result", "domain", "interval", "points", "scorer", "compare"],
     "datasets": (
-        "layouts public rows dataset literature splits unpickle arrays videos fs1000 logo manifest pickled load"
+        "layouts public rows dataset literature splits unpickle videos fs1000 logo manifest pickled load"
     ).split(),
     "protocols": ["words", "performance", "blocks", "match", "labels"],
     "output": ["formats", "json", "csv", "table", "webvtt", "plot", "report"],

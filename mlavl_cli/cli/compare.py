@@ -131,7 +131,7 @@ def _written(path: str) -> dict[str, Any] | None:
 
 
 def _row(moment: "Moment") -> Row:
-    from mlavl_cli.scoring.result import clock
+    from mlavl_cli.scoring.shown import clock
 
     return {
         "time": f"{clock(moment.start_s)}-{clock(moment.end_s)}",

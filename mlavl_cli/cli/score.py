@@ -1,7 +1,7 @@
 """mlavl score: videos -> scores."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -108,9 +108,9 @@ def score(
             console.note(f"{source.path}: {result.timing.real_time_factor:.1f} x real time, {result.timing}")
 
         scored = (
-            result
+            (cast(Input, source), result)
             for group in batch.groups()
-            for result in scorer.score_many(tracked(group, progress), progress.on_clips, batch.fail)
+            for source, result in scorer.score_many(tracked(group, progress), progress.on_clips, batch.fail)
         )
         for_each(batch, scored, work, fail_fast)
 

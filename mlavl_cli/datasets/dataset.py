@@ -14,7 +14,7 @@ from mlavl_cli.bundle import Bundle
 from mlavl_cli.csv_rows import MOST_ROWS, MOST_TABLE_BYTES
 from mlavl_cli.datasets.public import PublicSet
 from mlavl_cli.errors import DataError, UsageError
-from mlavl_cli.features.routine import wrong_tables
+from mlavl_cli.features.arrays import wrong_tables
 from mlavl_cli.files import refuse_irregular
 from mlavl_cli.score_range import Range
 

@@ -20,13 +20,13 @@ from statistics import median
 import numpy as np
 
 from mlavl_cli.bundle import Bundle
-from mlavl_cli.datasets.arrays import ARRAYS, read_arrays, read_stream
 from mlavl_cli.datasets.dataset import Dataset, Routine, refuse_shared, routine
 from mlavl_cli.datasets.rows import GROUP, SPLITS, as_number, manifest_rows
 from mlavl_cli.datasets.videos import Identity, VideoFeatures
 from mlavl_cli.errors import DataError, FeatureError, refusing
-from mlavl_cli.features.routine import RoutineFeatures
-from mlavl_cli.features.store import SUFFIX, read_features
+from mlavl_cli.features.arrays import ARRAYS, TIMES, read_arrays, read_stream
+from mlavl_cli.features.routine import RoutineFeatures, read_features
+from mlavl_cli.features.store import SUFFIX
 from mlavl_cli.groups import together
 from mlavl_cli.inputs import Input
 from mlavl_cli.media.cutting import FRAMES_PER_CLIP
@@ -102,7 +102,7 @@ def _features(rows: list[dict[str, str]], path: Path, videos: VideoFeatures) -> 
         if source.suffix == SUFFIX:
             ready[at] = _stored(source)
         elif source.suffix.lower() in ARRAYS:
-            ready[at] = _Found(read_arrays(source))
+            ready[at] = _Found({name: rows for name, rows in read_arrays(source).items() if name not in TIMES})
         else:
             parts = (part for part in Path(row["path"]).parts if part != ".." and not part.startswith("/"))
             sources[at] = Input(source, Path(*parts))

@@ -5,36 +5,19 @@
 made and of which file. Any safetensors reader opens it.
 """
 
-import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import save
-
 from mlavl_cli.backbone import content_of
 from mlavl_cli.device import PRECISIONS
-from mlavl_cli.errors import FeatureError, one_line
-from mlavl_cli.features.routine import RoutineFeatures
-from mlavl_cli.features.statistics import PICTURE_STATISTICS, SOUND_STATISTICS
-from mlavl_cli.files import atomic_write, refuse_outside, sha256
+from mlavl_cli.errors import FeatureError
+from mlavl_cli.features.routine import RoutineFeatures, read_features, write_features
+from mlavl_cli.files import refuse_outside, sha256
 from mlavl_cli.inputs import Input
-from mlavl_cli.media.decode import VideoInfo
-from mlavl_cli.untrusted import open_safetensors
 
 SUFFIX = ".safetensors"
-_METADATA = "mlavl"  # one key: safetensors writes several in random order, and stores should compare byte for byte
-_TIMES = ("start_s", "end_s")
-_MOST_NUMBER = 1e7  # of seconds, frames a second and pixels: a hundred days
-_LEAST_FPS = 1e-6
-_MOST_WARNINGS, _LONGEST_WARNING = 1000, 4096
-_TABLES = ("visual", "audio", "picture_statistics", "sound_statistics", "flow", "tokens")
-_MOST_CLIPS, _MOST_WIDE, _MOST_TOKENS = 100_000, 4096, 64
-_WIDTHS = {"picture_statistics": PICTURE_STATISTICS, "sound_statistics": SOUND_STATISTICS}
-_LATE_S = 1.0  # a clip may end so much behind the end of its video, which is rounded
 
 
 class FeatureStore:
@@ -98,87 +81,6 @@ def _meant(provenance: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(known, dict) or not all(isinstance(one, dict) for one in known.values()):
         return provenance
     return {**provenance, "backbones": {role: content_of(one) for role, one in known.items()}}
-
-
-def write_features(path: Path, features: RoutineFeatures) -> None:
-    """One safetensors file, whole or not at all; the same features give the same bytes."""
-    arrays = {**features.tables(), **{name: getattr(features, name) for name in _TIMES}}
-    arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    metadata = {
-        "video": {**vars(features.video), "path": Path(features.video.path).name},  # without the user's folders
-        "provenance": features.provenance,
-        "warnings": features.warnings,
-        "checksum": _checksum(arrays),
-    }
-    with atomic_write(path) as file:
-        file.write(save(arrays, metadata={_METADATA: json.dumps(metadata, sort_keys=True)}))
-
-
-def read_features(path: Path) -> RoutineFeatures:
-    """Reads one file of a store.
-
-    Raises:
-        FileNotFoundError: there is none.
-        FeatureError: it is damaged or not a feature file.
-    """
-    hint = "Delete it and extract again."
-    try:
-        with open_safetensors(path, "np") as file:
-            metadata = json.loads((file.metadata() or {})[_METADATA])
-            shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118 - not a dict
-            if shapes.keys() - {*_TABLES, *_TIMES} or not _is_of_a_routine(shapes):
-                raise TypeError("arrays of other kinds")
-            arrays = {name: file.get_tensor(name) for name in shapes}
-        if any(a.dtype != (np.float64 if name in _TIMES else np.float32) for name, a in arrays.items()):
-            raise TypeError("arrays of other kinds")
-        if _checksum(arrays) != metadata["checksum"]:
-            raise FeatureError("is damaged: its checksum doesn't fit", path=path, hint=hint)
-        video, provenance, warnings = VideoInfo(**metadata["video"]), metadata["provenance"], metadata["warnings"]
-        words = isinstance(provenance, dict) and isinstance(provenance.get("precision", ""), str)
-        if not (_is_video(video) and words and _are_warnings(warnings)):
-            raise TypeError("metadata of other kinds")
-        if arrays["end_s"].size and float(arrays["end_s"][-1]) > video.duration_s + _LATE_S:
-            raise ValueError("clips behind the end of their video")
-        arrays = {"audio": None, **arrays}
-        return RoutineFeatures(**arrays, video=video, provenance=provenance, warnings=tuple(map(one_line, warnings)))
-    except FileNotFoundError:
-        raise
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise FeatureError("is no feature file, or a damaged one", path=path, hint=hint) from error
-
-
-def _are_warnings(value: Any) -> bool:
-    """A list of as many texts, of such lengths, as one video causes."""
-    few = isinstance(value, list) and len(value) <= _MOST_WARNINGS
-    return few and all(isinstance(text, str) and len(text) <= _LONGEST_WARNING for text in value)
-
-
-def _is_of_a_routine(shapes: dict[str, list[int]]) -> bool:
-    """As many clips as a day has at the most, no wider than any backbone makes them."""
-
-    def is_one(name: str, shape: list[int]) -> bool:
-        widths = shape[1:]
-        if name == "tokens" and not (widths and widths[0] <= _MOST_TOKENS):
-            return False
-        known = name not in _WIDTHS or widths == [_WIDTHS[name]]
-        return bool(shape) and shape[0] <= _MOST_CLIPS and max(widths, default=0) <= _MOST_WIDE and known
-
-    return all(is_one(name, shape) for name, shape in shapes.items())
-
-
-def _is_video(video: VideoInfo) -> bool:
-    words = isinstance(video.path, str) and isinstance(video.has_audio, bool)
-    sides = all(type(side) is int and 1 <= side <= _MOST_NUMBER for side in (video.width_px, video.height_px))
-    times = isinstance(video.duration_s, int | float) and 0 <= video.duration_s <= _MOST_NUMBER
-    return words and sides and times and isinstance(video.fps, int | float) and _LEAST_FPS <= video.fps <= _MOST_NUMBER
-
-
-def _checksum(arrays: dict[str, np.ndarray]) -> str:
-    digest = hashlib.sha256()
-    for name in sorted(arrays):
-        digest.update(f"{name} {arrays[name].dtype} {arrays[name].shape};".encode())
-        digest.update(np.ascontiguousarray(arrays[name]).tobytes())
-    return digest.hexdigest()
 
 
 def _fingerprint(path: Path) -> dict[str, Any]:

@@ -12,7 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from mlavl_cli.errors import one_line
-from mlavl_cli.scoring.result import OF_CONSISTENCY, UNFAMILIAR, RoutineScore, TargetScore, clock, level
+from mlavl_cli.scoring.result import OF_CONSISTENCY, UNFAMILIAR, RoutineScore, TargetScore
+from mlavl_cli.scoring.shown import clock, level
 
 _STEPS = " ▁▂▃▄▅▆▇█"
 _BAR = 8  # cells of a score's bar

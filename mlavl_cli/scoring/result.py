@@ -6,8 +6,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from mlavl_cli.errors import DataError
 from mlavl_cli.score_range import Range, to_share
 from mlavl_cli.scoring.measures import MEASURES, Measure
+from mlavl_cli.scoring.shown import as_html, as_line, clips_to_frame
 
 if TYPE_CHECKING:
+    import pandas
+
     from mlavl_cli.media.decode import VideoInfo
 
 SCHEMA_VERSION = 1
@@ -178,7 +181,7 @@ class ClipScore:
         return {**times, **self.measures, "in_domain": self.in_domain}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RoutineScore:
     """The score of one routine: the fields of the JSON schema.
 
@@ -206,6 +209,16 @@ class RoutineScore:
     clips: list[ClipScore]
     warnings: list[Notice]
     timing: Timing = Timing()
+
+    def __repr__(self) -> str:
+        return as_line(self)
+
+    def _repr_html_(self) -> str:
+        return as_html(self)
+
+    def to_frame(self) -> "pandas.DataFrame":
+        """One row a clip (shown.clips_to_frame)."""
+        return clips_to_frame(self)
 
     @property
     def in_domain(self) -> bool | None:
@@ -282,17 +295,3 @@ def _in_time(clips: list[ClipScore]) -> list[ClipScore]:
 
 def _within(share: float) -> float:
     return min(max(share, 0.0), 1.0)
-
-
-def level(share: float) -> Literal["low", "mid", "high"]:
-    """The third of [0, 1] that a share lies in, which colours it."""
-    return "low" if share < 1 / 3 else "mid" if share < 2 / 3 else "high"
-
-
-def clock(seconds: float) -> str:
-    """12.3 -> "0:12.3"; 3723.04 -> "1:02:03.0"."""
-    tenths = round(seconds * 10)
-    minutes, rest = divmod(tenths, 600)
-    hours, minutes = divmod(minutes, 60)
-    lead = f"{hours}:{minutes:02d}" if hours else f"{minutes}"
-    return f"{lead}:{rest // 10:02d}.{rest % 10}"

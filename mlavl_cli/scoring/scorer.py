@@ -1,9 +1,12 @@
 """Scorer: a video, or features that are there already -> RoutineScore. The one place where features meet a head."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
 from dataclasses import asdict, replace
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +37,9 @@ from mlavl_cli.scoring.result import (
     Timing,
 )
 
+Source = str | Path | Input | RoutineFeatures  # of one routine
+Results = Generator[tuple[Source, RoutineScore | Exception], None, None]
+
 
 class Scorer:
     """All heads of a bundle on one extraction.
@@ -53,6 +59,9 @@ class Scorer:
         self.bundle, self.heads, self.extractor, self.detector = bundle, heads, extractor, detector
         self.intervals = intervals or {}
 
+    def __repr__(self) -> str:
+        return f"Scorer({self.bundle.name}: {', '.join(self.heads)}; trained on {self.bundle.trained_on})"
+
     def score(self, routine: str | Path | RoutineFeatures, on_clips: Progress | None = None) -> RoutineScore:
         """A video file, or its features -> its score.
 
@@ -61,36 +70,70 @@ class Scorer:
         """
         if isinstance(routine, RoutineFeatures):
             return self._timed(routine, time.perf_counter())
-        ((_, result),) = self.score_many([Input(Path(routine), Path(Path(routine).name))], on_clips)
+        ((_, result),) = self.score_many([routine], on_clips)
         if isinstance(result, Exception):
             raise result
         return result
 
     def score_many(
         self,
-        sources: Iterable[Input],
+        sources: Iterable[Source],
         on_clips: Progress | None = None,
         on_unkept: Callable[[Exception, Path], None] | None = None,
-    ) -> Iterator[tuple[Input, RoutineScore | Exception]]:
-        """Many files in order, each with its score or what was wrong with it.
+    ) -> Results:
+        """Many routines in order, each with its score or what was wrong with it.
 
         Args:
-            sources: the files.
+            sources: paths, `Input`s or features, also of a generator, which is asked as far as files are read ahead.
             on_clips: as `extract_many` takes it.
             on_unkept: called with why a file's features couldn't be stored, and the file; its score comes all the same.
 
         Raises:
             WeightsError: the backbones can't be had, or don't fit the heads.
         """
+        for ready, some in groupby(sources, lambda source: isinstance(source, RoutineFeatures)):
+            with closing(self._score_kind(ready, some, on_clips, on_unkept)) as found:
+                yield from found
+
+    def _score_kind(
+        self,
+        ready: bool,
+        sources: Iterator[Any],
+        on_clips: Progress | None,
+        on_unkept: Callable[[Exception, Path], None] | None,
+    ) -> Results:
+        """Features, or files."""
+        if not ready:
+            yield from self._score_files(sources, on_clips, on_unkept)
+        for routine in sources if ready else ():
+            try:
+                result: RoutineScore | Exception = self._timed(routine, time.perf_counter())
+            except Exception as error:  # of this routine alone
+                result = error
+            yield routine, result
+
+    def _score_files(
+        self,
+        sources: Iterable[Any],
+        on_clips: Progress | None,
+        on_unkept: Callable[[Exception, Path], None] | None,
+    ) -> Results:
         begin = time.perf_counter()
-        for outcome in self.extractor.run(sources, on_clips, self._check_backbones):
+        given: deque[Source] = deque()
+
+        def files() -> Iterator[Input]:
+            for source in sources:
+                given.append(source)
+                yield source if isinstance(source, Input) else Input(Path(source), Path(Path(source).name))
+
+        for outcome in self.extractor.run(files(), on_clips, self._check_backbones):
             try:
                 result = outcome.error or self._timed(outcome.unwrap(), begin)
                 if outcome.unkept and on_unkept:
                     on_unkept(outcome.unkept, outcome.source.path)
             except Exception as error:  # of this routine alone
                 result = error
-            yield outcome.source, result
+            yield given.popleft(), result
             begin = time.perf_counter()
 
     def _timed(self, features: RoutineFeatures, begin: float) -> RoutineScore:

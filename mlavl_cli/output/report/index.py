@@ -11,7 +11,8 @@ from urllib.parse import quote, unquote
 from mlavl_cli.errors import MlavlError
 from mlavl_cli.files import refuse_irregular
 from mlavl_cli.output.report.html import document, text
-from mlavl_cli.scoring.result import RoutineScore, clock
+from mlavl_cli.scoring.result import RoutineScore
+from mlavl_cli.scoring.shown import clock
 
 INDEX = "index.html"
 _DATA = re.compile(r'<script type="application/json" id="data">(.*?)</script>', re.DOTALL)

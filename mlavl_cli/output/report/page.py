@@ -7,7 +7,8 @@ from typing import Any
 from mlavl_cli.output.report.glimpse import Glimpse
 from mlavl_cli.output.report.html import document, text
 from mlavl_cli.scoring.measures import MEASURES, Measure
-from mlavl_cli.scoring.result import OF_CONSISTENCY, ClipScore, RoutineScore, TargetScore, clock, level
+from mlavl_cli.scoring.result import OF_CONSISTENCY, ClipScore, RoutineScore, TargetScore
+from mlavl_cli.scoring.shown import clock, level
 
 MOMENTS = 3  # the weakest and the strongest shown
 
