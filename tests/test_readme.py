@@ -33,6 +33,8 @@ ELSEWHERE = {  # by their beginning: what runs them
     "make demo": "CI runs them",
     "make test": "CI runs them",
     "pip install .": "the Makefile runs it",
+    "pip install 'mlavl[protocols,train]'\nmlavl labels": "tests/test_tutorial.py runs them",
+    "mlavl labels cup-2024.pdf": "tests/test_tutorial.py runs them",
     "mlavl train fisv data/fisv --model all": "tests/training/test_bench.py makes tables",
     "for s in 20 40 90": "its figures stand below it, and would be the same again",
 }
