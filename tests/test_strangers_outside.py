@@ -363,6 +363,26 @@ def test_results_that_cannot_be_written_end_the_run(videos, tmp_path, how):
     assert how == "pipe" or b"can't be written" in said
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("names", [["SIGINT"] * 4, ["SIGHUP", "SIGTERM", "SIGINT"], ["SIGTERM", "SIGTERM"]])
+def test_being_told_again_and_again_is_no_traceback(videos, tmp_path, names):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mlavl_cli", "score", videos, "-q", "-f", "jsonl", "-o", tmp_path / "o.jsonl"],
+        stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )  # fmt: skip
+    time.sleep(5)  # somewhere in the middle
+    for name in names:
+        process.send_signal(getattr(signal, name))
+        time.sleep(0.02)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode in (130, *(-getattr(signal, name) for name in names[1:]))  # it may be over by then
+    assert "Traceback" not in said
+    if (tmp_path / "o.jsonl").exists():
+        assert all(json.loads(line)["scores"] for line in (tmp_path / "o.jsonl").read_text().splitlines())
+    assert not list(tmp_path.glob(".*.part"))
+
+
 @pytest.mark.parametrize(
     "options",
     [

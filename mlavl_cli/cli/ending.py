@@ -47,9 +47,16 @@ def watch_for_the_end() -> None:
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    told: list[int] = []
+
+    def end(number: int, frame: object) -> None:
+        told.append(number)
+        if len(told) == 1:  # another one would interrupt the putting away; the end comes in any case
+            raise KeyboardInterrupt
+
     for number in _SIGNALS:
-        if signal.getsignal(number) is signal.SIG_DFL:
-            signal.signal(number, signal.default_int_handler)
+        if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
+            signal.signal(number, end)
 
     def watch() -> None:
         while os.read(reading, 1)[0] not in _SIGNALS:
