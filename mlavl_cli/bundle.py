@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from mlavl_cli.backbone import MANIFEST_MAX_BYTES, BackboneSpec, is_hub_id
-from mlavl_cli.errors import WeightsError, one_line, refusing
+from mlavl_cli.errors import NoSuchWeights, WeightsError, one_line, refusing
 from mlavl_cli.files import atomic_write, refuse_irregular
 from mlavl_cli.hub_bundle import fetch_bundle, is_hub_name
 from mlavl_cli.untrusted import digest_of, plain_name, refuse_links
@@ -56,7 +56,7 @@ def find_bundle(name_or_folder: str | Path | Bundle) -> Bundle:
     A bundled name always means what came with the package: `mini` is never `./mini`.
 
     Raises:
-        WeightsError: there is no such bundle, or its `bundle.json` is broken.
+        NoSuchWeights, WeightsError: there is no such bundle, or its `bundle.json` is broken.
     """
     if isinstance(name_or_folder, Bundle):
         return name_or_folder
@@ -68,7 +68,7 @@ def find_bundle(name_or_folder: str | Path | Bundle) -> Bundle:
     if is_hub_name(name_or_folder):
         return read_bundle(fetch_bundle(str(name_or_folder)))
     hint = f"Give a folder with {MANIFEST}, user/name on the hub, or one of: {', '.join(bundled_names())}."
-    raise WeightsError("no such weights", path=folder, hint=hint)
+    raise NoSuchWeights("no such weights", path=folder, hint=hint)
 
 
 def read_bundle(folder: Path) -> Bundle:

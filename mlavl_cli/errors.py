@@ -44,12 +44,20 @@ class WeightsError(MlavlError):
     """A bundle, a head or a backbone is missing, broken or doesn't fit."""
 
 
+class NoSuchWeights(WeightsError):
+    """Nothing is called so, here or on the hub."""
+
+    exit_code = 2
+
+
 class DataError(MlavlError):
     """Labels or a dataset on disk don't fit."""
 
 
 class DeviceError(MlavlError):
     """The requested device or precision isn't available."""
+
+    exit_code = 2
 
 
 @contextmanager

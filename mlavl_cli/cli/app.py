@@ -91,6 +91,7 @@ def _wrong_usage(problem: typer.TyperException) -> typer.Exit:
 
 app = typer.Typer(
     cls=MlavlGroup,
+    context_settings={"help_option_names": ["--help", "-h"]},  # of all commands
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="Score figure-skating and rhythmic-gymnastics routines from raw video (MLAVL, CVPR 2025).",
@@ -107,7 +108,7 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
+        bool, typer.Option("--version", "-V", callback=_version, is_eager=True, help="Print the version and leave.")
     ] = False,
 ) -> None:
     pass

@@ -176,12 +176,12 @@ def test_a_bundle_cannot_name_files_outside_itself(run, routine, tmp_path, name)
     ("options", "code", "cause"),
     [
         (["--device", "gpu9"], 2, "no such device"),
-        (["--device", "cuda:77"], 1, "isn't there"),
-        (["--device", "cpu", "--precision", "fp16"], 1, "fp16 isn't supported"),
+        (["--device", "cuda:77"], 2, "isn't there"),
+        (["--device", "cpu", "--precision", "fp16"], 2, "fp16 isn't supported"),
         (["--precision", "fp8"], 2, "fp8"),
         (["--format", "xml"], 2, "xml"),
         (["--batch-size", "0"], 2, "batch-size"),
-        (["--weights", "nobody"], 1, "no such weights"),
+        (["--weights", "nobody"], 2, "no such weights"),
         (["--colour"], 2, "--colour"),
     ],
 )
