@@ -10,7 +10,7 @@ from mlavl_cli.backbone import ELSEWHERE, BackboneSpec, content_of, parse_backbo
 from mlavl_cli.bundle import Bundle, bundled_names, find_bundle
 from mlavl_cli.device import Placement
 from mlavl_cli.errors import DataError, FeatureError
-from mlavl_cli.features.extract import Progress
+from mlavl_cli.features.extract import EXTRACTION_VERSION, Progress
 from mlavl_cli.features.extractor import ExtractionOptions, load_extractor
 from mlavl_cli.features.routine import RoutineFeatures
 from mlavl_cli.features.store import FeatureStore
@@ -105,6 +105,8 @@ class VideoFeatures:
             cutting = Cutting(frame_rate=bundle.frame_rate)
         if len(found) + len(ready):
             self.options.tell(f"features of {len(found) + len(ready)} routines are there: {names_of(bundle)}")
+        if old := [source for source, features in found.items() if _is_old(features)]:
+            self.options.tell(f"those of {len(old)} videos are of an older mlavl, which read files otherwise")
         if missing := [source for source in sources if source not in found]:
             found |= self._extracted(bundle, cutting, missing)
         return bundle, found
@@ -126,8 +128,9 @@ class VideoFeatures:
         return bundles[0]
 
     def _refuse_others(self, bundle: Bundle, ready: list[Identity | None]) -> None:
+        wanted = _meant(_identity(bundle))
         for identity in ready:
-            if identity and _meant(identity) != _meant(_identity(bundle)):
+            if identity and _meant(identity) != wanted:
                 cause = f"feature files of other backbones than {names_of(bundle)}: {_ids(identity)}"
                 raise FeatureError(cause, hint="Give the --backbones that made them.")
 
@@ -139,15 +142,17 @@ class VideoFeatures:
         Raises:
             FeatureError: there are others, and they aren't to be made again.
         """
-        good = {}
+        good, own = {}, _meant(_identity(bundle))
         for source, features in found.items():
             made = features.provenance
             wrong = ""
-            if _meant(made.get("backbones")) != _meant(_identity(bundle)):
+            if _meant(made.get("backbones")) != own:
                 wrong = f"those of other backbones ({_ids(made.get('backbones'))})"
             elif _rate_of(features) != cutting.frame_rate:
                 rate, wanted = _rate_of(features) or "the video's own", cutting.frame_rate or "the video's own"
                 wrong = f"cut at another frame rate ({rate}, not {wanted})"
+            elif _is_old(features):
+                wrong = "of an older mlavl, which read files otherwise"
             if not wrong:
                 good[source] = features
             elif not self.options.again:
@@ -172,7 +177,8 @@ class VideoFeatures:
         if len(wrong) == 1 and wrong[0]:
             raise wrong[0]
         if wrong:
-            listed = "; ".join(str(error).split(" Fix")[0] for error in wrong[:_LISTED])
+            told = (f"{getattr(one, 'path', '')}: {getattr(one, 'message', one)}" for one in wrong[:_LISTED])
+            listed = "; ".join(told)
             more = f"; and {len(wrong) - _LISTED} more" if len(wrong) > _LISTED else ""
             cause = f"{len(wrong)} videos can't be used: {listed}{more}"
             raise DataError(cause, hint="Leave their lines out; the features of the others are kept.")
@@ -206,6 +212,10 @@ def _ids(identity: Any) -> str:
     if _meant(identity) is None:
         return "another tool's"
     return " and ".join(str(identity[role].get("id")) for role in _ROLES)
+
+
+def _is_old(features: RoutineFeatures) -> bool:
+    return features.provenance.get("extraction", EXTRACTION_VERSION) != EXTRACTION_VERSION
 
 
 def _rate_of(features: RoutineFeatures | None) -> float | None:

@@ -12,7 +12,7 @@ from datasets import layouts
 from mlavl_cli.bundle import find_bundle
 from mlavl_cli.datasets.load import load_dataset
 from mlavl_cli.device import place
-from mlavl_cli.features.store import read_features
+from mlavl_cli.features.store import read_features, write_features
 
 CPU = place("cpu", "fp32")
 SVR = ["--model", "svr", "-f", "json"]
@@ -125,6 +125,34 @@ def test_features_cut_at_another_rate_are_used_and_not_made_again(run, season, t
     assert at_rate.exit_code == 1
     assert "cut at another frame rate (12.5, not 25.0)" in at_rate.stderr
     assert stamps(store) == before
+
+
+def test_features_of_an_older_mlavl_are_not_taken_for_todays(run, season, tmp_path):
+    from dataclasses import replace
+
+    store = tmp_path / "features"
+    run("extract-features", tmp_path / "videos" / "day", "-o", store)
+    for path in store.rglob("*.safetensors"):
+        features = read_features(path)
+        write_features(path, replace(features, provenance={**features.provenance, "extraction": 1}))
+    used = run("train", "manifest", season, "-o", tmp_path / "b", *SVR)
+    assert used.exit_code == 0, used.stderr
+    assert "those of 4 videos are of an older mlavl" in used.stderr
+    judged = run("evaluate", "manifest", season, "-w", tmp_path / "b")
+    assert judged.exit_code == 1
+    assert "of an older mlavl" in judged.errors[0]
+    assert run("evaluate", "manifest", season, "-w", tmp_path / "b", "--extract-again").exit_code == 0
+
+
+def test_videos_that_cannot_be_used_are_listed_and_the_others_kept(run, season, tmp_path):
+    for at in (1, 3):
+        (tmp_path / "videos" / "day" / f"{at}.mp4").write_bytes(b"no video")
+    result = run("train", "manifest", season, "-o", tmp_path / "b", *SVR)
+    assert result.exit_code == 1
+    assert "2 videos can't be used" in result.errors[0]
+    assert "1.mp4" in result.errors[0]
+    assert "3.mp4" in result.errors[0]
+    assert len(list((tmp_path / "features").rglob("*.safetensors"))) == 2
 
 
 # --- Other tools -----------------------------------------------------------------------------------------------------
