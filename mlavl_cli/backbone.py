@@ -107,7 +107,7 @@ def spec_of(identity: dict[str, Any], known: Iterable[BackboneSpec]) -> Backbone
     for spec in known:
         if content_of(spec.identity()) == content_of(identity):
             return spec
-    options, source, revision = identity.get("options", {}), identity.get("id"), identity.get("revision")
-    if "sha256" in identity or not isinstance(options, dict) or not is_hub_id(source, revision):
-        return BackboneSpec(ELSEWHERE, local=False)
-    return BackboneSpec(str(source), revision, options, local=False)
+    source, revision = identity.get("id"), identity.get("revision")
+    if "sha256" in identity or identity.get("options") or not is_hub_id(source, revision):
+        return BackboneSpec(ELSEWHERE, local=False)  # settings of somebody's own aren't taken over unseen
+    return BackboneSpec(str(source), revision, local=False)

@@ -14,6 +14,7 @@ from mlavl_cli.untrusted import digest_of, plain_name, refuse_links
 
 BUNDLE_VERSION = 1
 MANIFEST = "bundle.json"
+_FASTEST = 1000  # frames a second
 _MOST_HEADS, _LONGEST_PATH = 64, 4096  # letters
 _PACKAGE = Path(__file__).resolve().parent
 WEIGHTS_FOLDERS = (_PACKAGE / "weights", _PACKAGE.parent / "weights")  # installed wheel, source checkout
@@ -211,8 +212,13 @@ def _measured(consistency: Any) -> dict[str, Any] | None:
     return dict(consistency)
 
 
+def is_frame_rate(value: Any) -> bool:
+    """Whether clips can be cut at so many frames a second."""
+    return type(value) in (int, float) and 1 <= value <= _FASTEST
+
+
 def _frame_rate(value: Any) -> float | None:
-    if value is not None and not (type(value) in (int, float) and 1 <= value <= 120):
+    if value is not None and not is_frame_rate(value):
         raise TypeError(f"frame_rate must be frames a second, is {value!r:.60}")
     return None if value is None else float(value)
 

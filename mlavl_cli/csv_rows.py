@@ -12,7 +12,7 @@ from mlavl_cli.files import refuse_irregular
 
 MOST_TABLE_BYTES, MOST_ROWS = 64 << 20, 200_000  # of a table of labels
 _MOST_CELLS = 4_000_000
-_LONGEST_PATH = 4096  # letters
+_LONGEST_PATH, _DEEPEST = 4096, 128  # letters, and folders
 
 Rows = list[dict[str, str]]
 
@@ -47,8 +47,10 @@ def read_csv(path: Path, most_columns: int, paths: tuple[str, ...] = ("path",)) 
                 raise DataError(f"has more than {_MOST_CELLS:,} cells", path=path, hint="Is it a manifest?")
             if any("\0" in cell for cell in row.values()):
                 raise DataError(f"line {number} holds a NUL character", path=path)
-            if any(len(row.get(name) or "") > _LONGEST_PATH for name in paths):
-                raise DataError(f"line {number} holds a path of more than {_LONGEST_PATH:,} letters", path=path)
+            cells = [row.get(name) or "" for name in paths]
+            if any(len(cell) > _LONGEST_PATH or cell.count("/") > _DEEPEST for cell in cells):
+                cause = f"a path of more than {_LONGEST_PATH:,} letters or {_DEEPEST} folders"
+                raise DataError(f"line {number} holds {cause}", path=path)
             rows.append(row)
     except (OSError, UnicodeError, csv.Error) as error:
         raise DataError(f"can't be read as csv ({error})", path=path) from error

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+_MOST_PARTNERS = 7  # behind the first of a routine
+
 
 def together(names: Sequence[str]) -> list[str]:
     """(n,) a name of the group of each: "Anna / Bo" joins Anna's routines and Bo's. An empty name is no group."""
@@ -13,7 +15,7 @@ def together(names: Sequence[str]) -> list[str]:
             person = above[person]
         return person
 
-    people = [[part.strip().casefold() for part in name.split("/")] for name in names]
+    people = [[part.strip().casefold() for part in name.split("/", _MOST_PARTNERS)] for name in names]
     for some in people:
         for other in some[1:]:
             above[root(other)] = root(some[0])

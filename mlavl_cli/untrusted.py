@@ -25,11 +25,8 @@ _MOST_NAME_BYTES = 120
 _MOST_HEADER_BYTES = 4 << 20  # of a safetensors file
 _ARCHIVE = b"PK\x03\x04"
 _END_BYTES, _LOCATOR_BYTES, _RECORD_BYTES = 22, 20, 56  # of a zip archive's ends
-_LEAST_UNPACKED, _UNPACKED, _MOST_ARRAYS = (
-    1 << 20,
-    50,
-    64,
-)  # of arrays in an archive: bytes, times its size, how many
+# Of arrays in an archive: bytes, times its size, and how many.
+_LEAST_UNPACKED, _MOST_UNPACKED, _UNPACKED, _MOST_ARRAYS = 1 << 20, 512 << 20, 50, 16
 _LEGACY_HEADS = 3  # pickles before the object in torch's old format: magic number, version, machine
 
 
@@ -93,7 +90,7 @@ def read_npz(path: Path) -> "dict[str, np.ndarray]":
     found = {}
     with zipfile.ZipFile(path) as archive:
         entries = archive.infolist()
-        most = max(_LEAST_UNPACKED, _UNPACKED * path.stat().st_size)
+        most = min(max(_LEAST_UNPACKED, _UNPACKED * path.stat().st_size), _MOST_UNPACKED)
         known = all(one.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for one in entries)
         if not known or len(entries) > _MOST_ARRAYS or sum(one.file_size for one in entries) > most:
             raise ValueError("it unpacks to far more than features take")
@@ -102,11 +99,11 @@ def read_npz(path: Path) -> "dict[str, np.ndarray]":
                 data = io.BytesIO(file.read(one.file_size))
             version = np.lib.format.read_magic(data)
             header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-            shape, _, dtype = header(data)
-            if dtype.hasobject or math.prod(shape) * dtype.itemsize > len(data.getbuffer()):
-                raise ValueError("an array claims more than it holds, or holds objects")
-            data.seek(0)
-            found[one.filename.removesuffix(".npy")] = np.load(data, allow_pickle=False)
+            shape, by_columns, dtype = header(data)
+            if dtype.kind not in "fiub" or math.prod(shape) * dtype.itemsize != len(data.getbuffer()) - data.tell():
+                raise ValueError("an array claims other numbers than it holds, or holds none")
+            numbers = np.frombuffer(data.getbuffer(), dtype, offset=data.tell())
+            found[one.filename.removesuffix(".npy")] = numbers.reshape(shape, order="F" if by_columns else "C")
     return found
 
 

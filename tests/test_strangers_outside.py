@@ -376,7 +376,10 @@ def test_being_told_again_and_again_is_no_traceback(videos, tmp_path, names):
         process.send_signal(getattr(signal, name))
         time.sleep(0.02)
     _, said = process.communicate(timeout=60)
-    assert process.returncode in (130, *(-getattr(signal, name) for name in names[1:]))  # it may be over by then
+    assert process.returncode in (
+        130,
+        *(-getattr(signal, name) for name in ["SIGINT", *names]),
+    )  # it may be over
     assert "Traceback" not in said
     if (tmp_path / "o.jsonl").exists():
         assert all(json.loads(line)["scores"] for line in (tmp_path / "o.jsonl").read_text().splitlines())
@@ -493,3 +496,164 @@ def test_a_truth_of_somebody_else_is_one_line(tmp_path, changes):
     path.write_text("[" * 100_000 if changes == "deep" else json.dumps({**honest, **changes}))
     with pytest.raises(DataError, match="holds no truth of a simulated routine"):
         _truth(tmp_path, "a")
+
+
+# --- The fourteenth review: features of other tools, and stores of others ---------------------------------------------
+
+
+def peak_of(*words):
+    """A run and by how many MB its peak is above that of a run that loads as much and does nothing."""
+    code = (
+        "import resource, sys\nfrom mlavl_cli.cli.app import app\n"
+        "import mlavl_cli.datasets.load, mlavl_cli.training.folds, torch\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "try:\n    app(sys.argv[1:], standalone_mode=False)\nexcept BaseException as error:\n    print(repr(error))\n"
+        "print('PEAK', (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, words)], capture_output=True, text=True, timeout=120,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    return int(done.stdout.rsplit("PEAK", 1)[1]), done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("kind", ["shared", "packed"])
+def test_small_files_of_many_numbers_take_no_memory(tmp_path, kind):
+    import torch
+
+    if kind == "shared":
+        rows = torch.zeros(1000, 2048, dtype=torch.float16)
+        torch.save({f"n{at}": rows for at in range(300)}, tmp_path / "a.pt")
+    else:
+        np.savez_compressed(
+            tmp_path / "a.npz", visual=np.random.default_rng(0).integers(0, 2, (70_000, 4096), np.uint8)
+        )
+    name = next(path.name for path in tmp_path.iterdir())
+    (tmp_path / "m.csv").write_text(f"path,split,TES\n{name},train,5\n{name.replace('a', 'b')},test,5\n")
+    shutil.copy(tmp_path / name, tmp_path / name.replace("a", "b"))
+    more, said = peak_of("train", "manifest", tmp_path / "m.csv", "--model", "svr", "-o", tmp_path / "o", "-q")
+    assert "no plain arrays" in said or "more numbers than any routine" in said
+    assert more < 700
+
+
+@pytest.fixture
+def own_store(run, tmp_path):
+    """Three routines to learn from in a store, whose entries a test may change, and a fourth video without an entry."""
+    from dataclasses import replace
+
+    from mlavl_cli.features.store import read_features, write_features
+
+    for at in range(5):
+        make_video(tmp_path / "v" / f"{at}.mp4", 66)
+    assert run("extract-features", *(tmp_path / "v" / f"{at}.mp4" for at in range(4)), "-o", tmp_path / "features")
+    rows = [f"v/{at}.mp4,{'train' if at < 2 else 'test'},{at + 5}" for at in range(5)]
+    (tmp_path / "all.csv").write_text("path,split,TES\n" + "\n".join(rows[:4]) + "\n")
+    (tmp_path / "more.csv").write_text("path,split,TES\n" + "\n".join(rows) + "\n")
+
+    def change(**fields):
+        for path in (tmp_path / "features").rglob("*.safetensors"):
+            features = read_features(path)
+            write_features(path, replace(features, provenance={**features.provenance, **fields}))
+
+    return change
+
+
+@pytest.mark.parametrize("rate", [1e7, -5, 1e-300, 10**400, float("nan"), "x", True, 0])
+@pytest.mark.parametrize("table", ["all.csv", "more.csv"])
+def test_a_stores_rate_is_one_at_which_clips_are_cut(run, own_store, tmp_path, rate, table):
+    own_store(cutting={"frame_rate": rate})
+    result = run("train", "manifest", tmp_path / table, "--model", "svr", "-o", tmp_path / "o")
+    assert result.exit_code == 1
+    assert len(result.errors) == 1
+    assert "internal error" not in result.errors[0]
+
+
+def test_a_stores_model_is_not_fetched_unless_it_is_named(run, own_store, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    made = {role: {"id": f"evil/{role}", "revision": "main"} for role in ("visual", "audio")}
+    own_store(backbones=made)
+    refused = run("train", "manifest", tmp_path / "more.csv", "--model", "svr", "-o", tmp_path / "o")
+    assert refused.exit_code == 1
+    assert "If you trust these models, name them" in refused.errors[0]
+    used = run("train", "manifest", tmp_path / "all.csv", "--model", "svr", "-o", tmp_path / "o")
+    assert used.exit_code == 0, used.stderr
+    assert read_bundle(tmp_path / "o").visual.source == "evil/visual"
+    own_store(backbones={role: {**one, "options": {"size": 10**9}} for role, one in made.items()})
+    used = run("train", "manifest", tmp_path / "all.csv", "--model", "svr", "-o", tmp_path / "p")
+    assert used.exit_code == 0, used.stderr
+    assert "evil" not in (tmp_path / "p" / "bundle.json").read_text()
+
+
+def test_a_linked_store_beside_a_manifest_is_not_followed(run, tmp_path):
+    make_video(tmp_path / "v.mp4", 40)
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "features").symlink_to(tmp_path / "outside")
+    (tmp_path / "m.csv").write_text("path,split,TES\nv.mp4,train,5\n")
+    result = run("train", "manifest", tmp_path / "m.csv", "--model", "svr", "-o", tmp_path / "o")
+    assert result.exit_code == 1
+    assert "is a link, which is not followed unasked" in result.errors[0]
+    assert not list((tmp_path / "outside").iterdir())
+
+
+def test_folds_write_through_no_link_of_an_output(run, tmp_path):
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "o" / "runs" / "TES").mkdir(parents=True)
+    (tmp_path / "o" / "runs" / "TES" / "svr").symlink_to(tmp_path / "outside")
+    for at in range(12):
+        np.save(tmp_path / f"{at}.npy", np.full((4, 8), at, np.float32))
+    rows = [f"{at}.npy,{at + 1}" for at in range(12)]
+    (tmp_path / "m.csv").write_text("path,TES\n" + "\n".join(rows) + "\n")
+    options = ["--model", "svr", "-o", tmp_path / "o", "--folds", "2"]
+    result = run("train", "manifest", tmp_path / "m.csv", *options)
+    assert result.exit_code == 1
+    assert "is a link" in result.errors[0]
+    assert not list((tmp_path / "outside").iterdir())
+
+
+@pytest.mark.parametrize("fps", [240, 480])
+def test_a_bundle_of_fast_videos_can_be_read_again(run, tmp_path, fps):
+    for at in range(4):
+        make_video(tmp_path / "v" / f"{at}.mp4", 70, fps=fps, sound=None)
+    run("extract-features", tmp_path / "v", "-o", tmp_path / "features", "--frame-rate", "native")
+    rows = [f"v/{at}.mp4,{'train' if at < 2 else 'test'},{at + 5}" for at in range(4)]
+    (tmp_path / "m.csv").write_text("path,split,TES\n" + "\n".join(rows) + "\n")
+    result = run("train", "manifest", tmp_path / "m.csv", "--model", "svr", "-o", tmp_path / "o")
+    assert result.exit_code == 0, result.stderr
+    assert read_bundle(tmp_path / "o").frame_rate == pytest.approx(fps)
+    assert run("score", tmp_path / "v" / "3.mp4", "-w", tmp_path / "o").exit_code == 0
+
+
+def test_a_routine_of_one_clip_that_alone_has_sound_ends_no_training(run, tmp_path):
+    rows = []
+    for at in range(12):
+        np.save(tmp_path / f"{at}.npy", np.random.default_rng(at).normal(at, 1, (1 if at == 0 else 4, 8)))
+        rows.append(f"{at}.npy,{'sound.npy' if at == 0 else ''},{'train' if at < 8 else 'test'},{at + 1}")
+    np.save(tmp_path / "sound.npy", np.ones((1, 6)))
+    (tmp_path / "m.csv").write_text("path,audio,split,TES\n" + "\n".join(rows) + "\n")
+    options = ["--epochs", "2", "--width", "16", "-o", tmp_path / "o", "--validation", "test"]
+    result = run("train", "manifest", tmp_path / "m.csv", *options)
+    assert result.exit_code == 0, result.stderr
+
+
+def test_partners_and_paths_are_few(tmp_path):
+    from mlavl_cli.csv_rows import read_csv
+    from mlavl_cli.groups import together
+
+    assert len(set(together(["/".join(map(str, range(10_000)))]))) == 1
+    (tmp_path / "m.csv").write_text("path,split\n" + "a/../" * 200 + "v.mp4,train\n")
+    with pytest.raises(DataError, match="or 128 folders"):
+        read_csv(tmp_path / "m.csv", 10)
+
+
+def test_a_manifest_takes_no_videos_place(run, tmp_path, monkeypatch):
+    import mlavl_cli.protocols.labels as module
+    from mlavl_cli.protocols.performance import Performance
+
+    video = make_video(tmp_path / "videos" / "Ana EXAMPLE FS.mp4", 34)
+    before = video.read_bytes()
+    one = Performance("Ana EXAMPLE", "NED", "Cup", "MEN", "FREE SKATING", 1, 9, 4, 5, 0, (), {}, "p.pdf", 1, ())
+    monkeypatch.setattr(module, "read_protocols", lambda paths: module.Protocols([one], [], [], []))
+    result = run("labels", "p.pdf", "--videos", tmp_path / "videos", "-o", video, "--yes")
+    assert result.exit_code == 2
+    assert "is one of the videos" in result.errors[0]
+    assert video.read_bytes() == before

@@ -21,11 +21,12 @@ def evaluated(
     bundle: "Bundle", folder: Path, ids: list[str], features: Path | None, device: str
 ) -> dict[str, dict[str, Any]]:
     """What `examine` finds, by group of routines, as plain values."""
+    from mlavl_cli.datasets.videos import store_beside
     from mlavl_cli.features.extractor import ExtractionOptions
     from mlavl_cli.scoring.scorer import load_scorer
     from mlavl_cli.training.consistency_eval import examine, groups
 
-    scorer = load_scorer(bundle, device, options=ExtractionOptions(store=features or folder / "features"))
+    scorer = load_scorer(bundle, device, options=ExtractionOptions(store=features or store_beside(folder)))
     return {name: asdict(group) for name, group in groups(examine(scorer, folder, ids)).items()}
 
 

@@ -62,7 +62,7 @@ def labels(
     for text in told.without:
         console.note(text)
     if told.rows:
-        found = _matches(told.rows, videos, of_map) if videos else []
+        found = _matches(told.rows, videos, of_map, output) if videos else []
         rows: list[Row] = [dict(row) for row in label_rows(told.rows, pool)]
         for row, pair in zip(rows, found, strict=bool(found)):
             row |= {"video": str(pair.video or ""), "match": round(pair.score, 3) if pair.video else None}
@@ -74,11 +74,12 @@ def labels(
         raise typer.Exit(1)
 
 
-def _matches(rows: "list[Performance]", folder: Path, of_map: Path | None) -> "list[Match]":
+def _matches(rows: "list[Performance]", folder: Path, of_map: Path | None, output: Path | None) -> "list[Match]":
     from mlavl_cli.protocols.match import match, read_map
 
     paths = []
     for inputs, errors in expand_inputs([str(folder)]):
+        refuse_taken({os.path.realpath(one.path): "is one of the videos" for one in inputs}, [output])
         for path in (one.path.relative_to(folder) for one in inputs):
             if stands_in_a_csv(str(path)):
                 paths.append(path)

@@ -8,7 +8,7 @@ from mlavl_cli.datasets.dataset import Dataset
 from mlavl_cli.datasets.layouts import FOLDERS, TABLES
 from mlavl_cli.datasets.manifest import load_manifest
 from mlavl_cli.datasets.rows import GROUP
-from mlavl_cli.datasets.videos import VideoFeatures, VideoOptions
+from mlavl_cli.datasets.videos import VideoFeatures, VideoOptions, store_beside
 from mlavl_cli.device import Placement
 from mlavl_cli.errors import DataError, UsageError
 from mlavl_cli.score_range import Range
@@ -53,7 +53,7 @@ def load_dataset(
     ranges = ranges or {}
     if kind == "simulated":
         path, ranges = path / "manifest.csv", {**SIMULATED_RANGES, **ranges}
-    bundle, store = find_bundle(backbones) if backbones else None, videos.store or path.parent / "features"
+    bundle, store = find_bundle(backbones) if backbones else None, videos.store or store_beside(path.parent)
     source = VideoFeatures(bundle, store, placement, videos)
     found = load_manifest(path, sport, ranges, source, group)
     return replace(found, name="simulated routines") if kind == "simulated" else found

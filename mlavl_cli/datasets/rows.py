@@ -33,7 +33,7 @@ def manifest_rows(
     Raises:
         DataError: the csv or a score doesn't fit; all that is wrong of a kind is listed.
     """
-    rows = _read(path)
+    rows = _read(path, group)
     if group != GROUP and group not in rows[0]:
         raise DataError(f"has no column {group!r}", path=path, hint="--group names one of its columns.")
     targets = [name for name in rows[0] if name not in (*_WORDS, *_ABOUT, group)]
@@ -52,8 +52,8 @@ def manifest_rows(
     return rows, targets, known
 
 
-def _read(path: Path) -> Rows:
-    rows, separator = read_csv(path, _MOST_COLUMNS, _WORDS)
+def _read(path: Path, group: str) -> Rows:
+    rows, separator = read_csv(path, _MOST_COLUMNS, (*_WORDS, group))
     if separator == ";":
         rows = [{name: _with_point(cell) if name not in _WORDS else cell for name, cell in row.items()} for row in rows]
     if not rows or "path" not in rows[0]:

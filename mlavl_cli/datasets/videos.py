@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mlavl_cli.backbone import ELSEWHERE, BackboneSpec, content_of, parse_backbone, spec_of
-from mlavl_cli.bundle import Bundle, bundled_names, find_bundle
+from mlavl_cli.bundle import Bundle, bundled_names, find_bundle, is_frame_rate
 from mlavl_cli.device import Placement
 from mlavl_cli.errors import DataError, FeatureError
 from mlavl_cli.features.extract import EXTRACTION_VERSION, Progress
@@ -44,6 +44,18 @@ def names_of(bundle: Bundle) -> str:
             return name
     specs = [getattr(bundle, role) for role in _ROLES]
     return " and ".join(spec.folder.name if spec.folder else spec.source for spec in specs)
+
+
+def store_beside(folder: Path) -> Path:
+    """Where features are kept unless another place is named.
+
+    Raises:
+        FeatureError: that is a link, perhaps of whoever made the folder.
+    """
+    store = folder / "features"
+    if store.is_symlink():
+        raise FeatureError("is a link, which is not followed unasked", path=store, hint="Name the store: --features.")
+    return store
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,6 +177,10 @@ class VideoFeatures:
             cause = f"{len(missing)} videos have no features, {missing[0].name} first"
             hint = "Give the folders of the backbones that made the others: --visual and --audio."
             raise DataError(f"{cause}, and the others' backbones aren't at hand", hint=hint)
+        if not self.wanted and any(_is_foreign(getattr(bundle, role)) for role in _ROLES):
+            cause = f"{len(missing)} videos have no features, {missing[0].name} first; those of the others are by"
+            hint = "If you trust these models, name them: --visual and --audio."
+            raise DataError(f"{cause} {names_of(bundle)}", hint=hint)
         self.options.tell(f"extracting {len(missing)} videos into {self.store.folder}: {names_of(bundle)}")
         options = ExtractionOptions(store=self.store.folder, cutting=cutting)
         extractor = load_extractor(bundle, precision=self.options.precision, options=options, placement=self.placement)
@@ -183,6 +199,12 @@ class VideoFeatures:
             cause = f"{len(wrong)} videos can't be used: {listed}{more}"
             raise DataError(cause, hint="Leave their lines out; the features of the others are kept.")
         return made
+
+
+def _is_foreign(spec: BackboneSpec) -> bool:
+    """Whether only the features themselves say that they are of this model: nobody here named it."""
+    known = (getattr(find_bundle(name), role) for name in bundled_names() for role in _ROLES)
+    return not any(_same(spec, one) for one in known)
 
 
 def _same(one: BackboneSpec, other: BackboneSpec) -> bool:
@@ -219,7 +241,13 @@ def _is_old(features: RoutineFeatures) -> bool:
 
 
 def _rate_of(features: RoutineFeatures | None) -> float | None:
-    """Frames a second at which stored features were cut; None: the video's own."""
+    """Frames a second at which stored features were cut; None: the video's own.
+
+    Raises:
+        FeatureError: no clip can be cut so.
+    """
     cutting = features.provenance.get("cutting") if features else None
     rate = cutting.get("frame_rate") if isinstance(cutting, dict) else None
-    return float(rate) if isinstance(rate, int | float) and not isinstance(rate, bool) else None
+    if features and rate is not None and not is_frame_rate(rate):
+        raise FeatureError(f"its features say {rate!r:.40} frames a second", path=features.video.path)
+    return None if rate is None else float(rate)

@@ -13,6 +13,7 @@ TABLES = ("visual", "audio", "picture_statistics", "sound_statistics", "flow", "
 TIMES = ("start_s", "end_s")
 MOST_CLIPS, MOST_WIDE, MOST_TOKENS = 100_000, 4096, 64  # as many clips as a day has, no wider than any backbone
 _STREAMS = ("visual", "audio", "flow")
+_MOST_BYTES, _MOST_NUMBERS = 512 << 20, 64 << 20  # of a file; two hours of 16 tokens a clip
 _MOST_VALUE = 1e12  # no backbone's; squares of larger ones overflow
 
 
@@ -26,6 +27,8 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         FeatureError: it can't be read, or holds something else.
     """
     found = _read(path)
+    if sum(array.size for array in found.values()) > _MOST_NUMBERS:
+        raise FeatureError("holds more numbers than any routine's features", path=path)
     if len(found) == 1 and not found.keys() & {*TABLES, *TIMES}:
         found = {"visual": next(iter(found.values()))}
     if unknown := sorted(found.keys() - {*TABLES, *TIMES}):
@@ -91,8 +94,8 @@ def _read(path: Path) -> dict[str, np.ndarray]:
             raise FeatureError("no such feature file", path=path)
         kind = path.suffix.lower()
         if kind in (".npy", ".npz"):
-            return {"visual": read_npy(path)} if kind == ".npy" else read_npz(path)
-        return _numbers(read_torch(path))
+            return {"visual": read_npy(path, _MOST_BYTES)} if kind == ".npy" else read_npz(path)
+        return _numbers(read_torch(path, _MOST_BYTES))
 
 
 def _numbers(value: Any) -> dict[str, np.ndarray]:
@@ -102,5 +105,7 @@ def _numbers(value: Any) -> dict[str, np.ndarray]:
         value = {"visual": value}
     if not isinstance(value, dict) or not all(isinstance(one, torch.Tensor) for one in value.values()):
         raise TypeError("neither a tensor nor a dict of tensors")
+    if len(value) > len(TABLES) + len(TIMES) or sum(one.numel() for one in value.values()) > _MOST_NUMBERS:
+        raise ValueError("more than any routine's features")  # several may share their numbers
     floating = {name: one.float() if one.is_floating_point() else one for name, one in value.items()}
     return {str(name): one.detach().numpy() for name, one in floating.items()}

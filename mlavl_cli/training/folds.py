@@ -21,6 +21,8 @@ from mlavl_cli.training.jobs import Job
 from mlavl_cli.training.metrics import Metrics, measure
 from mlavl_cli.training.prompt_features import PromptFeatures
 from mlavl_cli.training.train import SILENT, Watch
+from mlavl_cli.training.write import refuse_other_backbones
+from mlavl_cli.untrusted import refuse_links
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,9 @@ def train_folds(
     if len(options.variants) != 1 or options.start_from:
         raise UsageError("folds judge one method, which begins anew")
     output, placement = Path(output), placement or place(precision="fp32")
+    for name in ("heads", "backbones", "runs"):  # before hours of work
+        refuse_links(output / name)
+    refuse_other_backbones(output, data.backbones)
     everybody = in_one(data, options.config.seed)
     targets = chosen_targets(options.targets, data.targets, data.combined)
     options.refuse_other_totals(targets)

@@ -189,6 +189,10 @@ class _Run:
         sums: dict[str, torch.Tensor] = {}
         seen = 0
         for step, batch in enumerate(self.train.shuffled(generator)):
+            if (
+                batch.visual.shape[:2].numel() == 1
+            ):  # of one clip alone, the only one of its kind, no mean can be learned
+                continue
             weights = self.config.loss
             if step % self.config.consistency_every:
                 weights = replace(weights, consistency=0.0)
@@ -196,6 +200,8 @@ class _Run:
             for name, value in terms.items():  # summed on the device: no synchronisation inside the epoch
                 sums[name] = sums.get(name, 0) + value.detach() * len(batch.label)
             seen += len(batch.label)
+        if not seen:
+            raise DataError("its training routines are of one clip, alone of their kind", hint="Give longer ones.")
         return {name: float(value) / seen for name, value in sums.items()}
 
     def _fitted(self) -> dict[str, float]:

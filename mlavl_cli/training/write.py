@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from mlavl_cli.backbone import BackboneSpec, content_of
-from mlavl_cli.bundle import MANIFEST, Bundle, find_bundle, write_bundle
+from mlavl_cli.bundle import MANIFEST, Bundle, find_bundle, is_frame_rate, write_bundle
 from mlavl_cli.datasets.dataset import Dataset, Routine
 from mlavl_cli.errors import WeightsError
 from mlavl_cli.files import one_at_a_time
@@ -84,6 +84,7 @@ def _write_heads(
         paths[target] = folder / "heads" / f"{target}.safetensors"
         save_head(paths[target], head, half)
     kept = {target: found for target, found in (before.intervals if before else {}).items() if target not in heads}
+    rate = base.frame_rate or (dataset.frame_rate if dataset else None)
     domain = None
     if dataset:
         domain = folder / "domain.safetensors"
@@ -99,7 +100,7 @@ def _write_heads(
         heads=paths,
         metrics={**(before.metrics if before else {}), **about.metrics},
         consistency=None,  # new heads: what was measured before says nothing of them
-        frame_rate=base.frame_rate or (dataset.frame_rate if dataset else None),
+        frame_rate=rate if is_frame_rate(rate) else None,
         intervals=kept | {target: interval.to_dict() for target, interval in about.intervals.items()},
         domain=domain,
         visual=_inside(base.visual, folder, "visual"),

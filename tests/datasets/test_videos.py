@@ -250,7 +250,7 @@ def spoiled(path, kind):
     [
         ("names", "holds arrays of other names: one, other"),
         ("shape", "not (clips, width) of numbers"),
-        ("words", "not (clips, width) of numbers"),
+        ("words", "holds no plain arrays"),
         ("objects", "holds no plain arrays"),
         ("nan", "NaN or infinity"),
         ("clips", "3 clips of audio features against 2 of visual ones"),
