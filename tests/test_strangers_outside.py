@@ -30,15 +30,12 @@ from mlavl_cli.training.push import model_card, push_bundle
 ROOT = Path(__file__).parents[1]
 
 
-def command(*words, limit_mb=None, seconds=90, **environment):
-    """A run in a process of its own: (exit code, stdout, stderr, its peak in MB)."""
-    code = "import resource, runpy, sys; sys.argv = sys.argv[1:]\n"
-    code += f"resource.setrlimit(resource.RLIMIT_AS, ({limit_mb} << 20,) * 2)\n" if limit_mb else ""
-    code += "runpy.run_module('mlavl_cli', run_name='__main__', alter_sys=True)"
+def command(*words, **environment):
+    """A run in a process of its own."""
     settings = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **environment}
     return subprocess.run(
-        [sys.executable, "-c", code, "mlavl", *map(str, words)],
-        env={**os.environ, **settings}, capture_output=True, timeout=seconds, stdin=subprocess.DEVNULL, text=True,
+        [sys.executable, "-m", "mlavl_cli", *map(str, words)], env={**os.environ, **settings}, capture_output=True,
+        timeout=90, stdin=subprocess.DEVNULL, text=True,
     )  # fmt: skip
 
 
