@@ -2,12 +2,19 @@
 
 import os
 import signal
+import sys
 
 _INTERRUPTED = 130
 
 
 def main() -> None:
     """Runs the command line."""
+    for handle in range(3):  # a closed one would be taken by the next file that is opened
+        try:
+            os.fstat(handle)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    sys.stdout, sys.stderr = (stream or open(os.devnull, "w") for stream in (sys.stdout, sys.stderr))  # noqa: PTH123, SIM115
     usual = signal.getsignal(signal.SIGINT)
     if usual is signal.default_int_handler:  # else it was told to ignore it (nohup)
         signal.signal(signal.SIGINT, lambda *_: os._exit(_INTERRUPTED))

@@ -408,8 +408,20 @@ def test_predictions_do_not_take_the_place_of_the_labels(run, tmp_path):
     before = labels.read_text()
     result = run("evaluate", "manifest", labels, "--predictions", labels)
     assert result.exit_code == 2
-    assert "holds the labels" in result.errors[0]
+    assert "holds what is read" in result.errors[0]
     assert labels.read_text() == before
+    video = (tmp_path / "0.mp4").read_bytes()
+    assert run("evaluate", "manifest", labels, "--predictions", tmp_path / "0.mp4").exit_code == 2
+    assert (tmp_path / "0.mp4").read_bytes() == video
+    (tmp_path / "m.svg").write_text(before)
+    assert (
+        run("train", "manifest", tmp_path / "m.svg", "--plot", tmp_path / "m.svg", "-o", tmp_path / "o").exit_code == 2
+    )
+    assert (tmp_path / "m.svg").read_text() == before
+    shutil.copytree(find_bundle("mini").folder, tmp_path / "w")
+    into = tmp_path / "w" / "bundle.json"
+    assert run("evaluate", "manifest", labels, "-w", tmp_path / "w", "--predictions", into).exit_code == 2
+    assert read_bundle(tmp_path / "w").heads
 
 
 def test_a_page_of_somebody_else_is_kept(run, tmp_path):
@@ -654,3 +666,110 @@ def test_a_manifest_takes_no_videos_place(run, tmp_path, monkeypatch):
     assert result.exit_code == 2
     assert "is one of the videos" in result.errors[0]
     assert video.read_bytes() == before
+
+
+# --- The fifteenth review ---------------------------------------------------------------------------------------------
+
+
+def rows_of(tmp_path, count=12, **arrays):
+    """A manifest of routines, of which the first has further arrays."""
+    rows = []
+    for at in range(count):
+        visual = np.full((4, 8), at, np.float32)
+        np.savez(tmp_path / f"{at}.npz", visual=visual, **(arrays if at == 0 else {}))
+        rows.append(f"{at}.npz,{'train' if at < 8 else 'test'},{at + 1}")
+    (tmp_path / "m.csv").write_text("path,split,TES\n" + "\n".join(rows) + "\n")
+    return ["train", "manifest", tmp_path / "m.csv", "--model", "svr", "-o", tmp_path / "o", "-q"]
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        {"picture_statistics": np.full((4, 20), np.nan)}, {"picture_statistics": np.zeros((0, 0, 0))},
+        {"picture_statistics": np.ones((12, 20))}, {"picture_statistics": np.ones((4, 3))},
+        {"sound_statistics": np.full((4, 9), 1e30)}, {"tokens": np.ones((4, 2, 9, 1))}, {"tokens": np.ones((5, 2, 8))},
+    ],
+)  # fmt: skip
+def test_all_tables_of_another_tool_are_checked(run, tmp_path, arrays):
+    result = run(*rows_of(tmp_path, **arrays))
+    assert result.exit_code == 1
+    assert len(result.errors) == 1
+    assert "0.npz" in result.errors[0]
+    assert "internal error" not in result.errors[0]
+    assert not (tmp_path / "o").exists()
+
+
+def test_many_small_files_of_many_numbers_take_no_memory(tmp_path, monkeypatch, run):
+    import mlavl_cli.datasets.manifest as module
+
+    monkeypatch.setattr(module, "_LEAST_MADE", 1 << 20)
+    for at in range(4):
+        np.savez_compressed(tmp_path / f"{at}.npz", visual=np.zeros((2000, 100), np.uint8) + at)
+    rows = [f"{at}.npz,{'train' if at < 2 else 'test'},{at}" for at in range(4)]
+    (tmp_path / "m.csv").write_text("path,split,TES\n" + "\n".join(rows) + "\n")
+    result = run("train", "manifest", tmp_path / "m.csv", "--model", "svr", "-o", tmp_path / "o")
+    assert "unpack to far more than they are, up to 1.npz" in result.errors[0]
+
+
+@pytest.mark.parametrize("rate", [-25.0, 1e300, True, float("nan")])
+def test_a_feature_files_rate_is_one_at_which_clips_are_cut(run, own_store, tmp_path, rate):
+    own_store(cutting={"frame_rate": rate})
+    files = sorted((tmp_path / "features").glob("*.safetensors"))
+    rows = [f"features/{path.name},{'train' if at < 2 else 'test'},{at}" for at, path in enumerate(files)]
+    (tmp_path / "f.csv").write_text("path,split,TES\n" + "\n".join(rows) + "\n")
+    result = run("train", "manifest", tmp_path / "f.csv", "--model", "svr", "-o", tmp_path / "o")
+    assert result.exit_code == 1
+    assert "frames a second" in result.errors[0]
+
+
+@pytest.mark.parametrize(
+    ("arrays", "clip_s"),
+    [
+        ({"visual": np.zeros((0, 4)), "start_s": np.zeros(0), "end_s": np.zeros(0)}, None),
+        ({"visual": np.zeros((3, 4)), "start_s": np.zeros(0), "end_s": np.zeros(0)}, None),
+        ({"visual": np.zeros((0, 4))}, 0.5), ({"visual": np.zeros((3, 4))}, "x"), ({"visual": np.zeros((3, 4))}, [1]),
+        ({"visual": np.zeros((3, 4))}, -1.0), ({"visual": np.zeros((3, 4))}, float("nan")),
+        ({"visual": np.zeros((1, 4)), "start_s": np.zeros(1), "end_s": np.array([np.inf])}, None),
+        ({"visual": np.zeros((1, 4)), "start_s": np.array([-np.inf]), "end_s": np.ones(1)}, None),
+        ({"visual": np.zeros((1, 4)), "start_s": np.array([-2.0]), "end_s": np.array([-1.0])}, None),
+        ({"visual": np.zeros((1, 4)), "picture_statistics": np.zeros((1, 7))}, 1.0),
+        ({"visual": np.full((1, 4), 1e300)}, 1.0),
+    ],
+)  # fmt: skip
+def test_what_are_no_features_of_a_routine_is_one_error(tmp_path, arrays, clip_s):
+    from mlavl_cli import FeatureError, RoutineFeatures
+
+    np.savez(tmp_path / "f.npz", **arrays)
+    with pytest.raises(FeatureError):
+        RoutineFeatures.load(tmp_path / "f.npz", clip_s)
+
+
+def test_an_array_of_any_name_is_a_stream(run, tmp_path):
+    words = rows_of(tmp_path)
+    for at in range(12):
+        np.savez(tmp_path / f"s{at}.npz", audio=np.full((4, 6), at, np.float32))
+    lines = (tmp_path / "m.csv").read_text().splitlines()
+    lines = [lines[0] + ",audio", *(f"{line},s{at}.npz" for at, line in enumerate(lines[1:]))]
+    (tmp_path / "m.csv").write_text("\n".join(lines) + "\n")
+    result = run(*words)
+    assert result.exit_code == 0, result.stderr
+
+
+def test_folds_of_a_target_with_few_scores_are_refused_before_any_is_trained(run, tmp_path):
+    words = rows_of(tmp_path, 40)
+    lines = (tmp_path / "m.csv").read_text().splitlines()
+    lines = [lines[0] + ",PCS", *(f"{line},{at if at < 3 else ''}" for at, line in enumerate(lines[1:]))]
+    (tmp_path / "m.csv").write_text("\n".join(lines) + "\n")
+    result = run(*words, "--folds", "2")
+    assert result.exit_code == 1
+    assert "PCS score" in result.errors[0]
+    assert not (tmp_path / "o" / "runs").exists()
+
+
+@pytest.mark.parametrize("closed", ["2>&-", "0<&-", "1>&- 2>&-"])
+def test_a_job_without_streams_does_its_work(tmp_path, closed):
+    video = make_video(tmp_path / "v.mp4", 40)
+    line = f"{sys.executable} -m mlavl_cli score {video} -o {tmp_path}/o.csv {closed}"
+    settings = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    assert subprocess.run(["bash", "-c", line], env=settings, timeout=90).returncode == 0
+    assert len((tmp_path / "o.csv").read_text().splitlines()) == 2

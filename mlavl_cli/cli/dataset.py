@@ -1,5 +1,6 @@
 """Options that name a dataset, for train and evaluate."""
 
+import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -37,12 +38,33 @@ def load(given: SimpleNamespace, backbones: "Bundle | None") -> "Dataset":
     return data
 
 
+def refuse_inputs(given: SimpleNamespace, targets: "list[Path | None]", weights: "Bundle | None" = None) -> None:
+    """Results never take the place of labels, features, videos or weights.
+
+    Raises:
+        UsageError: they would.
+    """
+    held = [given.path.resolve()] if given.path.is_dir() else []
+    held += [weights.folder.resolve()] if weights else []
+    read = {given.path.resolve()}
+    if given.kind == "manifest" and given.path.exists():
+        rows, *_ = manifest_rows(given.path, dict(given.score_range or ()), given.group)
+        named = (row.get(column) for row in rows for column in ("path", "audio", "flow"))
+        read |= {Path(os.path.realpath(given.path.parent / name)) for name in named if name}
+    for target in filter(None, targets):
+        real = Path(os.path.realpath(target))
+        if real in read or (real.exists() and any(real.is_relative_to(folder) for folder in held)):
+            raise UsageError("holds what is read, results can't be written there", path=target)
+
+
 def check_labels(given: SimpleNamespace, folds: bool = False) -> None:
     """What is wrong with a manifest's csv, told before torch is loaded.
 
     Raises:
         DataError: something is.
+        UsageError: the plot would take its place.
     """
+    refuse_inputs(given, [given.plot])
     path, group, ranges = given.path, given.group, dict(given.score_range or ())
     if given.kind != "manifest" or not path.exists():
         return

@@ -1,6 +1,5 @@
 """mlavl evaluate: how good a bundle's heads are on a dataset."""
 
-import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Annotated, Any
@@ -59,7 +58,7 @@ def evaluate(
     given = SimpleNamespace(**locals())
     sheet = Sheet(plot) if plot else None
     dataset.check_labels(given)
-    refuse_taken({os.path.realpath(path): "holds the labels"}, (predictions, plot))
+    refuse_taken({}, (predictions, plot))
 
     from mlavl_cli.features import apart
 
@@ -70,6 +69,7 @@ def evaluate(
     from mlavl_cli.training.evaluate import evaluate_bundle, save_evaluation
 
     bundle = find_bundle(weights)
+    dataset.refuse_inputs(given, [predictions, plot], bundle)
     simulated = kind == "simulated"
     data = dataset.load(given, bundle)
     found = evaluate_bundle(

@@ -100,7 +100,7 @@ class Dataset:
         found = [routine for routine in self.splits.get(split, []) if target in routine.scores]
         if len(found) < 2:
             cause = f"{len(found)} routines with a {target} score in split {split!r}"
-            raise DataError(f"{self.name}: {cause}", hint="At least two are needed; --folds draws splits.")
+            raise DataError(f"{self.name}: {cause}", hint="At least two are needed.")
         if len({routine.scores[target] for routine in found}) == 1:
             cause = f"all {len(found)} {target} scores in split {split!r} are the same"
             raise DataError(f"{self.name}: {cause}", hint="Nothing can be learned from constant labels, or ranked.")

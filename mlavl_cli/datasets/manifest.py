@@ -19,13 +19,13 @@ from statistics import median
 
 import numpy as np
 
-from mlavl_cli.bundle import Bundle
+from mlavl_cli.bundle import Bundle, is_frame_rate
 from mlavl_cli.datasets.dataset import Dataset, Routine, refuse_shared, routine
 from mlavl_cli.datasets.rows import GROUP, SPLITS, as_number, manifest_rows
 from mlavl_cli.datasets.videos import Identity, VideoFeatures
 from mlavl_cli.errors import DataError, FeatureError, refusing
 from mlavl_cli.features.arrays import ARRAYS, TIMES, read_arrays, read_stream
-from mlavl_cli.features.routine import RoutineFeatures, read_features
+from mlavl_cli.features.routine import RoutineFeatures, read_features, wrong_features
 from mlavl_cli.features.store import SUFFIX
 from mlavl_cli.groups import together
 from mlavl_cli.inputs import Input
@@ -37,6 +37,7 @@ from mlavl_cli.score_range import Range
 
 _STREAMS = ("audio", "flow")
 _DAMAGED_SHARE = 0.03  # of a routine's pictures; more is no routine to learn from
+_LEAST_MADE, _MOST_MADE = 512 << 20, 8  # bytes that arrays of others may take, and times that of their files
 _FIVE, _THREE = {"SS", "TR", "PE", "IN"}, {"PR", "SK"}  # components that the other system of judging hasn't
 
 
@@ -79,6 +80,8 @@ def load_manifest(
     for line, (row, found) in enumerate(zip(rows, features, strict=True), 2):
         scores = {target: as_number(row[target], f"line {line}, {target}", path) for target in targets if row[target]}
         tables = {**found.tables, **{name: read_stream(path.parent / row[name]) for name in _STREAMS if row.get(name)}}
+        if wrong := wrong_features(tables):
+            raise DataError(f"{row.get('id') or row['path']}: {wrong}", path=path.parent / row["path"])
         sound, flow = (tables.get(name) for name in _STREAMS)
         one = routine(row.get("id") or row["path"], tables["visual"], sound, scores, path.parent / row["path"], flow)
         tokens = partial(tables.__getitem__, "tokens") if "tokens" in tables else None
@@ -97,12 +100,18 @@ def _features(rows: list[dict[str, str]], path: Path, videos: VideoFeatures) -> 
     """The features of all rows, and the bundle whose backbones made them."""
     ready: dict[int, _Found] = {}
     sources: dict[int, Input] = {}
+    made = packed = 0
     for at, row in enumerate(rows):
         source = path.parent / row["path"]
         if source.suffix == SUFFIX:
             ready[at] = _stored(source)
         elif source.suffix.lower() in ARRAYS:
             ready[at] = _Found({name: rows for name, rows in read_arrays(source).items() if name not in TIMES})
+            made += sum(rows.nbytes for rows in ready[at].tables.values())
+            packed += source.stat().st_size
+            if made > max(_LEAST_MADE, _MOST_MADE * packed):
+                cause = f"feature files unpack to far more than they are, up to {row['path']}"
+                raise DataError(cause, path=path, hint="Save features of 16 or 32 bits.")
         else:
             parts = (part for part in Path(row["path"]).parts if part != ".." and not part.startswith("/"))
             sources[at] = Input(source, Path(*parts))
@@ -132,7 +141,10 @@ def _of(features: RoutineFeatures, source: Path) -> _Found:
             raise DataError(f"its picture is damaged: {text}", path=source, hint=hint)
     with refusing(DataError, "doesn't say how its features were made", source, "Extract them again."):
         made = features.provenance.get("backbones")
-        rate = (features.provenance.get("cutting") or {}).get("frame_rate") or features.video.fps
+        cut = (features.provenance.get("cutting") or {}).get("frame_rate")
+        if cut is not None and not is_frame_rate(cut):
+            raise DataError(f"says {cut!r:.40} frames a second", path=source)
+        rate = cut or features.video.fps
         return _Found(features.tables(), made, 0.0 + rate)
 
 

@@ -25,7 +25,10 @@ def with_validation(data: Dataset, seed: int = 0) -> Dataset:
     val = [one for one, place in zip(data.splits["train"], places, strict=True) if place == 0]
     train = [one for one, place in zip(data.splits["train"], places, strict=True) if place != 0]
     if len(val) < _LEAST_HELD or len(train) < _LEAST_HELD:
-        cause = f"{len(data.splits['train'])} training routines are too few to choose epochs on some of them"
+        groups = len({one.group or f"id {one.id}" for one in data.splits["train"]})
+        count = f"{len(data.splits['train'])} training routines"
+        count += f" of {groups} groups" if groups < len(data.splits["train"]) else ""
+        cause = f"{count} are too few to choose epochs on some of them"
         raise DataError(f"{data.name}: {cause}", hint="Give a validation split, or more routines.")
     return replace(data, splits={**data.splits, "train": train, "val": val})
 

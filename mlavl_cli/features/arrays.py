@@ -27,8 +27,6 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         FeatureError: it can't be read, or holds something else.
     """
     found = _read(path)
-    if sum(array.size for array in found.values()) > _MOST_NUMBERS:
-        raise FeatureError("holds more numbers than any routine's features", path=path)
     if len(found) == 1 and not found.keys() & {*TABLES, *TIMES}:
         found = {"visual": next(iter(found.values()))}
     if unknown := sorted(found.keys() - {*TABLES, *TIMES}):
@@ -36,15 +34,22 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         raise FeatureError(f"holds arrays of other names: {', '.join(unknown)[:200]}", path=path, hint=hint)
     if "visual" not in found:
         raise FeatureError("holds no visual features", path=path)
+    return _tables(found, path)
+
+
+def _tables(found: dict[str, np.ndarray], path: Path) -> dict[str, np.ndarray]:
+    if sum(array.size for array in found.values()) > _MOST_NUMBERS:
+        raise FeatureError("holds more numbers than any routine's features", path=path)
     tables: dict[str, np.ndarray] = {}
     for name, array in found.items():
         sides = 1 if name in TIMES else 3 if name == "tokens" else (2, 3)
         if array.dtype.kind not in "fiu" or array.ndim not in np.atleast_1d(sides):
             cause = f"its {name} features have shape {array.shape} of {array.dtype}, not (clips, width) of numbers"
             raise FeatureError(cause, path=path)
-        if any(size > most for size, most in zip(array.shape, _most(array.ndim), strict=True)):
-            raise FeatureError(f"its {name} features have shape {array.shape}, larger than any backbone's", path=path)
-        array = array.astype(np.float64 if name in TIMES else np.float32)
+        if 0 in array.shape or any(size > most for size, most in zip(array.shape, _most(array.ndim), strict=True)):
+            raise FeatureError(f"its {name} features have shape {array.shape}, which no backbone's have", path=path)
+        with np.errstate(over="ignore"):  # what is too large for float32 is told below
+            array = array.astype(np.float64 if name in TIMES else np.float32)
         if name == "visual" and array.ndim == 3 and array.shape[1] > 1:
             tables["tokens"] = array
         tables[name] = array.mean(axis=1) if array.ndim == 3 and name != "tokens" else array
@@ -57,10 +62,10 @@ def read_stream(path: Path) -> np.ndarray:
     Raises:
         FeatureError: as `read_arrays`, or it holds several.
     """
-    tables = read_arrays(path)
-    if tables.keys() - {"visual", "tokens"}:
+    found = _read(path)
+    if len(found) != 1:
         raise FeatureError("holds several arrays, where one belongs", path=path)
-    return tables["visual"]
+    return _tables({"visual": next(iter(found.values()))}, path)["visual"]
 
 
 def wrong_tables(tables: dict[str, np.ndarray]) -> str | None:

@@ -81,12 +81,14 @@ class RoutineFeatures:
         except (TypeError, ValueError, RuntimeError) as error:
             refuse(f"{name} is no array of numbers ({one_line(str(error))[:100]})")
         count = len(self.visual)
-        if wrong := wrong_tables(self.tables()):
+        if wrong := wrong_features(self.tables()):
             refuse(wrong)
         if self.start_s.shape != (count,) or self.end_s.shape != (count,):
             refuse("as many clip times as clips are needed")
         if not ((self.end_s > self.start_s).all() and (self.start_s[1:] >= self.end_s[:-1]).all()):
             refuse("clip times don't increase")
+        if not (self.start_s[0] >= 0 and self.end_s[-1] <= _MOST_NUMBER):
+            refuse("clips begin before the video does, or end after months")
 
     def tables(self) -> dict[str, np.ndarray]:
         """All that is known of each clip: (T, width) by name, (T, K, width) of tokens."""
@@ -127,15 +129,23 @@ class RoutineFeatures:
         if path.suffix.lower() not in ARRAYS:
             return read_features(path)
         tables: dict[str, Any] = {"audio": None, **read_arrays(path)}
-        count = len(tables["visual"])
-        if clip_s and not tables.keys() & set(TIMES):
-            tables["start_s"] = np.arange(count) * float(clip_s)
+        if clip_s is not None and not tables.keys() & set(TIMES):
+            if not isinstance(clip_s, int | float) or not 0 < clip_s <= _MOST_NUMBER:
+                raise FeatureError(f"a clip of {clip_s!r:.40} seconds is none", path=path)
+            tables["start_s"] = np.arange(len(tables["visual"])) * float(clip_s)
             tables["end_s"] = tables["start_s"] + float(clip_s)
         if not set(TIMES) <= tables.keys():
             raise FeatureError("doesn't say when its clips begin and end", path=path, hint="Give clip_s.")
         rate = FRAMES_PER_CLIP / max(float(tables["end_s"][0] - tables["start_s"][0]), 1e-3)
         video = VideoInfo(str(path), float(tables["end_s"][-1]), rate, 1, 1, tables["audio"] is not None)
         return cls(**tables, video=video)
+
+
+def wrong_features(tables: dict[str, np.ndarray]) -> str | None:
+    """What keeps tables from being those of one routine's clips; None if nothing does."""
+    odd = (f"{name} of width {tables[name].shape[-1]}, not {width}" for name, width in _WIDTHS.items()
+           if name in tables and tables[name].shape[-1:] != (width,))  # fmt: skip
+    return wrong_tables(tables) or next(odd, None)
 
 
 def _array(rows: Any, dtype: type) -> np.ndarray:

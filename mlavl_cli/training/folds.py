@@ -101,6 +101,10 @@ def train_folds(
     targets = chosen_targets(options.targets, data.targets, data.combined)
     options.refuse_other_totals(targets)
     parts = folds(data, count, options.config.seed)
+    for target in targets:  # before hours of work
+        for part in (everybody, *parts):
+            for split in part.splits:
+                part.of_target(target, split)
     found = []
     for target in targets:
         judged: list[tuple[Metrics, tuple[str, ...], np.ndarray, np.ndarray, np.ndarray]] = []

@@ -62,7 +62,7 @@ class Job:
         changes = {**self.dims, **self.variant.dims}
         if self.prompts and changes.get("language", True):
             own |= {"text_dim": self.prompts.features.shape[1], "actions": self.prompts.actions(bool(heard))}
-        if self.kind.takes_tokens and sample.tokens:
+        if self.kind.takes_tokens and sample.tokens and all(routine.tokens for routine in train):
             own["tokens"] = sample.tokens().shape[1]
         if self.kind.Dims.clips:  # its tensors are sized by T
             longest = max(len(routine.visual) for routine in train)

@@ -256,7 +256,7 @@ def spoiled(path, kind):
         ("clips", "3 clips of audio features against 2 of visual ones"),
         ("bomb", "holds no plain arrays"),
         ("forged", "holds no plain arrays"),
-        ("wide", "larger than any backbone's"),
+        ("wide", "which no backbone's have"),
         ("none", "holds no plain arrays"),
     ],
 )
