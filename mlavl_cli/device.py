@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
-from mlavl_cli.errors import DeviceError, UsageError
+from mlavl_cli.errors import NoSuchDevice, UsageError
 
 if TYPE_CHECKING:
     import torch
@@ -47,14 +47,14 @@ def place(device: str = "auto", precision: str = "auto", compiled: bool = False)
         raise UsageError(f"no such device: {device!r}", hint="Use auto, cpu, cuda, cuda:N or mps.") from error
     count = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
     if (where.index or 0) >= count.get(where.type, 0):
-        raise DeviceError(f"device {device!r} isn't there", hint="Use --device auto, or cpu.")
+        raise NoSuchDevice(f"device {device!r} isn't there", hint="Use --device auto, or cpu.")
 
     if precision not in PRECISIONS:
         raise UsageError(f"no such precision: {precision!r}", hint=f"Use one of {', '.join(PRECISIONS)}.")
     if precision == "auto":
         precision = _fastest_safe(where)
     if precision == "fp16" and where.type == "cpu":
-        raise DeviceError("fp16 isn't supported on the CPU", hint="Use --precision auto, bf16 or fp32.")
+        raise NoSuchDevice("fp16 isn't supported on the CPU", hint="Use --precision auto, bf16 or fp32.")
     dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
     return Placement(where, dtype, compiled)
 

@@ -55,7 +55,11 @@ class DataError(MlavlError):
 
 
 class DeviceError(MlavlError):
-    """The requested device or precision isn't available."""
+    """The requested device or precision isn't available, or can't do what is asked of it."""
+
+
+class NoSuchDevice(DeviceError):
+    """A device or a precision that isn't there."""
 
     exit_code = 2
 

@@ -40,7 +40,20 @@ def test_a_dataset_from_outside(run, tmp_path, outside, monkeypatch):
     outside.load = load
     monkeypatch.setitem(FOLDERS, "toys", "outside_of_mlavl:load")
     text = layouts.text_features(tmp_path / "text.npy")
-    options = ["--text-features", text, "--model", "usdl", "--width", "32", "--epochs", "20", "--lr", "1e-2"]
+    options = [
+        "--text-features",
+        text,
+        "--model",
+        "usdl",
+        "--width",
+        "32",
+        "--epochs",
+        "20",
+        "--lr",
+        "1e-2",
+        "--validation",
+        "test",
+    ]
     (row,) = run("train", "toys", tmp_path, "--output", tmp_path / "b", *options, "-f", "json").json()
     assert row["target"] == "Jump"
     assert row["SRCC"] > 0.8

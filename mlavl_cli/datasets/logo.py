@@ -55,6 +55,7 @@ def _read_split(folders: list[Path], split: str, source: Path, annotations: dict
         keys = [_key(key, found[0]) for key in read_pickle(found[0])]
         refuse_repeated(keys, found[0])
         places = {key: _place(key, folders, found[0], annotations) for key in keys}
+        refuse_repeated([str(path) for path in places.values()], found[0])
         refuse_shared(places.values(), found[0])
         return [_routine(key, path, source, annotations) for key, path in places.items()]
 

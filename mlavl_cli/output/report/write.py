@@ -97,7 +97,7 @@ class Report:
             path = self.folder / f"{name}.html"
             if path.name == INDEX:
                 path = path.with_name("index.video.html")
-            if not path.is_file() or _video_on(path) == _video_url(source.path, path):
+            if path.is_symlink() or not path.is_file() or _video_on(path) == _video_url(source.path, path):
                 break
         return path
 
