@@ -458,7 +458,7 @@ def test_where_one_result_has_no_room_the_others_are_written(run, videos, tmp_pa
 # --- Simulated folders of strangers ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("trouble", ["folder", "bytes", "pipe", "row", "truth-list", "truth-pipe", "links"])
+@pytest.mark.parametrize("trouble", ["folder", "bytes", "pipe", "row", "formula", "truth-list", "truth-pipe", "links"])
 def test_a_foreign_folder_of_simulated_routines_is_one_line_or_made_again(run, tmp_path, trouble):
     folder = tmp_path / "h"
     (folder / "truth").mkdir(parents=True)
@@ -471,6 +471,8 @@ def test_a_foreign_folder_of_simulated_routines_is_one_line_or_made_again(run, t
         os.mkfifo(folder / "manifest.csv")
     elif trouble == "row":
         (folder / "manifest.csv").write_text("path,split,TES,PCS,SS,TR,PE,CO,IN\nx\n")
+    elif trouble == "formula":
+        (folder / "manifest.csv").write_text("path,split,TES,PCS,SS,TR,PE,CO,IN\n=cmd.mp4,train,1,1,1,1,1,1,1\n")
     elif trouble == "truth-list":
         (folder / "truth" / "arena-0-0000.json").write_text("[1]")
     elif trouble == "truth-pipe":
@@ -487,11 +489,26 @@ def test_a_foreign_folder_of_simulated_routines_is_one_line_or_made_again(run, t
     assert trouble != "links" or not list((tmp_path / "outside").iterdir())
 
 
+@pytest.mark.parametrize("score", ["NaN", "-1e300", "1" + "0" * 400, '"x"'])
+def test_a_score_that_is_none_in_a_truth_is_made_again(run, tmp_path, score):
+    command = ["synthesize", tmp_path / "h", "-n", 1, "--seconds", "8:8", "--size", "64x64", "--style", "arena"]
+    assert run(*command).exit_code == 0
+    honest = (tmp_path / "h" / "manifest.csv").read_text()
+    (path,) = (tmp_path / "h" / "truth").iterdir()
+    truth = json.loads(path.read_text())
+    text = path.read_text().replace(f'"TES": {truth["scores"]["TES"]}', f'"TES": {score}', 1)
+    assert text != path.read_text()
+    path.write_text(text)
+    assert run(*command).exit_code == 0
+    assert (tmp_path / "h" / "manifest.csv").read_text() == honest
+
+
 @pytest.mark.parametrize(
     "changes",
     [
         {"movement_accents": [1, 2, 3]}, {"movement_accents": [["a", "b"]]}, {"fps": "x"}, {"seconds": float("nan")},
-        {"scores": ["TES"]}, {"seconds": 1e9}, {"music_accents": None}, "deep",
+        {"scores": ["TES"]}, {"seconds": 1e9}, {"music_accents": None}, {"scores": {"TES": -1e300}},
+        {"movement_accents": [[1, 1]] * 30_000}, {"scores": {"TES": 10**400}}, "deep",
     ],
 )  # fmt: skip
 def test_a_truth_of_somebody_else_is_one_line(tmp_path, changes):

@@ -146,7 +146,7 @@ def _titles(texts: list[str], at: int) -> tuple[str, str, str]:
         found.append(match[0] if match else "")
         if match:
             texts[line] = texts[line][: match.start()] + texts[line][match.end() :]
-    event = " ".join(_TITLE.sub("", " ".join(texts[: at + 1])).split())
+    event = " ".join(_TITLE.sub("", " ".join(texts[: at + 1])).split())[:_LONGEST]
     while event and not (event[-1].isalnum() or event[-1] in "_)"):
         event = event[:-1]
     return event, found[0], found[1]

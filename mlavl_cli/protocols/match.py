@@ -219,10 +219,12 @@ def _apart(text: str) -> str:
     return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", text)
 
 
+@lru_cache(1 << 14)
 def _words(text: str) -> list[str]:
     return re.findall(r"[^\W\d_]+|\d+", _plain(text))
 
 
+@lru_cache(1 << 14)
 def _plain(text: str) -> str:
     """Small letters without accents."""
     apart = unicodedata.normalize("NFKD", text.lower().translate(_PLAIN))

@@ -14,12 +14,12 @@ from pathlib import Path
 
 from mlavl_cli.csv_rows import read_csv
 from mlavl_cli.errors import DataError
-from mlavl_cli.files import atomic_write, refuse_irregular
+from mlavl_cli.files import atomic_write, csv_text, refuse_irregular
 from mlavl_cli.simulate.truth import COMPONENTS
 from mlavl_cli.simulate.write import Recipe, synthesize
 
 MANIFEST = "manifest.csv"
-_MOST_BYTES = 64 << 20  # of a truth
+_MOST_BYTES, _MOST_POINTS = 64 << 20, 1000  # of a truth, and of a score
 TARGETS = ("TES", "PCS", *COMPONENTS)
 _SHARES = (("train", 0.7), ("val", 0.1), ("test", 0.2))
 
@@ -108,7 +108,8 @@ def _done(folder: Path, id: str, recipe: Recipe) -> dict[str, float] | None:
         truth = json.loads(path.read_text("utf-8"))
         same = truth["recipe"] == json.loads(json.dumps(asdict(recipe)))
         scores = {name: float(truth["scores"][name]) for name in TARGETS}
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        same &= all(0 <= value <= _MOST_POINTS for value in scores.values())
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError):
         return None
     return scores if same and video_path(folder, id).exists() else None
 
@@ -121,7 +122,7 @@ def _read_manifest(path: Path) -> dict[str, dict[str, str]]:
     if not path.exists():
         return {}
     rows, _ = read_csv(path, most_columns=64)
-    if any(set(row) != {"path", "split", *TARGETS} for row in rows):
+    if not all(set(row) == {"path", "split", *TARGETS} and all(csv_text(c) == c for c in row.values()) for row in rows):
         raise DataError("was not written by mlavl synthesize", path=path, hint="Choose another folder.")
     return {Path(row["path"]).stem: row for row in rows}
 

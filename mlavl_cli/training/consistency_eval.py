@@ -34,7 +34,7 @@ FOLLOWS = 0.7  # clips of at least this true consistency are danced to their mus
 LENGTHS_S = (30, 65, 135, 230)  # borders of the groups by duration
 REPEATED = (2, 4)  # times that a routine's clips are skated in a row to see what depends on T
 _LONGEST_S = 3600.0  # its sound is read at once
-_MOST_TRUTH_BYTES = 64 << 20
+_MOST_TRUTH_BYTES, _MOST_ACCENTS, _MOST_POINTS = 64 << 20, 20_000, 1000  # a routine has some hundred accents
 _MOST_CLIPS = 280  # of a repeated routine
 
 
@@ -241,6 +241,8 @@ def _truth(folder: Path, id: str) -> dict[str, Any]:
         }
         parts = (one for pairs in accents.values() for pair in pairs for one in pair)
         usual = 0 < numbers["seconds"] <= _LONGEST_S and 1 <= numbers["fps"] <= 240
+        usual &= all(0 <= value <= _MOST_POINTS for value in scores.values())
+        usual &= max(map(len, accents.values())) <= _MOST_ACCENTS
         if not usual or not all(map(math.isfinite, (*scores.values(), *parts))):
             raise ValueError("numbers that no routine has")
         return {**numbers, "scores": scores, **accents}
