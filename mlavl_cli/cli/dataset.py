@@ -44,6 +44,8 @@ def refuse_inputs(given: SimpleNamespace, targets: "list[Path | None]", weights:
     Raises:
         UsageError: they would.
     """
+    if not any(targets):
+        return
     held = [given.path.resolve()] if given.path.is_dir() else []
     held += [weights.folder.resolve()] if weights else []
     read = {given.path.resolve()}

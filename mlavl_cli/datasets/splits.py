@@ -25,7 +25,7 @@ def with_validation(data: Dataset, seed: int = 0) -> Dataset:
     val = [one for one, place in zip(data.splits["train"], places, strict=True) if place == 0]
     train = [one for one, place in zip(data.splits["train"], places, strict=True) if place != 0]
     if len(val) < _LEAST_HELD or len(train) < _LEAST_HELD:
-        groups = len({one.group or f"id {one.id}" for one in data.splits["train"]})
+        groups = len(set(map(_together, data.splits["train"])))
         count = f"{len(data.splits['train'])} training routines"
         count += f" of {groups} groups" if groups < len(data.splits["train"]) else ""
         cause = f"{count} are too few to choose epochs on some of them"
@@ -42,7 +42,7 @@ def folds(data: Dataset, count: int, seed: int = 0) -> list[Dataset]:
     everybody = all_routines(data)
     places = _dealt(everybody, count, seed)
     if missing := set(range(count)) - set(places):
-        cause = f"{len({one.group or one.id for one in everybody})} groups of routines are too few for {count} folds"
+        cause = f"{len(set(map(_together, everybody)))} groups of routines are too few for {count} folds"
         raise DataError(f"{data.name}: {cause}", hint=f"Give --folds {max(count - len(missing), 2)}.")
     found = []
     for fold in range(count):
@@ -83,7 +83,12 @@ def _dealt(routines: list[Routine], parts: int, seed: int, whole: bool = False) 
                 part |= {name: 0 if at == held else 1 for at, name in enumerate(row)}
             else:
                 part |= dict(zip(row, rng.permutation(parts)[: len(row)].tolist(), strict=True))
-    return [part[one.group or f"id {one.id}"] for one in routines]
+    return [part[_together(one)] for one in routines]
+
+
+def _together(one: Routine) -> str:
+    """A name of what stays with it: its group, or itself."""
+    return one.group or f"id {one.id}"
 
 
 def _ranked(routines: list[Routine]) -> list[str]:
@@ -94,6 +99,6 @@ def _ranked(routines: list[Routine]) -> list[str]:
     means = np.nanmean(np.where(np.isnan(scores), np.nan, ranks), axis=1)
     of_group: dict[str, list[tuple[float, str]]] = {}
     for one, mean in zip(routines, means.tolist(), strict=True):
-        of_group.setdefault(one.group or f"id {one.id}", []).append((mean, one.id))
+        of_group.setdefault(_together(one), []).append((mean, one.id))
     order = {name: (float(np.mean([m for m, _ in some])), min(id for _, id in some)) for name, some in of_group.items()}
     return sorted(order, key=lambda name: order[name])
