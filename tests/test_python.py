@@ -116,6 +116,9 @@ def test_arrays_of_another_tool_need_the_length_of_a_clip(features, tmp_path):
     made = RoutineFeatures.load(tmp_path / "f.npz", clip_s=1.28)
     assert made.end_s.tolist() == pytest.approx([1.28 * (at + 1) for at in range(made.clips)])
     assert made.video.fps == pytest.approx(25)
+    for count in (30, 95, 280):  # times that floats can't hold exactly
+        np.save(tmp_path / "long.npy", np.ones((count, 4), np.float32))
+        assert RoutineFeatures.load(tmp_path / "long.npy", clip_s=1.28).clips == count
     with pytest.raises(mlavl_cli.FeatureError, match="no such feature file"):
         RoutineFeatures.load(tmp_path / "gone.npz")
 

@@ -57,7 +57,7 @@ def evaluate(
     """
     given = SimpleNamespace(**locals())
     sheet = Sheet(plot) if plot else None
-    dataset.check_labels(given)
+    dataset.check_labels(given, folds=True)  # rows without a split are those of split train
     refuse_taken({}, (predictions, plot))
 
     from mlavl_cli.features import apart

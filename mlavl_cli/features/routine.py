@@ -132,8 +132,8 @@ class RoutineFeatures:
         if clip_s is not None and not tables.keys() & set(TIMES):
             if not isinstance(clip_s, int | float) or not 0 < clip_s <= _MOST_NUMBER:
                 raise FeatureError(f"a clip of {clip_s!r:.40} seconds is none", path=path)
-            tables["start_s"] = np.arange(len(tables["visual"])) * float(clip_s)
-            tables["end_s"] = tables["start_s"] + float(clip_s)
+            edges = np.arange(len(tables["visual"]) + 1) * float(clip_s)  # a clip ends where the next one begins
+            tables["start_s"], tables["end_s"] = edges[:-1], edges[1:]
         if not set(TIMES) <= tables.keys():
             raise FeatureError("doesn't say when its clips begin and end", path=path, hint="Give clip_s.")
         rate = FRAMES_PER_CLIP / max(float(tables["end_s"][0] - tables["start_s"][0]), 1e-3)

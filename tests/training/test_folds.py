@@ -61,6 +61,8 @@ def test_folds_judge_everybody_once_and_train_on_all(run, tmp_path):
     assert run("weights", "verify", tmp_path / "b").exit_code == 0
     again = run("train", "manifest", table, *SVR, "-o", tmp_path / "b", "--folds", 4, "-f", "json")
     assert again.json() == [row]
+    whole = run("evaluate", "manifest", table, "-w", tmp_path / "b", "--split", "train", "-f", "json")
+    assert whole.json()[0]["n"] == 40
 
 
 def test_what_folds_say_is_what_was_predicted_without_having_learned(run, tmp_path):
