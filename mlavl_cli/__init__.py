@@ -16,7 +16,7 @@ _HOME = {
     "load_scorer": "mlavl_cli.scoring.scorer",
     "Scorer": "mlavl_cli.scoring.scorer",
     "RoutineScore": "mlavl_cli.scoring.result",
-    "scores_to_frame": "mlavl_cli.scoring.shown",
+    "scores_to_frame": "mlavl_cli.scoring.record",
     "Input": "mlavl_cli.inputs",
     "RoutineDataset": "mlavl_cli.training.torch_data",
     "collate": "mlavl_cli.training.torch_data",
@@ -64,9 +64,9 @@ if TYPE_CHECKING:
     from mlavl_cli.heads.mlavl.model import MLAVL
     from mlavl_cli.inputs import Input
     from mlavl_cli.protocols.labels import read_protocols
+    from mlavl_cli.scoring.record import scores_to_frame
     from mlavl_cli.scoring.result import RoutineScore
     from mlavl_cli.scoring.scorer import Scorer, load_scorer
-    from mlavl_cli.scoring.shown import scores_to_frame
     from mlavl_cli.training.bundle import TrainingOptions, train_bundle
     from mlavl_cli.training.evaluate import evaluate_bundle
     from mlavl_cli.training.folds import train_folds

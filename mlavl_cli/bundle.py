@@ -1,5 +1,6 @@
 """Weight bundles: a folder with `bundle.json`, backbones (or their hub ids) and one head a target. No torch here."""
 
+import hashlib
 import json
 from dataclasses import dataclass, field
 from functools import cache
@@ -40,6 +41,12 @@ class Bundle:
     intervals: dict[str, Any] = field(default_factory=dict)  # by target (scores/interval.py)
     domain: Path | None = None  # the training set's features, of the out-of-domain detector
     files: dict[str, str] = field(default_factory=dict)  # relative path -> sha256
+
+    @property
+    def fingerprint(self) -> str | None:
+        """Of all its files: another one where any of them was trained again; None where it lists none."""
+        listed = json.dumps(sorted(self.files.items()))
+        return hashlib.sha256(listed.encode()).hexdigest() if self.files else None
 
 
 def bundled_names() -> list[str]:

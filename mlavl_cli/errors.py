@@ -20,10 +20,7 @@ class MlavlError(Exception):
         super().__init__(message)
 
     def __str__(self) -> str:
-        text = self.message if self.path is None else f"{self.path}: {self.message}"
-        if self.hint:
-            text = f"{text if text.endswith('?') else text.rstrip('.') + '.'} {self.hint}"
-        return one_line(text)
+        return one_line(explained(self) if self.path is None else f"{self.path}: {explained(self)}")
 
 
 class UsageError(MlavlError):
@@ -74,6 +71,17 @@ def refusing(kind: type[MlavlError], cause: str, path: str | PathLike[str], hint
     except Exception as error:
         said = getattr(error, "strerror", None) or type(error).__name__
         raise kind(f"{cause} ({said})", path=path, hint=hint) from error
+
+
+def explained(problem: Exception) -> str:
+    """The cause and the fix on one line, without the file; of what nobody raised on purpose, that it is a bug."""
+    if not isinstance(problem, MlavlError):
+        cause = f"internal error ({type(problem).__name__}: {problem})"
+        return one_line(f"{cause}. Run again with --verbose and report what it prints.")
+    if not problem.hint:
+        return one_line(problem.message)
+    end = "" if problem.message.endswith("?") else "."
+    return one_line(f"{problem.message.rstrip('.') if end else problem.message}{end} {problem.hint}")
 
 
 def one_line(text: str) -> str:

@@ -130,7 +130,7 @@ def atomic_write(path: Path, mode: str = "wb", named: bool = False) -> Iterator[
         if not named and not _is_of_the_system(path):
             if not path.is_symlink():
                 _refuse_special(path)
-        elif _is_of_the_system(path) or (path.exists() and not path.is_file()):
+        elif is_written_through(path):
             with open(path, mode, **text) as file:  # noqa: PTH123
                 yield file
             return
@@ -244,6 +244,11 @@ def _alive(process: int) -> bool:
     except OSError:  # another user's
         return True
     return True
+
+
+def is_written_through(path: Path) -> bool:
+    """Whether a path that a user named is no regular file (a pipe), or nothing that can be replaced."""
+    return _is_of_the_system(path) or (path.exists() and not path.is_file())
 
 
 def _is_of_the_system(path: Path) -> bool:

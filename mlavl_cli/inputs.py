@@ -41,7 +41,8 @@ def expand_inputs(arguments: Iterable[str], as_they_come: bool = False) -> Itera
     """Files, folders (recursive, known video suffixes) and `-` (a list on stdin) -> inputs and what was wrong.
 
     Order is that of the arguments, sorted inside a folder; an input given twice is kept once. A list on stdin has one
-    path a line, or NUL-separated paths as `find -print0` writes them. The good inputs go on.
+    path a line, with blank lines and comments (#) between them, or NUL-separated paths as `find -print0` writes them.
+    The good inputs go on.
 
     An input is named by its path below the folder that was given, a file by its name; where two would be called alike,
     both are named with as many of the folders they lie in as tell them apart.
@@ -165,8 +166,10 @@ def _stdin_paths() -> Iterator[list[str]]:
 
 
 def _paths(lines: list[bytes], separator: bytes | None) -> list[str]:
+    """NUL-separated names are names; of lines, blank ones and those that begin with # name nothing."""
     if separator != b"\0":
         lines = [line.removesuffix(b"\r") for line in lines]
+        lines = [line for line in lines if line.strip() and not line.startswith(b"#")]
     return [os.fsdecode(line) for line in lines if line]
 
 

@@ -25,3 +25,17 @@ def to_share(points: Number, score_range: Range) -> Number:
     """What heads learn."""
     low, high = score_range
     return (points - low) / (high - low)
+
+
+# What the abbreviations of targets stand for.
+TARGET_NAMES = {
+    "TES": "technical element score",
+    "PCS": "program component score",
+    "SS": "skating skills",
+    "SK": "skating skills",
+    "TR": "transitions",
+    "PE": "performance",
+    "PR": "presentation",
+    "CO": "composition",
+    "IN": "interpretation of the music",
+}

@@ -159,7 +159,7 @@ def test_a_file_that_vanishes_is_one_line_and_the_rest_is_scored(season, tmp_pat
     listed[-1].unlink()
     stdout, stderr = process.communicate(timeout=120)
     errors = [line for line in stderr.decode().splitlines() if line.startswith("error: ")]
-    assert len(stdout.splitlines()) + 1 == 6
+    assert len(stdout.splitlines()) + 1 == 7  # one a file, gone or not
     assert len(errors) == 1
     assert "gone.mp4" in errors[0]
     assert process.returncode == 1

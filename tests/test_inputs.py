@@ -114,12 +114,15 @@ def test_each_line_of_stdin_is_answered_as_it_comes(twins, tmp_path):
         for line in (twins[0], tmp_path / "missing.mp4", twins[1]):
             process.stdin.write(os.fsencode(line) + b"\n")
             process.stdin.flush()
-            answers.append((process.stderr if "missing" in line.name else process.stdout).readline().decode())
+            answers.append(process.stdout.readline().decode())
         process.stdin.close()
         watch.cancel()
         assert process.wait(60) == 1
+        said = process.stderr.read().decode()
     assert [json.loads(answers[i])["video"]["path"] for i in (0, 2)] == [str(path) for path in twins]
-    assert answers[1].startswith(f"error: {tmp_path / 'missing.mp4'}: no such file")
+    missing = json.loads(answers[1])
+    assert said == f"error: {missing['video']['path']}: {missing['error']}\n"
+    assert missing["error"].startswith("no such file")
 
 
 @pytest.mark.parametrize("separator", ["\n", "\r\n", "\0"])

@@ -90,7 +90,8 @@ def test_what_is_no_number_is_an_error_and_no_score(run, season, tmp_path):
     folder = bundle_with(tmp_path / "w", lambda model: model.dpg.regressor_v.rows.bias.fill_(-1e30))
     result = run("score", *season[:2], "-w", folder, "-f", "jsonl")
     assert result.exit_code == 1
-    assert result.stdout == ""
+    records = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [set(record) for record in records] == [{"schema", "video", "error"}] * 2
     assert len(result.errors) == 2
     assert all("PCS score is" in line and "weights verify" in line for line in result.errors)
 

@@ -9,7 +9,7 @@ from typing import TextIO, TypeVar
 import typer
 
 from mlavl_cli.cli import console
-from mlavl_cli.errors import MlavlError, UsageError
+from mlavl_cli.errors import UsageError
 from mlavl_cli.inputs import Found, Input, expand_inputs
 
 T = TypeVar("T")
@@ -22,6 +22,7 @@ class Batch:
         arguments: as on the command line.
         shard: (2, 8): only every 8th input from the 2nd.
         as_they_come: work on what stdin has named so far, instead of waiting for the end of the list.
+        recorded: results are to have a record of inputs that failed, also where none is good.
 
     Attributes:
         known: the inputs that are known before any work: all of them, or the first that came.
@@ -31,34 +32,57 @@ class Batch:
         typer.Exit: there is nothing to do.
     """
 
-    def __init__(self, arguments: list[str], shard: tuple[int, int] = (1, 1), as_they_come: bool = False):
+    def __init__(
+        self,
+        arguments: list[str],
+        shard: tuple[int, int] = (1, 1),
+        as_they_come: bool = False,
+        recorded: bool = False,
+    ):
         number, of = shard
         self.failed, self._none = 0, True
+        self._lost: list[tuple[Path, Exception]] = []  # before there is a place to record them
+        self._record: Callable[[Path, Exception], object] = lambda *lost: self._lost.append(lost)
         self._groups = self._expanded(expand_inputs(arguments, as_they_come), number - 1, of)
         self.known = next(self._groups, [])
-        if not self.known:
+        if not self.known and not (recorded and self._lost):
             if self._none:
                 console.error(UsageError("no input", hint="Name videos or folders, or list them on stdin."))
             raise typer.Exit(1 if self.failed or self._none else 0)
 
     def groups(self) -> Iterator[list[Input]]:
         """All inputs, as many together as were known at once."""
-        yield self.known
+        if self.known:
+            yield self.known
         yield from self._groups
 
     def _expanded(self, found: Iterator[Found], first: int, of: int) -> Iterator[list[Input]]:
         count = 0
         for inputs, errors in found:
             for problem in errors:
-                self.fail(problem)
+                if first == 0 and problem.path:  # of several shards one records it
+                    self.lose(Path(problem.path), problem)
+                else:
+                    self.fail(problem)
             self._none = self._none and not inputs and not errors
             share = inputs[(first - count) % of :: of]
             count += len(inputs)
             if share:
                 yield share
 
+    def record_lost(self, record: Callable[[Path, Exception], object]) -> None:
+        """Calls `record` with the path and the problem of each input that gives no result, earlier ones at once."""
+        self._record = record
+        for path, problem in self._lost:
+            record(path, problem)
+
+    def lose(self, path: Path, problem: Exception) -> None:
+        """Says what is wrong with an input that gives no result, and has it recorded."""
+        self.fail(problem, path)
+        self._record(path, problem)
+
     def fail(self, problem: Exception, path: Path | None = None) -> None:
-        """Says what is wrong with an input."""
+        """Says what is wrong with an input, or with a part of its results."""
         self.failed += 1
         console.error(problem, path)
 
@@ -87,7 +111,7 @@ def for_each(
                     problem = error
             if problem:
                 # A bug of ours must not cost the other ten thousand files.
-                batch.fail(problem, None if isinstance(problem, MlavlError) else source.path)
+                batch.lose(source.path, problem)
             if batch.failed and fail_fast:
                 break
     if batch.failed:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from mlavl_cli.errors import MlavlError, one_line
+from mlavl_cli.errors import MlavlError, explained, one_line
 
 if TYPE_CHECKING:
     from mlavl_cli.media.decode import VideoInfo
@@ -32,12 +32,8 @@ def set_quiet(value: bool) -> bool:
 
 def error(problem: Exception, path: Path | None = None) -> None:
     """One line; with --verbose also where it came from. `path` is the file on which a bug showed itself."""
-    if isinstance(problem, MlavlError):
-        line = str(problem)
-    else:
-        where = f"{path}: " if path else ""
-        cause = f"internal error ({type(problem).__name__}: {problem})"
-        line = one_line(f"{where}{cause}. Run again with --verbose and report what it prints.")
+    where = "" if isinstance(problem, MlavlError) or path is None else f"{path}: "
+    line = one_line(f"{where}{problem if isinstance(problem, MlavlError) else explained(problem)}")
     if verbose:
         for text in traceback.format_exception(problem):
             for part in text.splitlines():

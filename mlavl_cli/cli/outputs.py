@@ -1,25 +1,84 @@
-"""Where the scores of `mlavl score` go: a list of sinks, each of which takes a score as soon as it is there."""
+"""Where the scores of `mlavl score` go: sinks, each of which takes a score as soon as it is there."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO, cast
+from typing import IO, TYPE_CHECKING, TextIO, cast
 
 from mlavl_cli.cli.batch import StdoutError, results_only, writing_results
 from mlavl_cli.cli.ending import before_the_end, undisturbed
 from mlavl_cli.errors import MlavlError, UsageError
 from mlavl_cli.files import atomic_write, refuse_outside
+from mlavl_cli.growing import growing_write
 from mlavl_cli.inputs import Input
-from mlavl_cli.output.formats import FORMATS, format_class
+from mlavl_cli.output.formats import FORMATS, Writer, format_class
 from mlavl_cli.output.plot import Sheet
 
 if TYPE_CHECKING:
     from mlavl_cli.media.cutting import Cutting
+    from mlavl_cli.output.csv import ClipsCsvWriter
     from mlavl_cli.scoring.result import RoutineScore
 
 Sink = Callable[[Input, "RoutineScore"], object]
+
+
+@dataclass
+class Sinks:
+    """Takes results one by one, and inputs that gave none.
+
+    Attributes:
+        writer: of the records, one an input.
+        kept: the result file, where there is one: what it held is not given up for failures alone.
+        others: where else results go.
+        recorded: inputs whose record is written.
+    """
+
+    writer: Writer
+    kept: Path | None
+    others: list[Sink]
+    recorded: set[Path] = field(default_factory=set)
+    _held: list[tuple[Path, Exception]] = field(default_factory=list)
+
+    def add(self, source: Input, result: "RoutineScore") -> None:
+        """Gives a result to every sink: where one can't be written the others are all the same.
+
+        Raises:
+            StdoutError, MlavlError: the first that couldn't.
+        """
+        problems: list[Exception] = []
+        for sink in (self._write, *self.others):
+            try:
+                sink(source, result)
+            except (StdoutError, MlavlError) as error:
+                problems.append(error)
+        if problems:
+            raise problems[0]
+
+    def fail(self, path: Path, problem: Exception) -> None:
+        """Records an input that gave no result.
+
+        Raises:
+            StdoutError: it can't be written.
+        """
+        if path in self.recorded:  # what failed was another sink
+            return
+        if self.kept and self.kept.exists() and not self.recorded:
+            self._held.append((path, problem))
+            return
+        with writing_results():
+            self.writer.fail(str(path), problem)
+        self.recorded.add(path)
+
+    def _write(self, source: Input, result: "RoutineScore") -> None:
+        held, self._held, self.kept = self._held, [], None
+        for path, problem in held:
+            self.fail(path, problem)
+        with writing_results():
+            self.writer.add(result)
+        self.recorded.add(source.path)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,8 +132,8 @@ class Outputs:
             raise UsageError("--plot draws one video", hint="Use --report for many.")
 
     @contextmanager
-    def opened(self, inputs: list[Input], targets: list[str], cutting: "Cutting") -> Iterator[list[Sink]]:
-        """The sinks, in the order in which they take a score; files appear whole, after an error with what was done."""
+    def opened(self, inputs: list[Input], targets: list[str], cutting: "Cutting") -> Iterator[Sinks]:
+        """The sinks; files appear whole, after an error with what was done; json lines grow from the first on."""
         sheet = Sheet(self.plot) if self.plot else None
         pages = None
         if self.report:  # only then is its import worth its time
@@ -83,35 +142,28 @@ class Outputs:
             pages = Report(self.report, self.embed, cutting)
             pages.check(inputs)
         with ExitStack() as stack:
-            results: list[Path] = []
+            recorded: set[Path] = set()
             stdout = stack.enter_context(results_only())
-            stream = stack.enter_context(_result_file(self.output, results)) if self.output else stdout
+            opening = growing_write if self.format == "jsonl" else partial(atomic_write, mode="w", named=True)
+            stream = stack.enter_context(_result_file(opening(self.output), recorded)) if self.output else stdout
             writer = format_class(self.format)(stream, targets, self.many)
             stack.callback(writer.close)
-            before_the_end(lambda: stack.close() if results else None)
-            if pages:
-                stack.callback(pages.write_index)
-            rows = None
+            before_the_end(lambda: stack.close() if recorded else None)
+            others: list[Sink] = []
             if self.clips_csv:
                 from mlavl_cli.output.csv import ClipsCsvWriter
 
-                rows = ClipsCsvWriter(stack.enter_context(_result_file(self.clips_csv, results)))
-
-            def write(source: Input, result: "RoutineScore") -> None:
-                with writing_results():
-                    writer.add(result)
-                    if rows:
-                        rows.add(result)
-                results.append(source.path)
-
-            sinks: list[Sink] = [write]
+                opened = atomic_write(self.clips_csv, "w", named=True)
+                rows = ClipsCsvWriter(stack.enter_context(_result_file(opened, recorded)))
+                others.append(lambda source, result: _written(rows, result))
             if self.vtt:
-                sinks.append(self._write_timeline)
+                others.append(self._write_timeline)
             if sheet:
-                sinks.append(lambda source, result: sheet.timeline(result))
+                others.append(lambda source, result: sheet.timeline(result))
             if pages:
-                sinks.append(pages.add)
-            yield sinks
+                stack.callback(pages.write_index)
+                others.append(pages.add)
+            yield Sinks(writer, self.output, others, recorded)
 
     def _write_timeline(self, source: Input, result: "RoutineScore") -> None:
         from mlavl_cli.output.webvtt import write_webvtt
@@ -138,34 +190,22 @@ def refuse_taken(taken: dict[str, str], targets: Iterable[Path | None]) -> None:
         taken[os.path.realpath(target)] = "is used twice"
 
 
-def deliver(sinks: list[Sink], source: Input, result: "RoutineScore") -> None:
-    """Gives a result to every sink: where one can't be written the others are all the same.
-
-    Raises:
-        StdoutError, MlavlError: the first that couldn't.
-    """
-    problems: list[Exception] = []
-    for sink in sinks:
-        try:
-            sink(source, result)
-        except (StdoutError, MlavlError) as error:
-            problems.append(error)
-    if problems:
-        raise problems[0]
+def _written(rows: "ClipsCsvWriter", result: "RoutineScore") -> None:
+    with writing_results():
+        rows.add(result)
 
 
 @contextmanager
-def _result_file(path: Path, results: list[Path]) -> Iterator[TextIO]:
-    """A file that is begun at once, so that a folder that can't be written is known before the work, and appears whole.
+def _result_file(manager: AbstractContextManager[IO], recorded: set[Path]) -> Iterator[TextIO]:
+    """A file that is begun at once, so that a folder that can't be written is known before the work.
 
     After Ctrl-C or an error it holds the results so far; without any, what stood under its name is left alone.
     """
-    manager = atomic_write(path, "w", named=True)
     file = manager.__enter__()
     try:
         yield cast(TextIO, file)
     except BaseException as error:
-        if results:
+        if recorded:
             with undisturbed():
                 manager.__exit__(None, None, None)
         elif manager.__exit__(type(error), error, error.__traceback__):

@@ -7,7 +7,7 @@ import typer
 
 from mlavl_cli.cli import console, options
 from mlavl_cli.cli.batch import Batch, for_each, tracked
-from mlavl_cli.cli.outputs import Outputs, deliver
+from mlavl_cli.cli.outputs import Outputs
 from mlavl_cli.errors import FeatureError
 from mlavl_cli.inputs import Input
 from mlavl_cli.output.formats import FORMATS
@@ -79,7 +79,7 @@ def score(
         form=form, output=output, clips_csv=clips_csv, report=report, embed=embed, vtt=vtt, plot=plot, many=many
     )
     # What is checked of all inputs before any work, or sent to a cluster together, needs the whole list.
-    batch = Batch(inputs, shard, as_they_come=outputs.as_they_come and not ray)
+    batch = Batch(inputs, shard, outputs.as_they_come and not ray, outputs.format != "table")
     outputs.check(batch.known)
 
     from mlavl_cli.features import apart
@@ -104,9 +104,10 @@ def score(
         def work(source: Input, result: "RoutineScore") -> None:
             _warn(source, result, batch if strict else None)
             with progress.aside():
-                deliver(sinks, source, result)
+                sinks.add(source, result)
             console.note(f"{source.path}: {result.timing.real_time_factor:.1f} x real time, {result.timing}")
 
+        batch.record_lost(sinks.fail)
         scored = (
             (cast(Input, source), result)
             for group in batch.groups()

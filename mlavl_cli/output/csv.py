@@ -1,44 +1,45 @@
-"""Scores as csv: a row a video, or a row a clip."""
+"""Scores as csv: a row an input, or a row a clip."""
 
 import csv
-from typing import TextIO
+from typing import Any, TextIO
 
+from mlavl_cli.errors import explained
 from mlavl_cli.files import csv_text
 from mlavl_cli.scoring.measures import MEASURES
+from mlavl_cli.scoring.record import columns_of, row_of
 from mlavl_cli.scoring.result import RoutineScore
+
+_DIGITS = {"duration_s": 3}  # of other numbers: 4
 
 
 class CsvWriter:
-    """One row a video."""
+    """One row an input: its score (scoring/record.py), or why there is none, in the column `error`."""
 
     def __init__(self, stream: TextIO, targets: list[str], many: bool):
-        self.stream, self.targets = stream, targets
+        self.stream, self.columns = stream, columns_of(targets)
         self.rows = csv.writer(stream, lineterminator="\n")
-        columns = ["consistency_mean", "clips", "duration_s", "warnings", "in_domain"]
-        columns += [csv_text(f"{target}_{end}") for target in targets for end in ("low", "high")]
-        self.rows.writerow(["path", *map(csv_text, targets), *columns])
+        self.rows.writerow(map(csv_text, self.columns))
 
     def add(self, result: RoutineScore) -> None:
-        self.rows.writerow(
-            [
-                csv_text(result.video.path),
-                *(f"{result.scores[target].score:.4f}" for target in self.targets),
-                f"{result.consistency.mean:.4f}" if result.consistency else "",
-                len(result.clips),
-                f"{result.video.duration_s:.3f}",
-                csv_text("; ".join([*map(str, result.warnings), f"weights {result.weights}"])),
-                {True: "yes", False: "no", None: ""}[result.in_domain],
-                *(
-                    f"{end:.4f}" if end is not None else ""
-                    for target in self.targets
-                    for end in result.scores[target].interval or (None, None)
-                ),
-            ]
-        )
+        self._write(row_of(result))
+
+    def fail(self, path: str, problem: Exception) -> None:
+        self._write({"path": path, "error": explained(problem)})
+
+    def _write(self, row: dict[str, Any]) -> None:
+        self.rows.writerow([_cell(row.get(name), _DIGITS.get(name, 4)) for name in self.columns])
         self.stream.flush()
 
     def close(self) -> None:
         pass
+
+
+def _cell(value: Any, digits: int) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.{digits}f}" if isinstance(value, float) else csv_text(str(value))
 
 
 class ClipsCsvWriter:

@@ -1,7 +1,8 @@
 """What `mlavl score --format` takes: by name, the class that writes it.
 
-A format is a class with `add(result)`, which prints one RoutineScore at once, and `close()`. It is made of the stream
-that it writes to, the targets of all results, and whether several videos were asked for.
+A format is a class with `add(result)`, which prints one RoutineScore at once, `fail(path, problem)` for an input that
+gave none, and `close()`. It is made of the stream that it writes to, the targets of all results, and whether several
+videos were asked for.
 """
 
 from typing import TYPE_CHECKING, Protocol, TextIO
@@ -23,6 +24,8 @@ class Writer(Protocol):
     def __init__(self, stream: TextIO, targets: list[str], many: bool): ...
 
     def add(self, result: "RoutineScore") -> None: ...
+
+    def fail(self, path: str, problem: Exception) -> None: ...
 
     def close(self) -> None: ...
 

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mlavl_cli.errors import one_line
+from mlavl_cli.scoring.moments import weakest
 from mlavl_cli.scoring.result import OF_CONSISTENCY, UNFAMILIAR, RoutineScore, TargetScore
 from mlavl_cli.scoring.shown import clock, level
 
@@ -29,6 +30,9 @@ class TableWriter:
     def add(self, result: RoutineScore) -> None:
         self.console.print(panel(result, self.console.width))
 
+    def fail(self, path: str, problem: Exception) -> None:
+        pass  # stderr has said it, on the same terminal
+
     def close(self) -> None:
         pass
 
@@ -39,19 +43,18 @@ def panel(result: RoutineScore, width: int) -> Panel:
     facts = f"{clock(video.duration_s)}, {len(result.clips)} clips, {video.width_px} x {video.height_px}"
     outside = result.in_domain is False
     notes = [Text(UNFAMILIAR, style="bold red"), Text()] if outside else []
-    found = result.weakest()
-    weakest = Text(f"{'weakest':<{_LABEL}}", style="bold") if found else Text(style="dim")
+    found = weakest(result)
+    shown = Text(f"{'weakest':<{_LABEL}}", style="bold") if found else Text(style="dim")
     if not result.measured:
-        weakest.append("no timeline")
-    for i, clip in enumerate(found):
+        shown.append("no timeline")
+    for i, moment in enumerate(found):
         between = "\n" + " " * _LABEL if width < 78 else "   "
-        weakest.append(between if i else "", style="not bold")
-        weakest.append(
-            f"{clock(clip.start_s)}-{clock(clip.end_s)}", style=_colour(clip.strength or 0.0) + Style(bold=False)
-        )
-        weakest.append(f" {clip.strength:.2f}", style="not bold dim")
+        shown.append(between if i else "", style="not bold")
+        span = f"{clock(moment.start_s)}-{clock(moment.end_s)}"
+        shown.append(span, style=_colour(moment.strength) + Style(bold=False))
+        shown.append(f" {moment.strength:.2f}", style="not bold dim")
     timeline = _timeline(result, max(width - _LABEL - 10, 16))
-    numbers = Group(_score_table(result.scores, width), Text(), *timeline, weakest)
+    numbers = Group(_score_table(result.scores, width), Text(), *timeline, shown)
     body = Group(
         *notes,
         Styled(numbers, "dim") if outside else numbers,

@@ -44,10 +44,11 @@ class Notice:
 
 @dataclass(frozen=True)
 class ScoredBy:
-    """Which weights gave a score, and what they were trained on."""
+    """Which weights gave a score, what they were trained on, and the fingerprint of their files."""
 
     name: str
     trained_on: str
+    sha256: str | None = None
 
     def __str__(self) -> str:
         return f"{self.name}: {self.trained_on}"
@@ -235,7 +236,8 @@ class RoutineScore:
             "backbones": {role: backbone.to_dict() for role, backbone in self.backbones.items()},
             "clips": [clip.to_dict() for clip in self.clips],
         }
-        return {"schema": SCHEMA_VERSION, **asdict(self), **nested, **texts}
+        known = {"in_domain": self.in_domain, "error": None}  # error: only where an input gave no score (record.py)
+        return {"schema": SCHEMA_VERSION, **asdict(self), **nested, **texts, **known}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "RoutineScore":
@@ -247,6 +249,8 @@ class RoutineScore:
         from mlavl_cli.media.decode import VideoInfo
 
         try:
+            if values.get("error"):
+                raise DataError(f"was not scored: {values['error']!s:.200}", path=str(values["video"]["path"]))
             if values["schema"] != SCHEMA_VERSION:
                 raise DataError(f"is a score of version {values['schema']!r:.20}, not {SCHEMA_VERSION}")
             codes = values.get("warning_codes") or ["video"] * len(values["warnings"])
@@ -272,25 +276,6 @@ class RoutineScore:
     def measured(self) -> list[Measure]:
         """What is known of the clips, in the order in which it is shown; empty: these heads have no timeline."""
         return [one for one in MEASURES if self.clips[0].measures.get(one.name) is not None]
-
-    def weakest(self, count: int = 3) -> list[ClipScore]:
-        """The clips of least consistency, or of least quality where there is no sound, in the order of time."""
-        return _in_time(sorted(self._judged(), key=_strength)[:count])
-
-    def strongest(self, count: int = 3) -> list[ClipScore]:
-        """The clips of most consistency, or of most quality where there is no sound, in the order of time."""
-        return _in_time(sorted(self._judged(), key=lambda clip: -_strength(clip))[:count])
-
-    def _judged(self) -> list[ClipScore]:
-        return [clip for clip in self.clips if clip.strength is not None]
-
-
-def _strength(clip: ClipScore) -> float:
-    return clip.strength or 0.0
-
-
-def _in_time(clips: list[ClipScore]) -> list[ClipScore]:
-    return sorted(clips, key=lambda clip: clip.start_s)
 
 
 def _within(share: float) -> float:

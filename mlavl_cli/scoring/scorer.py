@@ -203,7 +203,7 @@ class Scorer:
         made = features.provenance
         result = RoutineScore(
             video=features.video,
-            weights=ScoredBy(self.bundle.name, self.bundle.trained_on),
+            weights=ScoredBy(self.bundle.name, self.bundle.trained_on, self.bundle.fingerprint),
             backbones={role: BackboneIdentity(**known) for role, known in made.get("backbones", {}).items()},
             device=str(device),
             precision=made.get("precision", "fp32"),

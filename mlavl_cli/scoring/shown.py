@@ -1,6 +1,5 @@
 """A score for people who work in Python: as tables of pandas, and as a notebook shows it."""
 
-from collections.abc import Iterable
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -29,31 +28,13 @@ def clock(seconds: float) -> str:
     return f"{lead}:{rest // 10:02d}.{rest % 10}"
 
 
-def scores_to_frame(scores: Iterable[RoutineScore]) -> "pandas.DataFrame":
-    """One row a routine: path, seconds, clips, the score of each target with its interval, consistency and domain.
-
-    Raises:
-        UsageError: pandas isn't installed.
-    """
-    rows = []
-    for one in scores:
-        row: dict[str, Any] = {"path": one.video.path, "duration_s": one.video.duration_s, "clips": len(one.clips)}
-        for target, found in one.scores.items():
-            row[target] = found.score
-            if found.interval:
-                row |= {f"{target}_low": found.interval[0], f"{target}_high": found.interval[1]}
-        row["consistency"] = one.consistency.mean if one.consistency else None
-        rows.append(row | {"in_domain": one.in_domain, "weights": one.weights.name, "warnings": len(one.warnings)})
-    return _pandas().DataFrame(rows)
-
-
 def clips_to_frame(score: RoutineScore) -> "pandas.DataFrame":
     """One row a clip: its times in seconds, its measures, and whether it is in the weights' domain.
 
     Raises:
         UsageError: pandas isn't installed.
     """
-    return _pandas().DataFrame([clip.to_dict() for clip in score.clips]).set_index("index")
+    return pandas_of_extra().DataFrame([clip.to_dict() for clip in score.clips]).set_index("index")
 
 
 def as_line(score: RoutineScore) -> str:
@@ -92,7 +73,12 @@ def _timeline(score: RoutineScore) -> str:
     return f'<svg width="{_WIDE}" height="{_HIGH}" role="img" aria-label="{label}">{bars}</svg>'
 
 
-def _pandas() -> Any:
+def pandas_of_extra() -> Any:
+    """The library, which is an extra.
+
+    Raises:
+        UsageError: it isn't installed.
+    """
     try:
         import pandas
     except ImportError as error:

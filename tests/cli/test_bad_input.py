@@ -57,9 +57,11 @@ def test_one_line_and_the_others_are_scored(run, routine, tmp_path, kind):
     path = bad_file(tmp_path, kind)
     result = run("score", path, routine, "-f", "jsonl")
     assert result.exit_code == 1
-    assert len(result.stdout.splitlines()) == 1
+    records = {one["video"]["path"]: one["error"] for one in map(json.loads, result.stdout.splitlines())}
+    assert set(records) == {str(path), str(routine)}
+    assert records[str(routine)] is None
     assert len(result.stderr.splitlines()) == 1
-    assert result.errors
+    assert result.errors[0].endswith(records[str(path)])
     assert path.name.replace("\n", "\\n") in result.stderr
     assert result.stderr.rstrip().endswith(".")  # says a way out
 
@@ -212,7 +214,9 @@ def test_a_bug_of_ours_is_one_line_and_the_rest_goes_on(run, routine, silent_rou
     monkeypatch.setattr(Scorer, "_grade", buggy)
     result = run("score", routine, silent_routine, "-f", "jsonl", "-q")
     assert result.exit_code == 1
-    assert len(result.stdout.splitlines()) == 1
+    bug, good = map(json.loads, result.stdout.splitlines())
+    assert bug["error"].startswith("internal error (IndexError: oops)")
+    assert good["error"] is None
     assert result.stderr.count("\n") == 1
     assert "IndexError: oops" in result.stderr
     assert "Traceback" in run("score", routine, "-v").stderr

@@ -3,6 +3,10 @@
 import csv
 import io
 import json
+import os
+import subprocess
+import sys
+import time
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
@@ -71,9 +75,10 @@ def test_a_folder_goes_on_past_what_fails(run, season):
     result = run("score", season, "-f", "jsonl")
     assert result.exit_code == 1
     scores = [json.loads(line) for line in result.stdout.splitlines()]
-    assert [Path(score["video"]["path"]).name for score in scores] == ["a.MKV", "b.mp4"]
+    assert [Path(score["video"]["path"]).name for score in scores] == ["a.MKV", "b.mp4", "broken.mp4"]
     for score in scores:
         jsonschema.validate(score, SCHEMA)
+    assert [score["error"] is None for score in scores] == [True, True, False]
     assert len(result.errors) == 1
     assert "broken.mp4" in result.errors[0]
     assert "Traceback" not in result.stderr
@@ -82,22 +87,27 @@ def test_a_folder_goes_on_past_what_fails(run, season):
 def test_fail_fast_stops(run, season):
     result = run("score", season / "short", season / "free", "-f", "jsonl", "--fail-fast")
     names = [Path(json.loads(line)["video"]["path"]).name for line in result.stdout.splitlines()]
-    assert (result.exit_code, names) == (1, ["b.mp4"])
+    assert (result.exit_code, names) == (1, ["b.mp4", "broken.mp4"])
 
 
 def test_json_of_several_is_an_array(run, season, routine):
-    scores = run("score", routine, season / "free", "-f", "json").json()
-    assert len(scores) == 2
+    scores = run("score", routine, season / "free", "nothing.mp4", "-f", "json").json()
+    assert [one["error"] and one["error"][:7] for one in scores] == ["no such", None, None]
+    jsonschema.validate(run("score", "nothing.mp4", "-f", "json").json(), SCHEMA)  # one video, one object
     assert len(run("score", season / "free", "-f", "json").json()) == 1
 
 
 def test_csv_has_a_row_a_video(run, season):
     rows = list(csv.DictReader(io.StringIO(run("score", season, "-f", "csv", "-q").stdout)))
+    failed = rows.pop()
     targets = list(find_bundle("mini").heads)
     ends = [f"{target}_{end}" for target in targets for end in ("low", "high")]
     known = ["path", *targets, "consistency_mean", "clips", "duration_s", "warnings", "in_domain"]
-    assert list(rows[0]) == [*known, *ends]
+    assert list(rows[0]) == [*known, *ends, "weights", "trained_on", "warning_codes", "error"]
+    assert {name for name, cell in failed.items() if cell} == {"path", "error"}
     assert [row["clips"] for row in rows] == ["1", "2"]
+    assert all(row["trained_on"] == find_bundle("mini").trained_on and not row["error"] for row in rows)
+    assert all("simulated" not in row["warnings"] for row in rows)
     assert rows[0]["consistency_mean"] == ""
     assert "no sound" in rows[0]["warnings"]
     assert all(float(row[target]) > 0 for row in rows for target in targets)
@@ -113,7 +123,7 @@ def test_files_instead_of_stdout(run, routine, tmp_path):
 
 
 def test_list_on_stdin(run, season, routine):
-    listed = f"{routine}\n{season / 'short' / 'b.mp4'}\n"
+    listed = f"# the season\n\n{routine}\n  \n{season / 'short' / 'b.mp4'}\n"
     assert len(run("score", "-", "-f", "jsonl", stdin=listed).stdout.splitlines()) == 2
     nul = f"{season / 'short' / '.hidden.mp4'}\0{routine}\0"  # as find -print0 writes them
     assert len(run("score", "-", "-f", "jsonl", stdin=nul).stdout.splitlines()) == 2
@@ -177,7 +187,7 @@ def test_a_file_that_was_there_stays_until_there_is_a_result(run, routine, tmp_p
     assert run("score", tmp_path / "gone.mp4", bad(tmp_path), "-f", "csv", "-o", kept).exit_code == 1
     assert kept.read_text() == "old"
     assert run("score", bad(tmp_path), routine, "-f", "csv", "-o", kept).exit_code == 1
-    assert len(kept.read_text().splitlines()) == 2
+    assert len(kept.read_text().splitlines()) == 3
 
 
 def bad(folder):
@@ -195,7 +205,6 @@ def test_an_output_that_cannot_be_written_is_known_before_the_work(run, routine,
 
 
 def test_names_that_are_not_utf_8(routine, tmp_path):
-    import os
 
     name = os.fsdecode(b"caf\xe9.mp4")
     (tmp_path / name).write_bytes(routine.read_bytes())
@@ -251,7 +260,6 @@ def test_results_never_replace_a_video_or_each_other(run, routine, tmp_path):
 
 
 def test_a_link_stays_a_link_and_a_pipe_stays_a_pipe(run, routine, tmp_path):
-    import os
     import threading
 
     real, link, pipe = (tmp_path / name for name in ("real.csv", "link.csv", "pipe"))
@@ -272,7 +280,7 @@ def test_a_link_stays_a_link_and_a_pipe_stays_a_pipe(run, routine, tmp_path):
 
 def test_csv_says_what_the_weights_were_trained_on(run, routine):
     (row,) = csv.DictReader(io.StringIO(run("score", routine, "-f", "csv").stdout))
-    assert find_bundle("mini").trained_on in row["warnings"]
+    assert (row["weights"], row["trained_on"]) == ("mini", find_bundle("mini").trained_on)
 
 
 def test_silence_is_told_from_music(run, tmp_path):
@@ -341,3 +349,71 @@ def test_a_written_score_is_read_back(run, routine):
     for wrong in ({}, {**written, "schema": 2}, {**written, "clips": 3}, {**written, "weights": {"name": 1}}):
         with pytest.raises(DataError):
             RoutineScore.from_dict(wrong)
+
+
+def test_the_whole_story_of_twelve_files_from_json_lines_alone_and_from_csv_alone(run, routine, tmp_path):
+    """Which were asked for, which failed and why, what the others score, and by which weights."""
+    folder = tmp_path / "season"
+    for i in range(9):
+        make_video(folder / f"{i}.mp4", 34 + i)
+    (folder / "empty.mp4").touch()
+    (folder / "text.mp4").write_text("no video")
+    (folder / "cut.mp4").write_bytes(routine.read_bytes()[:2000])
+    asked = [str(path) for path in sorted(folder.iterdir())]
+    output = {form: tmp_path / f"out.{form}" for form in ("jsonl", "csv")}
+    results = [run("score", folder, "-o", path, "--features", tmp_path / "store") for path in output.values()]
+    assert [result.exit_code for result in results] == [1, 1]
+    told = [sorted(line.removeprefix("error: ") for line in result.errors) for result in results]
+
+    records = [json.loads(line) for line in output["jsonl"].read_text().splitlines()]
+    rows = list(csv.DictReader(io.StringIO(output["csv"].read_text())))
+    for record in records:
+        jsonschema.validate(record, SCHEMA)
+    assert sorted(record["video"]["path"] for record in records) == asked
+    assert sorted(row["path"] for row in rows) == asked
+    assert sorted(f"{r['video']['path']}: {r['error']}" for r in records if r["error"]) == told[0]
+    assert sorted(f"{row['path']}: {row['error']}" for row in rows if row["error"]) == told[1] == told[0]
+    by_path = {row["path"]: row for row in rows if not row["error"]}
+    assert len(by_path) == 9
+    for record in (record for record in records if not record["error"]):
+        row = by_path[record["video"]["path"]]
+        assert {name: float(row[name]) for name in record["scores"]} == pytest.approx(
+            {name: score["score"] for name, score in record["scores"].items()}, abs=6e-5
+        )
+        assert float(row["consistency_mean"]) == pytest.approx(record["consistency"]["mean"], abs=6e-5)
+        assert (row["weights"], row["trained_on"]) == (record["weights"]["name"], record["weights"]["trained_on"])
+        assert row["warnings"] == "; ".join(record["warnings"])
+        assert row["warning_codes"] == "; ".join(record["warning_codes"])
+        assert (row["in_domain"], row["clips"]) == ("no", str(len(record["clips"])))
+        assert record["in_domain"] is False
+
+
+def test_failures_alone_never_take_the_place_of_earlier_results(run, routine, tmp_path):
+    for name in ("scores.csv", "scores.jsonl"):
+        output = tmp_path / name
+        assert run("score", "missing.mp4", "-o", output).exit_code == 1
+        assert "no such file" in output.read_text()  # there was nothing to lose
+        assert run("score", "missing.mp4", routine, "-o", output).exit_code == 1
+        before = output.read_text()
+        assert "missing.mp4" in before
+        assert routine.name in before
+        assert run("score", "missing.mp4", "-o", output).exit_code == 1
+        assert output.read_text() == before
+
+
+def test_json_lines_can_be_followed_while_they_are_written(routine, tmp_path):
+    """As `tail -F` does: what is done is in the file before the next is begun."""
+    output, list_of = tmp_path / "out.jsonl", tmp_path / "list"
+    output.write_text("yesterday\n")
+    other = make_video(tmp_path / "other.mp4", 4000, sound=None)
+    list_of.write_text(f"{routine}\n{other}\n")
+    command = [sys.executable, "-m", "mlavl_cli", "score", "-", "-o", output, "-q"]
+    with list_of.open() as stdin, subprocess.Popen(command, stdin=stdin) as process:
+        deadline = time.monotonic() + 120
+        while output.read_text() == "yesterday\n" and time.monotonic() < deadline:
+            time.sleep(0.02)
+        seen = output.read_text()
+        alive = process.poll() is None
+    assert json.loads(seen)["video"]["path"] == str(routine)
+    assert alive
+    assert [json.loads(line)["video"]["path"] for line in output.read_text().splitlines()] == [str(routine), str(other)]

@@ -17,7 +17,7 @@ from mlavl_cli.media.cutting import Cutting
 from mlavl_cli.media.picture import PictureSpec
 from mlavl_cli.media.sound import SAMPLE_RATE_HZ
 
-THUMBNAIL_PX = 192  # the longer side
+THUMBNAIL_PX = 160  # the longer side
 _PEAKS_HZ = 20  # of the waveform
 _LISTEN_S = 1200.0  # beats of longer videos are not looked for: a page must not cost more than the score
 
@@ -68,7 +68,7 @@ def look(path: Path, wanted: Iterable[int], size_px: tuple[int, int], cutting: C
 
 def _jpeg(picture: np.ndarray) -> str:
     file = io.BytesIO()
-    Image.fromarray(picture).save(file, "JPEG", quality=72)
+    Image.fromarray(picture).save(file, "JPEG", quality=65)
     return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()
 
 

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import re
+from collections.abc import Sequence
 from html import escape, unescape
 from importlib.resources import files
 from string import Template
@@ -14,7 +15,7 @@ from mlavl_cli.errors import one_line
 _VIDEO = re.compile('<meta name="mlavl-video" content="([^"]*)">')
 
 
-def document(title: str, body: str, data: Any, script: str, video: str = "") -> str:
+def document(title: str, body: str, data: Any, scripts: Sequence[str] = (), video: str = "") -> str:
     """A whole page that needs nothing beside itself.
 
     Its policy admits this style sheet and this script by their hashes, pictures from inside the page, and videos; what
@@ -24,12 +25,12 @@ def document(title: str, body: str, data: Any, script: str, video: str = "") -> 
         title: as plain text.
         body: HTML whose texts are escaped.
         data: for the script, as JSON.
-        script: a file beside this one.
+        scripts: files beside this one, run one behind the other.
         video: which video the page is about, as a relative URL; nothing else is to take its place.
     """
-    style, code = _read("style.css"), _read(script)
+    style, code = _read("style.css"), "\n".join(map(_read, scripts))
     policy = (
-        "default-src 'none'; img-src data:; media-src 'self' file: data:; base-uri 'none'; form-action 'none'; "
+        "default-src 'none'; img-src data:; media-src 'self' file: data: blob:; base-uri 'none'; form-action 'none'; "
         f"style-src '{_hash(style)}'; script-src '{_hash(code)}'"
     )
     # "<" never appears in the data, so neither can "</script>" or "<!--".
@@ -49,6 +50,12 @@ def text(value: object) -> str:
     """Plain text as HTML, in an attribute too. Bytes of a file name that are no text show as question marks,
     control characters as their escapes."""
     return escape(one_line(str(value).encode("utf-8", "replace").decode()))
+
+
+def table(label: str, heads: str, rows: str, kind: str = "") -> str:
+    """A table in a window of its own, which scrolls sideways where it is narrow, by keys too; all parts are HTML."""
+    window = f'<div class="scroll" tabindex="0" role="region" aria-label="{text(label)}">'
+    return f'{window}<table class="{kind}"><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>'
 
 
 def _read(name: str) -> str:

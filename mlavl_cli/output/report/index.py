@@ -10,16 +10,20 @@ from urllib.parse import quote, unquote
 
 from mlavl_cli.errors import MlavlError
 from mlavl_cli.files import refuse_irregular
-from mlavl_cli.output.report.html import document, text
-from mlavl_cli.scoring.result import RoutineScore
+from mlavl_cli.output.report.html import document, table, text
+from mlavl_cli.output.report.scores import banner
+from mlavl_cli.score_range import TARGET_NAMES
+from mlavl_cli.scoring.result import RoutineScore, ScoredBy
 from mlavl_cli.scoring.shown import clock
 
-INDEX = "index.html"
+INDEX, HISTORY = "index.html", "history.html"
 _DATA = re.compile(r'<script type="application/json" id="data">(.*?)</script>', re.DOTALL)
 _MOST_BYTES, _MOST_NUMBER = 64 << 20, 1e9  # of an index, and of a score or a duration in it
 _LONGEST_TEXT, _MOST_TEXTS = 4096, 100  # of a row
 _MOST_ROWS = 20_000  # the browser sorts them
 _MOST_TARGETS = 64  # columns of scores; weights have fewer
+_MOST_PICTURES = 2000  # of an index; those of further rows are left out
+_THUMBNAIL = re.compile(r"|data:image/jpeg;base64,[A-Za-z0-9+/=]{1,30000}")
 _DATA_BEGINS = b'<script type="application/json" id="data">'
 
 
@@ -36,9 +40,10 @@ class Entry:
     warnings: list[str]
     trained_on: str = ""
     in_domain: bool | None = None
+    thumbnail: str = ""  # JPEG as a data URI
 
 
-def entry(result: RoutineScore, page: str, name: str) -> Entry:
+def entry(result: RoutineScore, page: str, name: str, thumbnail: str = "") -> Entry:
     """The row of a routine."""
     return Entry(
         page=page,
@@ -47,9 +52,10 @@ def entry(result: RoutineScore, page: str, name: str) -> Entry:
         scores={target: score.score for target, score in result.scores.items()},
         consistency=result.consistency.mean if result.consistency else None,
         duration_s=result.video.duration_s,
-        warnings=[notice.text for notice in result.warnings],
+        warnings=[notice.text for notice in result.warnings if notice.code != "out-of-domain"],  # a badge
         trained_on=result.weights.trained_on,
         in_domain=result.in_domain,
+        thumbnail=thumbnail,
     )
 
 
@@ -96,6 +102,7 @@ def _is_entry(one: Entry) -> bool:
     texts = (one.page, one.name, one.weights, one.trained_on, *one.warnings)
     words = all(isinstance(text, str) and len(text) <= _LONGEST_TEXT for text in texts) and len(texts) <= _MOST_TEXTS
     words = words and one.in_domain in (True, False, None)
+    words = words and isinstance(one.thumbnail, str) and bool(_THUMBNAIL.fullmatch(one.thumbnail))
     numbers = [*one.scores.values(), one.duration_s, *([] if one.consistency is None else [one.consistency])]
     return inside and words and all(type(n) in (int, float) and abs(n) <= _MOST_NUMBER for n in numbers)
 
@@ -104,35 +111,49 @@ def _targets(entries: list[Entry]) -> list[str]:
     return list(dict.fromkeys(target for one in entries for target in one.scores))
 
 
-def index(entries: list[Entry]) -> str:
-    """The index as HTML."""
+def index(entries: list[Entry], history: bool = False) -> str:
+    """The index as HTML.
+
+    Args:
+        entries: its rows, in order.
+        history: whether a page of scores over time lies beside it (history.py).
+    """
     targets = _targets(entries)
-    columns = ["routine", *targets, "mean consistency", "duration", "in domain", "weights", "warnings"]
-    made = dict.fromkeys(f"{one.weights}: {one.trained_on}" for one in entries if one.trained_on)
-    told = "".join(f'<p class="soft">{text(sentence)}</p>' for sentence in made)
+    columns = ["routine", *targets, "mean consistency", "duration", "weights", "warnings"]
+    outside = sum(one.in_domain is False for one in entries)
+    lead = f"{outside} of {len(entries)} out of domain: unlike the training data, so these scores have no meaning"
+    made = [ScoredBy(one.weights, one.trained_on) for one in entries]
     head = "".join(f'<th scope="col"><button type="button">{text(name)}</button></th>' for name in columns)
-    rows = "".join(_row(one, targets) for one in entries)
+    rows = "".join(_row(one, targets, i < _MOST_PICTURES) for i, one in enumerate(entries))
+    spelt = ", ".join(f"{text(target)}: {TARGET_NAMES[target]}" for target in targets if target in TARGET_NAMES)
+    over_time = f'<p><a href="{HISTORY}">Scores over time</a></p>' if history else ""
     body = f"""
-<header><h1>Scores of {len(entries)} routine{"" if len(entries) == 1 else "s"}</h1>
-{told}
-<p class="soft">Press a heading to sort by it.</p></header>
-<main><div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div></main>
+<header><h1>Scores of {len(entries)} routine{"" if len(entries) == 1 else "s"}</h1></header>
+<main>
+{banner(made, lead if outside else "")}
+{over_time}
+<p class="soft">Press a heading to sort by it. {spelt}.</p>
+{table("Routines", head, rows)}</main>
 """
-    return document("Scores", body, {"routines": [asdict(one) for one in entries]}, "index.js")
+    return document("Scores", body, {"routines": [asdict(one) for one in entries]}, ("index.js",))
 
 
-def _row(one: Entry, targets: list[str]) -> str:
+def _row(one: Entry, targets: list[str], pictured: bool) -> str:
     def number(value: float | None, digits: int = 2) -> str:
         shown = "" if value is None else f"{value:.{digits}f}"
         return f'<td data-value="{"" if value is None else value}">{shown}</td>'
 
-    cells: list[Any] = [f'<td data-value="{text(one.name)}"><a href="{text(one.page)}">{text(one.name)}</a></td>']
+    shown = f'<img class="thumbnail" alt="" src="{one.thumbnail}">' if one.thumbnail and pictured else ""
+    badges = [("alarm", "out of domain")] if one.in_domain is False else []
+    badges += [("", "no consistency")] if one.consistency is None else []
+    marked = "".join(f'<span class="badge {kind}">{label}</span>' for kind, label in badges)
+    linked = f'<a href="{text(one.page)}">{shown}{text(one.name)}</a>'
+    cells: list[Any] = [f'<td data-value="{text(one.name)}">{linked} {marked}</td>']
     cells += [number(one.scores.get(target)) for target in targets]
     cells.append(number(one.consistency))
     cells.append(f'<td data-value="{one.duration_s}">{clock(one.duration_s)}</td>')
-    inside = {True: "yes", False: "no", None: ""}[one.in_domain]
-    cells.append(f'<td data-value="{inside}">{inside}</td>')
     cells.append(f'<td data-value="{text(one.weights)}">{text(one.weights)}</td>')
     cells.append(f'<td class="text" data-value="{len(one.warnings)}">{text("; ".join(one.warnings))}</td>')
-    shown = ' class="outside"' if one.in_domain is False else ""
-    return f"<tr{shown}>{''.join(cells)}</tr>"
+
+    outside = ' class="outside"' if one.in_domain is False else ""
+    return f"<tr{outside}>{''.join(cells)}</tr>"

@@ -5,16 +5,25 @@ from dataclasses import asdict
 from typing import Any
 
 from mlavl_cli.output.report.glimpse import Glimpse
-from mlavl_cli.output.report.html import document, text
+from mlavl_cli.output.report.html import document, table, text
+from mlavl_cli.output.report.lanes import timeline, timeline_data
+from mlavl_cli.output.report.player import KEYS, player
+from mlavl_cli.output.report.scores import notes_of, score_table
 from mlavl_cli.scoring.measures import MEASURES, Measure
-from mlavl_cli.scoring.result import OF_CONSISTENCY, ClipScore, RoutineScore, TargetScore
-from mlavl_cli.scoring.shown import clock, level
+from mlavl_cli.scoring.moments import Moment, strongest, weakest
+from mlavl_cli.scoring.result import OF_CONSISTENCY, RoutineScore
+from mlavl_cli.scoring.shown import clock
 
-MOMENTS = 3  # the weakest and the strongest shown
+_MOST_PICTURES = 240  # of clips; longer routines show every second, third, ...
+_SCRIPTS = ("timeline.js", "player.js", "notes.js", "page.js")
 
 
 def page(
-    result: RoutineScore, name: str, glimpse: Glimpse, video_url: str, index_url: str, embedded_url: str | None = None
+    result: RoutineScore,
+    name: str,
+    glimpse: Glimpse,
+    urls: tuple[str, str, str | None],
+    notes: list[dict[str, Any]],
 ) -> str:
     """The page of one routine, as HTML.
 
@@ -22,178 +31,95 @@ def page(
         result: its score.
         name: what it is called, as plain text.
         glimpse: pictures and waveform.
-        video_url: of the video, relative.
-        index_url: of the index, relative.
-        embedded_url: the video's content as a data URI, where the page is to hold it.
+        urls: of the video, relative; of the index, relative; the video's content as a data URI, where the page is to
+            hold it.
+        notes: what lies beside the page (notes.py).
     """
+    video_url, index_url, embedded_url = urls
     video = result.video
     facts = (
         f"{clock(video.duration_s)}, {len(result.clips)} clips, "
         f"{video.width_px} x {video.height_px}, {video.fps:.4g} frames/s"
     )
-    weakest, strongest = result.weakest(MOMENTS), result.strongest(MOMENTS)
     outside = ' class="outside"' if result.in_domain is False else ""
     body = f"""
 <header>
 <p class="soft"><a href="{text(index_url)}">All routines</a></p>
 <h1>{text(name)}</h1>
-<p class="soft">{facts}. Scored by {text(str(result.weights))}</p>
+<p class="soft">{facts}</p>
 </header>
 <main{outside}>
-{_notes(result)}
-<ul class="summary">{"".join(_summary(target, score) for target, score in result.scores.items())}</ul>
-<h2>Timeline</h2>
-<video controls preload="metadata" playsinline src="{text(embedded_url or video_url)}"
-aria-label="{text(name)}"></video>
-<p class="unplayable notes" hidden>This browser can't play the video; scores and timeline are complete all the same.</p>
-{_strip(glimpse, weakest + strongest)}
-{_lanes(result, glimpse)}
-<p class="said" aria-hidden="true"></p>
-<p class="soft">Click, or use the arrow keys, to jump from clip to clip; space plays and pauses.
-Consistency is how well action and music match, quality how good a clip looks by itself (both 0 to 1, higher
-is better), attention how much the score rests on a clip.{_consistency_note(result)}</p>
-<h2>Weakest moments</h2>
-{_moments(weakest, result.measured, glimpse)}
-<h2>Strongest moments</h2>
-{_moments(strongest, result.measured, glimpse)}
+{notes_of(result)}
 <h2>Scores</h2>
-<div class="cards">{"".join(_card(target, score) for target, score in result.scores.items())}</div>
+{score_table(result.scores)}
+<h2>Timeline</h2>
+{player(name, embedded_url or video_url, glimpse.thumbnails.get(0, ""))}
+{timeline(result, glimpse)}
+{_explained(result)}
+{KEYS}
+<div class="pair"><section><h2>Weakest moments</h2>
+{_moments(weakest(result), result.measured, glimpse)}</section>
+<section><h2>Strongest moments</h2>
+{_moments(strongest(result), result.measured, glimpse)}</section></div>
+<section class="jots"><h2>Notes</h2><p class="add"><input type="text" maxlength="2000" aria-label="Note on this moment"
+placeholder="Note on this moment"><button type="button" data-note="add">Add</button></p>
+<ol></ol>
+<p><button type="button" data-note="json">Save</button> <button type="button" data-note="csv">csv</button>
+<button type="button" data-note="vtt">WebVTT</button>
+<label class="button">Open<input type="file" accept=".json" class="visually-hidden"></label></p>
+<p class="soft">Save puts the notes into a file: beside this page, under the name it has, the next report finds it.</p>
+</section>
 <details><summary>All clips as a table</summary>{_table(result)}</details>
 <details><summary>How this was made</summary>{_provenance(result)}</details>
 </main>
 """
-    measures = [{"name": one.name, "label": one.label, "judges": one.judges} for one in result.measured]
-    clips = [clip.to_dict() for clip in result.clips]
-    return document(f"{name}: scores", body, {"clips": clips, "measures": measures}, "timeline.js", video_url)
+    data = {**timeline_data(result, glimpse), "notes": notes, "name": name}
+    return document(f"{name}: scores", body, data, _SCRIPTS, video_url)
 
 
-def shown_clips(result: RoutineScore, strip: int = 12) -> set[int]:
-    """Whose pictures a page needs: the moments', and some spread over the routine."""
-    count = len(result.clips)
-    spread = {(2 * i + 1) * count // (2 * min(strip, count)) for i in range(min(strip, count))}
-    return spread | {clip.index for clip in result.weakest(MOMENTS) + result.strongest(MOMENTS)}
+def shown_clips(result: RoutineScore) -> set[int]:
+    """Whose pictures a page needs: the moments', and as many others as it can hold."""
+    step = -(-len(result.clips) // _MOST_PICTURES)
+    moments = weakest(result) + strongest(result)
+    return {clip.index for clip in result.clips[::step]} | {moment.middle.index for moment in moments}
 
 
-def _notes(result: RoutineScore) -> str:
-    found = [notice.text for notice in result.warnings if notice.code not in OF_CONSISTENCY]
-    items = "".join(f"<li>{text(warning)}</li>" for warning in found)
-    return f'<div class="notes" role="note"><ul>{items}</ul></div>' if found else ""
-
-
-def _consistency_note(result: RoutineScore) -> str:
-    return "".join(f" Note: {text(notice.text)}." for notice in result.warnings if notice.code in OF_CONSISTENCY)
-
-
-def _summary(target: str, score: TargetScore) -> str:
-    low, high = score.range
-    of = f"of {low:g} to {high:g}" if low else f"of {high:g}"
-    return f'<li><b>{text(target)}</b> {score.score:.2f} <span class="soft">{of}</span></li>'
-
-
-def _card(target: str, score: TargetScore) -> str:
-    low, high = score.range
-    drawn = _branch("visual branch", score.visual, score, "visual")
-    if score.audio_visual is not None:
-        drawn += _branch("audio-visual branch", score.audio_visual, score, "audio_visual")
+def _explained(result: RoutineScore) -> str:
+    if result.consistency is None:
+        return '<p class="soft">Quality is how good a clip looks by itself (0 to 1, higher is better).</p>'
+    notes = "".join(f" Note: {text(one.text)}." for one in result.warnings if one.code in OF_CONSISTENCY)
     return f"""
-<section class="card" aria-label="{text(target)}">
-<h3>{text(target)}</h3>
-<div class="points">{score.score:.2f} <span class="soft">of {low:g} to {high:g}</span></div>
-<p class="soft">{_interval(score)}</p>
-<svg class="bar" viewBox="0 0 100 1" preserveAspectRatio="none" aria-hidden="true">
-<rect class="track" width="100" height="1"/>
-<rect class="{level(score.share)}" width="{100 * score.share:.2f}" height="1"/></svg>
-{drawn}
-</section>"""
+<figure class="explained">
+<svg viewBox="0 0 200 34" role="img"
+aria-label="Left: each accent of the movement falls on one of the music. Right: they fall between.">
+{_accents(0, 0)}{_accents(104, 6)}</svg>
+<figcaption>Consistency is how well the action of a clip and its music fit, from 0 (as in the right picture: accents of
+the movement, dots, fall between those of the music, lines) to 1 (left: on them), as these weights read them; its mean
+here is {result.consistency.mean:.2f}. Quality is how good a clip looks by itself (0 to 1), attention how much of the
+score rests on a clip.{notes}</figcaption></figure>"""
 
 
-def _interval(score: TargetScore) -> str:
-    if score.interval is None or score.confidence is None:
-        return "no interval: these weights were not calibrated"
-    return "{:.0%} interval: {:.1f} to {:.1f}".format(score.confidence, *score.interval)
-
-
-def _branch(name: str, points: float, score: TargetScore, branch: str) -> str:
-    grades = score.grades[branch]
-    said = f'<p class="soft">{name} {points:.2f}'
-    if not grades:
-        return said + "</p>"
-    top = max(grades.values()) or 1.0
-    bars = "".join(
-        f'<rect class="plain" x="{i + 0.08:.2f}" y="{1 - share / top:.3f}" width="0.84" height="{share / top:.3f}">'
-        f"<title>{text(grade)}: {100 * share:.0f} %</title></rect>"
-        for i, (grade, share) in enumerate(grades.items())
-    )
-    listed = ", ".join(f"{grade} {100 * share:.0f} %" for grade, share in grades.items())
-    return f"""{said}: {text(score.grade(branch))}</p>
-<svg class="grades" viewBox="0 0 {len(grades)} 1" preserveAspectRatio="none" role="img"
-aria-label="{text(name)}, grades from worst to best: {text(listed)}">{bars}</svg>"""
-
-
-def _strip(glimpse: Glimpse, moments: list[ClipScore]) -> str:
-    spread = sorted(set(glimpse.thumbnails) - {clip.index for clip in moments}) or sorted(glimpse.thumbnails)
-    images = "".join(f'<img alt="" src="{glimpse.thumbnails[i]}">' for i in spread[:12])
-    return f'<div class="strip" aria-hidden="true">{images}</div>' if images else ""
-
-
-def _lanes(result: RoutineScore, glimpse: Glimpse) -> str:
-    clips = result.clips
-    begin, end = clips[0].start_s, clips[-1].end_s
-    lanes = []
-    for one in result.measured:
-        values = [clip.value(one) for clip in clips]
-        most = 1.0 if one.judges else max(values) or 1.0
-        lanes.append(_lane(one.label, clips, [value / most for value in values], coloured=one.judges))
-    lanes.append(_sound_lane(glimpse, begin, end))
-    return f"""
-<div class="lanes" role="slider" tabindex="0" aria-label="Timeline, by clips" aria-valuemin="1"
-aria-valuemax="{len(clips)}" aria-valuenow="1">{"".join(lanes)}<div class="playhead"></div></div>
-<div class="scale soft" aria-hidden="true"><span>{clock(begin)}</span><span>{clock(end)}</span></div>"""
-
-
-def _lane(name: str, clips: list[ClipScore], values: list[float], coloured: bool) -> str:
-    begin, end = clips[0].start_s, clips[-1].end_s
-    bars = "".join(
-        f'<rect class="{level(value) if coloured else "plain"}" x="{clip.start_s:.3f}" y="{1 - value:.4f}" '
-        f'width="{(clip.end_s - clip.start_s) * 0.96:.3f}" height="{value:.4f}"/>'
-        for clip, value in zip(clips, values, strict=True)
-    )
-    return (
-        f'<div class="lane"><span>{name}</span><svg viewBox="{begin:.3f} 0 {end - begin:.3f} 1" '
-        f'preserveAspectRatio="none" aria-hidden="true">{bars}</svg></div>'
-    )
-
-
-def _sound_lane(glimpse: Glimpse, begin: float, end: float) -> str:
-    if not glimpse.peaks:
-        return ""
-    loudest = max(peak for *_, peak in glimpse.peaks) or 1.0
-    top = " ".join(f"{(a + b) / 2:.3f},{0.5 - 0.45 * peak / loudest:.3f}" for a, b, peak in glimpse.peaks)
-    under = " ".join(f"{(a + b) / 2:.3f},{0.5 + 0.45 * peak / loudest:.3f}" for a, b, peak in reversed(glimpse.peaks))
+def _accents(left: float, late: float) -> str:
     lines = "".join(
-        f'<line class="{kind}" x1="{t:.3f}" x2="{t:.3f}" y1="{y1}" y2="{y2}" vector-effect="non-scaling-stroke"/>'
-        for kind, times, y1, y2 in (("onset", glimpse.onsets_s, 0.85, 1), ("beat", glimpse.beats_s, 0, 0.15))
-        for t in times
+        f'<line class="beat" x1="{left + 8 + 16 * i}" x2="{left + 8 + 16 * i}" y1="2" y2="32"/>' for i in range(6)
     )
-    label = "sound" + (" (above: beats; below: onsets)" if lines else "")
-    return (
-        f'<div class="lane"><span>{label}</span><svg viewBox="{begin:.3f} 0 {end - begin:.3f} 1" '
-        f'preserveAspectRatio="none" aria-hidden="true"><polygon class="wave" points="{top} {under}"/>{lines}'
-        "</svg></div>"
-    )
+    dots = "".join(f'<circle class="high" cx="{left + 8 + 16 * i + late}" cy="17" r="3.4"/>' for i in range(6))
+    return lines + dots
 
 
-def _moments(clips: list[ClipScore], measured: list[Measure], glimpse: Glimpse) -> str:
-    if not clips:
+def _moments(moments: list[Moment], measured: list[Measure], glimpse: Glimpse) -> str:
+    if not moments:
         return '<p class="soft">These weights say nothing of single clips.</p>'
     items = []
-    for clip in clips:
-        picture = glimpse.thumbnails.get(clip.index)
+    for moment in moments:
+        picture = glimpse.thumbnails.get(moment.middle.index)
         image = f'<img alt="" src="{picture}">' if picture else ""
-        said = ", ".join(f"{one.label} {one.shown(clip.value(one))}" for one in measured if one.judges)
+        said = ", ".join(f"{one.label} {one.shown(moment.mean(one))}" for one in measured if one.judges)
+        span = f'data-start="{moment.start_s:.6f}" data-end="{moment.end_s:.6f}"'
+        between = f"{clock(moment.start_s)} to {clock(moment.end_s)}"
         items.append(
-            f'<li><button type="button" data-start="{clip.start_s:.6f}">{image}<span>{clock(clip.start_s)} to '
-            f"{clock(clip.end_s)}<br>{said}</span></button></li>"
+            f'<li><button type="button" {span}>{image}<span>{between}<br>{said}</span></button>'
+            f'<button type="button" class="again" data-loop {span} aria-label="Loop {between}">Loop</button></li>'
         )
     return f'<ul class="moments">{"".join(items)}</ul>'
 
@@ -209,7 +135,7 @@ def _table(result: RoutineScore) -> str:
             f"{clock(clip.end_s)}</button></td>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
         )
     heads = "".join(f'<th scope="col">{name}</th>' for name in ("time", *(one.label for one in MEASURES)))
-    return f'<div class="scroll"><table><thead><tr>{heads}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
+    return table("All clips", heads, "".join(rows))
 
 
 def _provenance(result: RoutineScore) -> str:

@@ -12,9 +12,10 @@ from mlavl_cli.errors import MlavlError, UsageError
 from mlavl_cli.files import atomic_write, one_at_a_time, refuse_irregular, refuse_outside
 from mlavl_cli.inputs import Input
 from mlavl_cli.media.cutting import PAPER_CUTTING, Cutting
-from mlavl_cli.output.report.glimpse import look
+from mlavl_cli.output.report.glimpse import Glimpse, look
 from mlavl_cli.output.report.html import video_of
 from mlavl_cli.output.report.index import INDEX, Entry, entry, index, read_index, set_foreign_index_aside
+from mlavl_cli.output.report.notes import read_notes
 from mlavl_cli.output.report.page import page, shown_clips
 from mlavl_cli.scoring.result import RoutineScore
 
@@ -67,9 +68,9 @@ class Report:
             up = os.path.relpath(self.folder, path.parent)
             urls = (_video_url(source.path, path), f"{_url(up)}/{INDEX}", embedded)
             with atomic_write(path, "w") as file:
-                file.write(page(result, str(source.name), glimpse, *urls))
+                file.write(page(result, str(source.name), glimpse, urls, read_notes(path)))
         relative = _url(path.relative_to(self.folder))
-        self.entries[relative] = entry(result, relative, str(source.name))
+        self.entries[relative] = entry(result, relative, str(source.name), _portrait(glimpse))
         if time.monotonic() - self._indexed > _INDEX_EVERY_S:
             with suppress(MlavlError):  # it is tried again, and said, at the end
                 self.write_index()
@@ -105,6 +106,12 @@ class Report:
     def _embedded(video: Path) -> str:
         kind = mimetypes.guess_type(video.name)[0] or "video/mp4"
         return f"data:{kind};base64,{base64.b64encode(video.read_bytes()).decode()}"
+
+
+def _portrait(glimpse: Glimpse) -> str:
+    """The picture that stands for a video: from its middle."""
+    known = sorted(glimpse.thumbnails)
+    return glimpse.thumbnails[known[len(known) // 2]] if known else ""
 
 
 def _video_on(page: Path) -> str | None:

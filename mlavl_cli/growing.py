@@ -1,0 +1,51 @@
+"""A file of lines that others follow while it is written."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import IO, cast
+
+from mlavl_cli.files import atomic_write, is_written_through
+
+
+@contextmanager
+def growing_write(path: Path) -> Iterator[IO]:
+    """A file of lines that others may follow: the first takes the place of what stood there, others are added.
+
+    Args:
+        path: named by a user, as of `atomic_write`. What is no regular file is written straight through.
+
+    Raises:
+        MlavlError: the folder can't be made or written.
+    """
+    if is_written_through(path):
+        with atomic_write(path, "w", named=True) as file:
+            yield file
+        return
+    with ExitStack() as stack:
+        lines = _Lines(path, stack)
+        yield cast(IO, lines)
+        lines.settle()
+
+
+class _Lines:
+    """What `growing_write` gives: a file that is begun beside, and put in its place by the first flush."""
+
+    def __init__(self, path: Path, stack: ExitStack):
+        self._path, self._stack, self._grows = path, stack, False
+        self._file = stack.enter_context(atomic_write(path, "w", named=True))
+
+    def write(self, text: str) -> None:
+        self._file.write(text)
+
+    def flush(self) -> None:
+        if not self._grows:
+            self.settle()
+            self._file = self._stack.enter_context(self._path.open("a", encoding="utf-8"))
+        self._file.flush()
+
+    def settle(self) -> None:
+        """Puts in its place what was begun."""
+        if not self._grows:
+            self._stack.pop_all().close()
+        self._grows = True
