@@ -46,24 +46,15 @@ ORDER = {
     ).split(),
     "heads/mlavl": "output losses s2ce length mag2 avcf dpg consistency model official".split(),
     "simulate": "style elements body recording music programme motion scene truth write collection".split(),
-    "scoring": [
-        "measures",
-        "shown",
-        "result",
-        "record",
-        "moments",
-        "domain",
-        "interval",
-        "points",
-        "scorer",
-        "compare",
-    ],
+    "scoring": "measures shown result record moments domain interval points scorer alignment compare".split(),
     "datasets": (
         "layouts public rows dataset literature splits unpickle videos fs1000 logo manifest pickled load"
     ).split(),
     "protocols": ["words", "performance", "blocks", "match", "labels"],
     "output": ["formats", "json", "csv", "table", "webvtt", "plot", "report"],
-    "output/report": ["glimpse", "html", "scores", "lanes", "player", "notes", "page", "index", "write"],
+    "output/report": (
+        "glimpse html links scores lanes player notes page season side_by_side history index write"
+    ).split(),
 }
 
 

@@ -18,6 +18,7 @@ from mlavl_cli.cli.doctor import doctor
 from mlavl_cli.cli.ending import watch_for_the_end
 from mlavl_cli.cli.evaluate import evaluate
 from mlavl_cli.cli.extract_features import extract_features
+from mlavl_cli.cli.history import history
 from mlavl_cli.cli.labels import labels
 from mlavl_cli.cli.process import settle
 from mlavl_cli.cli.score import score
@@ -114,7 +115,16 @@ def root(
     pass
 
 
-_WITH_ARGUMENTS: list[Callable[..., None]] = [score, extract_features, labels, train, evaluate, compare, synthesize]
+_WITH_ARGUMENTS: list[Callable[..., None]] = [
+    score,
+    extract_features,
+    labels,
+    train,
+    evaluate,
+    compare,
+    history,
+    synthesize,
+]
 for command in _WITH_ARGUMENTS:
     app.command(no_args_is_help=True)(command)
 app.command()(benchmark)

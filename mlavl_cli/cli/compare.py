@@ -2,7 +2,6 @@
 
 import json
 import sys
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,29 +9,43 @@ import typer
 
 from mlavl_cli.cli import console, options
 from mlavl_cli.cli.batch import results_only
-from mlavl_cli.cli.tables import Row, TableFormat, print_rows
-from mlavl_cli.errors import DataError, UsageError, one_line
-from mlavl_cli.files import refuse_irregular
+from mlavl_cli.cli.tables import Row, TableFormat, print_rows, stdout_to
+from mlavl_cli.cli.takes import Take, read_take
+from mlavl_cli.errors import UsageError, one_line
 
 if TYPE_CHECKING:
-    from mlavl_cli.scoring.compare import Moment
+    from mlavl_cli.media.cutting import Cutting
+    from mlavl_cli.output.report.glimpse import Glimpse
+    from mlavl_cli.scoring.alignment import MusicMatch
+    from mlavl_cli.scoring.compare import Comparison, Moment
 
 _SAME = "Score both with the same weights."
-_MOST_BYTES, _MOST_TARGETS = 8 << 20, 64
-_MOST_WARNINGS, _LONGEST_WORD = 1000, 4096
-_MOST_NUMBER = 1e9  # of points, seconds and shares
-_Take = Annotated[str, typer.Argument(help="A video, or what `mlavl score --format json` wrote of one.")]
+_TakeName = Annotated[str, typer.Argument(help="A video, or what `mlavl score --format json` wrote of one.")]
 
 
 def compare(
-    a: _Take,
-    b: _Take,
-    offset: Annotated[float, typer.Option(help="By how many seconds the programme begins later in B.")] = 0.0,
+    a: _TakeName,
+    b: _TakeName,
+    offset: Annotated[
+        Any,
+        typer.Option(
+            metavar="SECONDS",
+            parser=options.offset_of,
+            help="By how many seconds the programme begins later in B; start: 0; music: as the music of both fits."
+            "  [default: music for two videos, else start]",
+        ),
+    ] = "auto",
     most: Annotated[int, typer.Option(min=1, help="Table: how many moments, those that differ most.")] = 8,
     form: Annotated[
         TableFormat, typer.Option("--format", "-f", help="csv: one row a moment, all of them. json: everything.")
     ] = "table",
+    output: options.Output = None,
+    report: Annotated[
+        Path | None,
+        typer.Option("--report", help="Write a page here: both videos side by side, in step, and where they differ."),
+    ] = None,
     weights: options.Weights = "mini",
+    features: options.Features = None,
     device: options.Device = "auto",
     precision: options.PrecisionOption = "auto",
     quiet: options.Quiet = False,
@@ -42,92 +55,116 @@ def compare(
 
     mlavl compare monday.mp4 friday.mp4
 
+    mlavl compare monday.mp4 friday.mp4 --report pages
+
     mlavl compare monday.json friday.json --offset 1.5
     """
-    written = [_written(path) for path in (a, b)]
-    takes = [take for take in written if take]
-    if len(takes) < 2:
-        from mlavl_cli.features import apart
+    takes = [read_take(path) for path in (a, b)]
+    filmed = [take.result is None for take in takes]
+    if not all(filmed) and (report or offset == "music"):
+        what = "--report" if report else "--offset music"
+        raise UsageError(f"{what} needs two videos, not what was written of them", hint="Name the videos.")
+    glimpses: list[Glimpse] = []
+    with results_only():
+        if any(filmed):
+            cutting = _score(takes, weights, device, precision, features)
+            if all(filmed) and (report or offset != "start"):
+                glimpses = [_look(take, cutting, bool(report)) for take in takes]
+    found = _compared(takes, offset, glimpses)
+    if report:
+        from mlavl_cli.output.report.side_by_side import write_side_by_side
 
-        apart.start()  # before torch is loaded
+        console.told(f"page: {write_side_by_side(report, [take.scored for take in takes], glimpses, found)}")
+    with stdout_to(output):
+        _show(takes, found, form, most)
 
-        from mlavl_cli.scoring.scorer import load_scorer
 
-        with results_only():
-            scorer = load_scorer(weights, device, precision)
-            takes = [take or scorer.score(path).to_dict() for take, path in zip(written, (a, b), strict=True)]
-    from mlavl_cli.scoring.compare import compare_moments, compare_scores
+def _score(takes: list[Take], weights: str, device: str, precision: Any, features: Path | None) -> "Cutting":
+    """Scores the videos among the takes, and says how they were cut."""
+    from mlavl_cli.features import apart
 
-    _refuse_other_weights(takes)
+    apart.start()  # before torch is loaded
+
+    from mlavl_cli.bundle import find_bundle
+    from mlavl_cli.features.extractor import ExtractionOptions
+    from mlavl_cli.media.cutting import Cutting
+    from mlavl_cli.scoring.scorer import load_scorer
+
+    bundle = find_bundle(weights)
+    cutting = Cutting(frame_rate=bundle.frame_rate)
+    scorer = load_scorer(bundle, device, precision, ExtractionOptions(store=features, cutting=cutting))
     for take in takes:
+        if take.result is None:
+            take.score = scorer.score(take.path)
+            take.result = take.score.to_dict()
+    return cutting
+
+
+def _look(take: Take, cutting: "Cutting", pictures: bool) -> "Glimpse":
+    from mlavl_cli.output.report.glimpse import look
+    from mlavl_cli.output.report.page import shown_clips
+
+    video = take.scored.video
+    return look(
+        Path(take.path), shown_clips(take.scored) if pictures else (), (video.width_px, video.height_px), cutting
+    )
+
+
+def _compared(takes: list[Take], offset: float | str, glimpses: list["Glimpse"]) -> "Comparison":
+    """Says what is unusual of the takes; what can't be compared is refused."""
+    from mlavl_cli.scoring.alignment import match_music
+    from mlavl_cli.scoring.compare import compare_takes
+
+    first, second = (take.known for take in takes)
+    if any(first["weights"][name] != second["weights"][name] for name in ("name", "trained_on")):
+        names = " and ".join(repr(one["weights"]["name"]) for one in (first, second))
+        raise UsageError(f"scores by different weights ({names}) can't be compared", hint=_SAME)
+    for take in (first, second):
         for text in take.get("warnings", ()):
             console.warning(f"{take['video']['path']}: {text}")
-    scores, moments = compare_scores(takes[0], takes[1]), compare_moments(takes[0], takes[1], offset)
-    if not scores:
+    match = match_music(*(glimpse.onsets for glimpse in glimpses)) if glimpses else None
+    _warn_of_music(match, offset)
+    fits = match is not None and match.same and offset in ("auto", "music")
+    shift = match.offset_s if match and fits else 0.0 if isinstance(offset, str) else offset
+    found = compare_takes(first, second, shift, "music" if fits else "start" if isinstance(offset, str) else "given")
+    if not found.scores:
         raise UsageError("the takes have no score in common", hint=_SAME)
-    timed = any(moment.quality_a is not None for moment in moments)
-    if timed and not any(moment.quality_b is not None for moment in moments):
+    timed = any(moment.quality_a is not None for moment in found.moments)
+    if timed and not any(moment.quality_b is not None for moment in found.moments):
         raise UsageError("the takes share no time", hint="Check --offset.")
+    return found
+
+
+def _warn_of_music(match: "MusicMatch | None", offset: float | str) -> None:
+    if match and not match.same:
+        console.warning(
+            f"the takes don't have the same music (correlation {match.correlation:.2f}): they are of different "
+            "programmes, or noise hides it" + ("; compared from the start" if isinstance(offset, str) else "")
+        )
+    elif match is None and offset == "music":
+        console.warning("a take has no music to go by: compared from the start")
+
+
+def _show(takes: list[Take], found: "Comparison", form: TableFormat, most: int) -> None:
     if form == "json":
-        sys.stdout.write(json.dumps(_whole(takes, scores, moments, offset), indent=2, allow_nan=False) + "\n")
+        sys.stdout.write(json.dumps(_whole(takes, found), indent=2, allow_nan=False) + "\n")
         return
     if form == "csv":
-        print_rows([vars(moment) | {"change": moment.change} for moment in moments], form)
+        print_rows([vars(moment) | {"change": moment.change} for moment in found.moments], form)
         return
     for name, take in zip("AB", takes, strict=True):
-        typer.echo(one_line(f"{name} {take['video']['path']}"))
-    print_rows([{"": name, "A": a, "B": b, "B - A": b - a} for name, (a, b) in scores.items()], form)
-    differing = sorted((m for m in moments if m.change is not None), key=lambda m: -abs(m.change or 0))[:most]
-    if differing:
-        rows = [_row(m) for m in sorted(differing, key=lambda m: m.start_s)]
-        print_rows(rows, form, "Where they differ most (A's time)")
-    typer.echo(one_line(f"{takes[0]['weights']['name']}: {takes[0]['weights']['trained_on']}"))
-
-
-def _refuse_other_weights(takes: list[dict[str, Any]]) -> None:
-    for take in takes:
-        if any(take["weights"][name] != takes[0]["weights"][name] for name in ("name", "trained_on")):
-            names = " and ".join(repr(one["weights"]["name"]) for one in takes)
-            raise UsageError(f"scores by different weights ({names}) can't be compared", hint=_SAME)
-
-
-def _written(path: str) -> dict[str, Any] | None:
-    """A score that was written as json, checked as far as it is used; None: it is no json, so a video.
-
-    Raises:
-        DataError: json, but not a score of one video.
-    """
-    if Path(path).suffix.lower() not in (".json", ".jsonl"):
-        return None
-    try:
-        refuse_irregular(Path(path))
-        if Path(path).stat().st_size > _MOST_BYTES:
-            raise ValueError
-        found = json.loads(Path(path).read_text("utf-8"))
-        if isinstance(found, list):
-            (found,) = found
-        if len(found["scores"]) > _MOST_TARGETS:
-            raise ValueError
-        numbers = [score["score"] for score in found["scores"].values()]
-        for clip in found["clips"]:
-            numbers += [clip[name] for name in ("start_s", "end_s")]
-            numbers += [0.0 if clip[name] is None else clip[name] for name in ("consistency", "quality")]
-        warnings = found.get("warnings", [])
-        if not isinstance(warnings, list) or len(warnings) > _MOST_WARNINGS:
-            raise TypeError
-        words = [found["weights"]["name"], found["weights"]["trained_on"], found["video"]["path"]]
-        words += [*found["scores"], *warnings]
-        if not all(type(n) in (int, float) and abs(n) <= _MOST_NUMBER for n in numbers):
-            raise ValueError
-        spans = [(clip["start_s"], clip["end_s"]) for clip in found["clips"]]
-        if any(start >= end for start, end in spans) or any(b[0] < a[1] for a, b in pairwise(spans)):
-            raise ValueError  # clips follow one another
-        if not all(isinstance(word, str) and len(word) <= _LONGEST_WORD for word in words):
-            raise TypeError
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        cause = "can't be read as the score of one video"
-        raise DataError(cause, path=path, hint="Write it with: mlavl score VIDEO --format json.") from error
-    return found
+        typer.echo(one_line(f"{name} {take.known['video']['path']}"))
+    words = {True: "yes", False: "no", None: "no interval"}
+    rows = [
+        {"": target, "A": one.a, "B": one.b, "B - A": one.difference, "beyond intervals": words[one.beyond]}
+        for target, one in found.scores.items()
+    ]
+    print_rows(rows, form)
+    if differing := found.differing(most):
+        how = f"Where they differ most (A's time; B is {found.offset_s:+.2f} s, by {found.aligned_by})"
+        print_rows([_row(moment) for moment in sorted(differing, key=lambda m: m.start_s)], form, how, tight=True)
+    weights = takes[0].known["weights"]
+    typer.echo(one_line(f"{weights['name']}: {weights['trained_on']}"))
 
 
 def _row(moment: "Moment") -> Row:
@@ -140,12 +177,17 @@ def _row(moment: "Moment") -> Row:
     }  # fmt: skip
 
 
-def _whole(takes: list[dict[str, Any]], scores: dict, moments: list["Moment"], offset: float) -> dict[str, Any]:
+def _whole(takes: list[Take], found: "Comparison") -> dict[str, Any]:
+    first, second = (take.known for take in takes)
     return {
-        "a": takes[0]["video"]["path"],
-        "b": takes[1]["video"]["path"],
-        "weights": {name: takes[0]["weights"][name] for name in ("name", "trained_on")},
-        "offset_s": offset,
-        "scores": {name: {"a": a, "b": b, "difference": b - a} for name, (a, b) in scores.items()},
-        "moments": [vars(moment) | {"change": moment.change} for moment in moments],
+        "a": first["video"]["path"],
+        "b": second["video"]["path"],
+        "weights": {name: first["weights"][name] for name in ("name", "trained_on")},
+        "offset_s": found.offset_s,
+        "aligned_by": found.aligned_by,
+        "scores": {
+            target: {"a": one.a, "b": one.b, "difference": one.difference, "beyond_intervals": one.beyond}
+            for target, one in found.scores.items()
+        },
+        "moments": [vars(moment) | {"change": moment.change} for moment in found.moments],
     }

@@ -1,5 +1,6 @@
 """Options that several commands share, each in one place."""
 
+import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -9,6 +10,8 @@ from mlavl_cli.cli import console
 from mlavl_cli.device import Precision
 from mlavl_cli.errors import UsageError
 from mlavl_cli.media.cutting import Tail
+
+_MOST_OFFSET_S = 1e6
 
 
 def shard_of(text: str) -> tuple[int, int]:
@@ -56,6 +59,23 @@ def window_of(text: str) -> int | Literal["auto"] | None:
     return int(text)
 
 
+def offset_of(text: str) -> float | str:
+    """Seconds, or "auto", "music" or "start".
+
+    Raises:
+        UsageError: none of them.
+    """
+    if text in ("auto", "music", "start"):
+        return text
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not abs(seconds) <= _MOST_OFFSET_S:
+        raise UsageError(f"--offset {text} is no number of seconds", hint="Use seconds, music or start.")
+    return seconds
+
+
 # Typer takes no unions: what a parser makes of a text is Any to it.
 Inputs = Annotated[
     list[str],
@@ -69,6 +89,10 @@ Visual = Annotated[
 ]
 Audio = Annotated[
     str | None, typer.Option("--audio", help="Another audio backbone: a hub id (ID@REVISION pins it) or a folder.")
+]
+Features = Annotated[
+    Path | None,
+    typer.Option("--features", help="A feature store to reuse and to fill, so that nothing is computed twice."),
 ]
 Device = Annotated[str, typer.Option("--device", "-d", help="auto, cpu, cuda, cuda:N or mps.")]
 PrecisionOption = Annotated[Precision, typer.Option("--precision", help="Number format of the backbones.")]

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mlavl_cli.output.csv import ClipsCsvWriter
     from mlavl_cli.scoring.result import RoutineScore
 
+_KEPT = ("index.html", "history.html", "history.jsonl")  # of a folder of pages
 Sink = Callable[[Input, "RoutineScore"], object]
 
 
@@ -126,7 +127,7 @@ class Outputs:
         taken = {os.path.realpath(source.path): "is one of the videos" for source in inputs}
         for folder in filter(None, (self.report, self.vtt)):
             own = (f"{source.name}{ending}" for source in inputs for ending in (".html", ".vtt"))
-            taken |= {os.path.realpath(folder / name): "is used twice" for name in (*own, "index.html")}
+            taken |= {os.path.realpath(folder / name): "is used twice" for name in (*own, *_KEPT)}
         refuse_taken(taken, (self.output, self.clips_csv, self.plot))
         if self.plot and len(inputs) > 1:
             raise UsageError("--plot draws one video", hint="Use --report for many.")

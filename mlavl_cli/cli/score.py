@@ -43,10 +43,7 @@ def score(
         Path | None, typer.Option("--plot", help="Draw the timeline of one video: .png, .svg or .pdf.")
     ] = None,
     weights: options.Weights = "mini",
-    features: Annotated[
-        Path | None,
-        typer.Option("--features", help="A feature store to reuse and to fill, so that nothing is computed twice."),
-    ] = None,
+    features: options.Features = None,
     device: options.Device = "auto",
     precision: options.PrecisionOption = "auto",
     batch_size: options.BatchSize = None,

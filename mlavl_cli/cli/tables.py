@@ -3,15 +3,32 @@
 import csv
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
 from typing import Any, Literal
 
 from mlavl_cli.errors import one_line
-from mlavl_cli.files import csv_text
+from mlavl_cli.files import atomic_write, csv_text
 
 Row = dict[str, Any]
 
 
 TableFormat = Literal["table", "csv", "json", "markdown", "latex"]
+
+
+@contextmanager
+def stdout_to(path: Path | None) -> Iterator[None]:
+    """What is printed goes to a file that appears whole, if one is named.
+
+    Raises:
+        MlavlError: it can't be written.
+    """
+    if path is None:
+        yield
+        return
+    with atomic_write(path, "w", named=True) as file, redirect_stdout(file):
+        yield
 
 
 def print_rows(rows: list[Row], form: TableFormat, title: str = "", tight: bool = False) -> None:

@@ -1,5 +1,6 @@
 """Two takes of one programme: what differs in the scores, and when."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,13 +29,72 @@ class Moment:
         return self.quality_b - self.quality_a
 
 
-def compare_scores(a: dict[str, Any], b: dict[str, Any]) -> dict[str, tuple[float, float]]:
-    """Target -> points of both takes, as `mlavl score --format json` gives them; of the targets that both have."""
-    return {
-        target: (score["score"], b["scores"][target]["score"])
+@dataclass(frozen=True)
+class Difference:
+    """A target's points in both takes, and the halves of their intervals; None where there is no interval."""
+
+    a: float
+    b: float
+    half_a: float | None = None
+    half_b: float | None = None
+
+    @property
+    def difference(self) -> float:
+        """B less A, in points."""
+        return self.b - self.a
+
+    @property
+    def beyond(self) -> bool | None:
+        """Whether it is more than the intervals explain, where the errors of both takes are independent; None where
+        an interval is missing."""
+        if self.half_a is None or self.half_b is None:
+            return None
+        return abs(self.difference) > math.hypot(self.half_a, self.half_b)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two takes.
+
+    Attributes:
+        offset_s: how much later the programme begins in B's video than in A's.
+        aligned_by: what says so: music, start, or given.
+        scores: by target.
+        moments: clip by clip of take A.
+    """
+
+    offset_s: float
+    aligned_by: str
+    scores: dict[str, Difference]
+    moments: list[Moment]
+
+    def differing(self, most: int) -> list[Moment]:
+        """The moments that differ most, the largest change first."""
+        known = [moment for moment in self.moments if moment.change is not None]
+        return sorted(known, key=lambda moment: -abs(moment.change or 0))[:most]
+
+
+def compare_takes(a: dict[str, Any], b: dict[str, Any], offset_s: float, aligned_by: str) -> Comparison:
+    """Both takes as `mlavl score --format json` gives them."""
+    return Comparison(offset_s, aligned_by, compare_scores(a, b), compare_moments(a, b, offset_s))
+
+
+def compare_scores(a: dict[str, Any], b: dict[str, Any]) -> dict[str, Difference]:
+    """Target -> points of both takes, as `mlavl score --format json` gives them; of the targets that both have.
+
+    Those that differ by more than their intervals come first.
+    """
+    found = {
+        target: Difference(score["score"], other["score"], _half(score), _half(other))
         for target, score in a["scores"].items()
-        if target in b["scores"]
+        if (other := b["scores"].get(target))
     }
+    return dict(sorted(found.items(), key=lambda one: not one[1].beyond))
+
+
+def _half(score: dict[str, Any]) -> float | None:
+    ends = score.get("interval")
+    return (ends[1] - ends[0]) / 2 if ends else None
 
 
 def compare_moments(a: dict[str, Any], b: dict[str, Any], offset_s: float = 0.0) -> list[Moment]:

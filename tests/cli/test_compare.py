@@ -8,9 +8,9 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from conftest import make_video
+from conftest import RATE, make_video
 
-from mlavl_cli.scoring.compare import compare_moments
+from mlavl_cli.scoring.compare import compare_moments, compare_scores
 
 
 def take(*clips, name="a.mp4", weights="w"):
@@ -132,3 +132,66 @@ def test_a_take_without_clips_and_one_of_thousands_of_targets(run, tmp_path, for
     result = run("compare", path, path, "-f", form)
     assert result.exit_code == 1
     assert "can't be read as the score of one video" in result.errors[0]
+
+
+def music(seconds, seed):
+    """Plucked notes at times and of pitches that the seed draws."""
+    rng, samples, at = np.random.default_rng(seed), np.zeros(round(seconds * RATE), np.float32), 0.2
+    while at < seconds - 0.3:
+        t = np.arange(round(0.15 * RATE)) / RATE
+        start = round(at * RATE)
+        samples[start : start + len(t)] += 0.6 * np.exp(-t / 0.03) * np.sin(2 * np.pi * rng.uniform(200, 2000) * t)
+        at += rng.choice([0.25, 0.375, 0.5, 0.75])
+    return samples
+
+
+@pytest.fixture(scope="module")
+def programmes(tmp_path_factory):
+    """One programme twice, the second time 1.6 s later and with noise, and another programme."""
+    folder = tmp_path_factory.mktemp("programmes")
+    one, rng = music(16, 0), np.random.default_rng(1)
+    later = np.concatenate([np.zeros(round(1.6 * RATE), np.float32), one])
+    make_video(folder / "monday.mp4", 400, sound=one)
+    make_video(folder / "friday.mp4", 440, sound=later + rng.normal(0, 0.01, len(later)).astype(np.float32))
+    make_video(folder / "other.mp4", 400, sound=music(16, 5))
+    return folder
+
+
+def test_takes_are_aligned_by_their_music_and_other_music_is_said(run, programmes, tmp_path):
+    monday, friday, other = (programmes / f"{name}.mp4" for name in ("monday", "friday", "other"))
+    store = ("--features", tmp_path / "store", "-f", "json")
+    same = run("compare", monday, friday, *store)
+    assert same.json()["offset_s"] == pytest.approx(1.6, abs=0.05)
+    assert same.json()["aligned_by"] == "music"
+    assert "music" not in same.stderr
+    back = run("compare", friday, monday, "-o", tmp_path / "back.json", *store)
+    assert back.stdout == ""
+    assert json.loads((tmp_path / "back.json").read_text())["offset_s"] == pytest.approx(-1.6, abs=0.05)
+    another = run("compare", monday, other, *store)
+    assert (another.json()["offset_s"], another.json()["aligned_by"]) == (0.0, "start")
+    assert "the takes don't have the same music" in another.stderr
+    assert "compared from the start" in another.stderr
+    given = run("compare", monday, friday, "--offset", "1", *store).json()
+    assert (given["offset_s"], given["aligned_by"]) == (1.0, "given")
+    for wrong in ("nan", "soon", "1e9"):
+        assert run("compare", monday, friday, "--offset", wrong).exit_code == 2
+
+
+def test_differences_beyond_both_intervals_come_first():
+    def scores(**points):
+        return {"scores": {name: {"score": s, "interval": i} for name, (s, i) in points.items()}}
+
+    a = scores(TES=(10.0, [7.0, 13.0]), PCS=(30.0, [27.0, 33.0]), SS=(5.0, None))
+    b = scores(TES=(14.9, [10.9, 18.9]), PCS=(36.0, [32.0, 40.0]), SS=(9.0, [8.0, 10.0]))
+    found = compare_scores(a, b)
+    # Halves of 3 and 4 points: independent errors come to 5 together.
+    assert {name: one.beyond for name, one in found.items()} == {"PCS": True, "TES": False, "SS": None}
+    assert next(iter(found)) == "PCS"
+    assert found["PCS"].difference == 6.0
+
+
+def test_a_page_needs_two_videos(run, programmes, tmp_path):
+    (tmp_path / "a.json").write_text(json.dumps(take((0.0, 1.0, 0.5, 0.5))))
+    result = run("compare", tmp_path / "a.json", programmes / "monday.mp4", "--report", tmp_path / "pages")
+    assert result.exit_code == 2
+    assert "needs two videos" in result.errors[0]

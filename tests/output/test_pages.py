@@ -218,15 +218,12 @@ def test_a_moved_video_asks_for_its_file(report, browse, tmp_path):
 
 
 @in_a_browser
-def test_notes_are_kept_and_saved_and_found_by_the_next_report(browse, tmp_path, routine):
+def test_notes_are_kept_and_saved_and_found_by_the_next_report(report, browse):
     import csv
     import io
 
-    (tmp_path / "in").mkdir()
-    shutil.copy(routine, tmp_path / "in" / "one.mp4")
-    again = ("score", tmp_path / "in", "--report", tmp_path / "out", "-q", "--features", tmp_path / "store")
-    assert shell(*again).exit_code == 0
-    path = tmp_path / "out" / "one.mp4.html"
+    folder, _ = report
+    path = folder / "out" / "deep" / "two.mp4.html"
     seen = browse(accept_downloads=True)
     seen.page.add_init_script("delete window.showSaveFilePicker")  # which asks the person
     page = seen.open(path).page
@@ -241,12 +238,13 @@ def test_notes_are_kept_and_saved_and_found_by_the_next_report(browse, tmp_path,
     for form in ("json", "csv", "vtt"):
         with page.expect_download() as download:
             page.locator(f"[data-note={form}]").click()
-        assert download.value.suggested_filename == f"one.mp4.notes.{form}"
+        assert download.value.suggested_filename == f"two.mp4.notes.{form}"
         saved[form] = Path(download.value.path()).read_text()
     (row,) = csv.DictReader(io.StringIO(saved["csv"]))
     assert row == {"time_s": "1.281", "time": "0:01.3", "note": '\'=late, "again" <b>'}
     assert '00:00:01.281 --> 00:00:05.281\n=late, "again" &lt;b>' in saved["vtt"]
-    path.with_name("one.mp4.notes.json").write_text(saved["json"])
+    path.with_name("two.mp4.notes.json").write_text(saved["json"])
+    again = ("score", folder / "in", "--report", folder / "out", "-q", "--features", folder / "store")
     assert shell(*again).exit_code == 0
     fresh = browse().open(path)  # another browser, that knows nothing
     assert fresh.page.locator(".jots li").count() == 1
@@ -311,8 +309,7 @@ def test_the_index_sorts_by_any_column_and_leads_to_the_pages(report, browse):
 
 
 @in_a_browser
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [360, 800, 1600])
+@pytest.mark.parametrize(("width", "scheme"), [(360, "light"), (800, "dark"), (1600, "light")])
 def test_pages_are_accessible_and_fit(report, browse, scheme, width):
     from axe_playwright_python.sync_playwright import Axe
 
@@ -345,3 +342,61 @@ def test_numbers_on_the_page_are_those_of_the_json(report):
         assert f">{score['score']:.2f} <" in row
     assert scores[HOSTILE]["weights"]["trained_on"] in html
     assert html.count("<tr><td><button") == len(scores[HOSTILE]["clips"])
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory):
+    """A routine and the same half a second later, on one page."""
+    folder = tmp_path_factory.mktemp("compared")
+    for name, frames in (("one", 250), ("two", 260)):
+        make_video(folder / "in" / f"{name}.mp4", frames)
+    options = ("--offset", "0.5", "--report", folder / "out", "-f", "json")
+    result = shell("compare", folder / "in" / "one.mp4", folder / "in" / "two.mp4", *options)
+    assert result.exit_code == 0, result.stderr
+    return folder / "out" / "one.mp4 and two.mp4.html", result.json()
+
+
+@in_a_browser
+def test_two_videos_play_in_step_by_an_offset_that_can_be_moved(compared, browse):
+    path, said = compared
+    seen = browse().open(path)
+    page = seen.page
+    ready = "[...document.querySelectorAll('video')].every((one) => one.readyState >= 1)"
+    apart = "(([a, b]) => b.currentTime - a.currentTime)(document.querySelectorAll('video'))"
+    seen.until(ready)
+    largest = max((m for m in said["moments"] if m["change"] is not None), key=lambda m: abs(m["change"]))
+    first = page.locator("button[data-start]").first
+    assert float(first.get_attribute("data-start")) == pytest.approx(largest["start_s"])
+    first.click()
+    seen.until("[...document.querySelectorAll('video')].every((one) => !one.paused)")
+    page.wait_for_timeout(700)
+    assert page.evaluate(apart) == pytest.approx(0.5, abs=0.12)
+    page.keyboard.press("k")
+    seen.until("[...document.querySelectorAll('video')].every((one) => one.paused)")
+    page.keyboard.press("ArrowLeft")
+    seen.until(f"Math.abs({apart} - 0.5) < 0.05")
+    page.locator("input[type=range]").fill("1.2")
+    seen.until(f"Math.abs({apart} - 1.2) < 0.05")
+    page.locator("button", has_text="by the start").click()
+    seen.until(f"Math.abs({apart}) < 0.05")
+    muted = "[...document.querySelectorAll('video')].map((one) => one.muted)"
+    assert page.evaluate(muted) == [False, True]
+    page.locator("button", has_text="sound of B").click()
+    assert page.evaluate(muted) == [True, False]
+    for target, one in said["scores"].items():
+        assert f"{one['difference']:+.2f}" in page.locator(f"tr[data-target={target}]").inner_text()
+    assert seen.said == []
+
+
+@in_a_browser
+@pytest.mark.parametrize(("width", "scheme"), [(360, "dark"), (800, "light"), (1600, "dark")])
+def test_pages_of_two_takes_and_of_a_season_are_accessible_and_fit(report, compared, browse, width, scheme):
+    from axe_playwright_python.sync_playwright import Axe
+
+    for path in (compared[0], report[0] / "out" / "history.html"):
+        page = browse(color_scheme=scheme, viewport={"width": width, "height": 800}, bypass_csp=True).open(path).page
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        for summary in page.locator("summary").all():
+            summary.click()
+        found = Axe().run(page).response["violations"]
+        assert [(one["id"], one["nodes"][0]["html"]) for one in found] == []

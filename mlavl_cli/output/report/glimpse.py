@@ -16,9 +16,11 @@ from mlavl_cli.features.reading import Prepared
 from mlavl_cli.media.cutting import Cutting
 from mlavl_cli.media.picture import PictureSpec
 from mlavl_cli.media.sound import SAMPLE_RATE_HZ
+from mlavl_cli.scoring.alignment import Onsets
 
 THUMBNAIL_PX = 160  # the longer side
 _PEAKS_HZ = 20  # of the waveform
+_HOP = 512  # samples between two values of the strength of onsets
 _LISTEN_S = 1200.0  # beats of longer videos are not looked for: a page must not cost more than the score
 
 
@@ -30,12 +32,14 @@ class Glimpse:
         thumbnails: JPEG as a data URI, by index of the clip whose middle frame it shows.
         peaks: (start_s, end_s, largest magnitude in [0, 1]) of short stretches of the sound; empty without sound.
         onsets_s, beats_s: times in the music.
+        onsets: how strongly it sets in, over time; None without music.
     """
 
     thumbnails: dict[int, str]
     peaks: list[tuple[float, float, float]]
     onsets_s: list[float]
     beats_s: list[float]
+    onsets: Onsets | None = None
 
 
 def look(path: Path, wanted: Iterable[int], size_px: tuple[int, int], cutting: Cutting) -> Glimpse:
@@ -78,18 +82,19 @@ def _peaks(sound: np.ndarray, start_s: float, end_s: float) -> list[tuple[float,
     return [(float(a), float(b), float(part.max())) for a, b, part in zip(edges, edges[1:], parts, strict=False)]
 
 
-def _rhythm(sounds: list[tuple[float, np.ndarray]]) -> tuple[list[float], list[float]]:
-    """Onsets and beats, in seconds of the video; none where librosa can't be had."""
+def _rhythm(sounds: list[tuple[float, np.ndarray]]) -> tuple[list[float], list[float], Onsets | None]:
+    """Onsets and beats, in seconds of the video, and their strength; none where librosa can't be had."""
     if not sounds:
-        return [], []
+        return [], [], None
     begin, samples = sounds[0][0], np.concatenate([sound for _, sound in sounds])
     if len(samples) < SAMPLE_RATE_HZ or not samples.any():
-        return [], []
+        return [], [], None
     try:
         import librosa
     except (ImportError, RuntimeError):  # numba wants to write a cache beside its code or at home, and may not
-        return [], []
-    strength = librosa.onset.onset_strength(y=samples, sr=SAMPLE_RATE_HZ)
-    rhythm: dict[str, Any] = {"onset_envelope": strength, "sr": SAMPLE_RATE_HZ, "units": "time"}
+        return [], [], None
+    strength = librosa.onset.onset_strength(y=samples, sr=SAMPLE_RATE_HZ, hop_length=_HOP)
+    rhythm: dict[str, Any] = {"onset_envelope": strength, "sr": SAMPLE_RATE_HZ, "hop_length": _HOP, "units": "time"}
     onsets, beats = librosa.onset.onset_detect(**rhythm), librosa.beat.beat_track(**rhythm)[1]
-    return [begin + float(t) for t in onsets], [begin + float(t) for t in beats]
+    known = Onsets(begin, _HOP / SAMPLE_RATE_HZ, strength)
+    return [begin + float(t) for t in onsets], [begin + float(t) for t in beats], known

@@ -74,19 +74,18 @@ def read_index(folder: Path) -> list[Entry]:
         return []
 
 
-def set_foreign_index_aside(folder: Path) -> None:
-    """Gives an index.html that isn't one of ours another name: it may be somebody's home page.
+def set_foreign_aside(path: Path) -> None:
+    """Gives an index.html or history.html that isn't one of ours another name: it may be somebody's home page.
 
     Raises:
         MlavlError: it can't be renamed.
     """
-    path = folder / INDEX
     try:
         if path.is_symlink() or not path.is_file():
             return
         if path.stat().st_size <= _MOST_BYTES and _DATA_BEGINS in path.read_bytes():
             return
-        names = (path.with_name(f"index.{number}.html") for number in count(1))
+        names = (path.with_name(f"{path.stem}.{number}.html") for number in count(1))
         path.rename(next(name for name in names if not name.exists()))
     except OSError as error:
         raise MlavlError(f"can't be renamed ({error.strerror})", path=path) from error
@@ -111,13 +110,8 @@ def _targets(entries: list[Entry]) -> list[str]:
     return list(dict.fromkeys(target for one in entries for target in one.scores))
 
 
-def index(entries: list[Entry], history: bool = False) -> str:
-    """The index as HTML.
-
-    Args:
-        entries: its rows, in order.
-        history: whether a page of scores over time lies beside it (history.py).
-    """
+def index(entries: list[Entry]) -> str:
+    """The index as HTML."""
     targets = _targets(entries)
     columns = ["routine", *targets, "mean consistency", "duration", "weights", "warnings"]
     outside = sum(one.in_domain is False for one in entries)
@@ -126,12 +120,11 @@ def index(entries: list[Entry], history: bool = False) -> str:
     head = "".join(f'<th scope="col"><button type="button">{text(name)}</button></th>' for name in columns)
     rows = "".join(_row(one, targets, i < _MOST_PICTURES) for i, one in enumerate(entries))
     spelt = ", ".join(f"{text(target)}: {TARGET_NAMES[target]}" for target in targets if target in TARGET_NAMES)
-    over_time = f'<p><a href="{HISTORY}">Scores over time</a></p>' if history else ""
     body = f"""
 <header><h1>Scores of {len(entries)} routine{"" if len(entries) == 1 else "s"}</h1></header>
 <main>
 {banner(made, lead if outside else "")}
-{over_time}
+<p><a href="{HISTORY}">Scores over time</a></p>
 <p class="soft">Press a heading to sort by it. {spelt}.</p>
 {table("Routines", head, rows)}</main>
 """

@@ -8,7 +8,7 @@ class Player {
     let next = 0;
     const follow = () => {
       if (this.looped && this.video.currentTime >= this.looped[1]) this.seek(this.looped[0] + 0.001);
-      this.told(this.video.currentTime);
+      if (!this.video.seeking && this.pending === null) this.told(this.video.currentTime);
       cancelAnimationFrame(next);
       if (!this.video.paused) next = requestAnimationFrame(follow);
     };

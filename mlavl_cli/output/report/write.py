@@ -6,22 +6,22 @@ import os
 import time
 from contextlib import suppress
 from pathlib import Path
-from urllib.parse import quote
 
 from mlavl_cli.errors import MlavlError, UsageError
-from mlavl_cli.files import atomic_write, one_at_a_time, refuse_irregular, refuse_outside
+from mlavl_cli.files import atomic_write, one_at_a_time, refuse_outside
 from mlavl_cli.inputs import Input
 from mlavl_cli.media.cutting import PAPER_CUTTING, Cutting
 from mlavl_cli.output.report.glimpse import Glimpse, look
-from mlavl_cli.output.report.html import video_of
-from mlavl_cli.output.report.index import INDEX, Entry, entry, index, read_index, set_foreign_index_aside
+from mlavl_cli.output.report.history import By, history_page
+from mlavl_cli.output.report.index import HISTORY, INDEX, Entry, entry, index, read_index, set_foreign_aside
+from mlavl_cli.output.report.links import page_about, url, video_url
 from mlavl_cli.output.report.notes import read_notes
 from mlavl_cli.output.report.page import page, shown_clips
+from mlavl_cli.output.report.season import Record, append_history, read_history, record_of
 from mlavl_cli.scoring.result import RoutineScore
 
 LARGEST_EMBEDDED = 200 << 20  # bytes; browsers give up on far larger pages
 LOCK = ".index.lock"
-_HEAD = 1 << 14  # characters of a page, in which it says what it is about
 _INDEX_EVERY_S = 5.0  # a long batch is not to write its index ten thousand times
 
 
@@ -37,6 +37,7 @@ class Report:
     def __init__(self, folder: Path, embed: bool = False, cutting: Cutting = PAPER_CUTTING):
         self.folder, self.embed, self.cutting = folder, embed, cutting
         self.entries: dict[str, Entry] = {}
+        self.fresh: list[Record] = []  # that the history doesn't have yet
         self._indexed = 0.0
 
     def check(self, sources: list[Input]) -> None:
@@ -66,11 +67,12 @@ class Report:
             path = self._page_path(source)
             refuse_outside(path, self.folder)
             up = os.path.relpath(self.folder, path.parent)
-            urls = (_video_url(source.path, path), f"{_url(up)}/{INDEX}", embedded)
+            urls = (video_url(source.path, path), f"{url(up)}/{INDEX}", embedded)
             with atomic_write(path, "w") as file:
                 file.write(page(result, str(source.name), glimpse, urls, read_notes(path)))
-        relative = _url(path.relative_to(self.folder))
+        relative = url(path.relative_to(self.folder))
         self.entries[relative] = entry(result, relative, str(source.name), _portrait(glimpse))
+        self.fresh.append(record_of(source, result, relative))
         if time.monotonic() - self._indexed > _INDEX_EVERY_S:
             with suppress(MlavlError):  # it is tried again, and said, at the end
                 self.write_index()
@@ -87,18 +89,33 @@ class Report:
         if self.entries:
             with one_at_a_time(self.folder / LOCK):
                 entries = {one.page: one for one in read_index(self.folder)} | self.entries
-                set_foreign_index_aside(self.folder)
+                set_foreign_aside(self.folder / INDEX)
                 with atomic_write(self.folder / INDEX, "w") as file:
                     file.write(index(sorted(entries.values(), key=lambda one: one.page)))
+                append_history(self.folder, self.fresh)
+                self.fresh.clear()
+            self.write_history("skater")
         self._indexed = time.monotonic()
+
+    def write_history(self, by: By) -> Path:
+        """Writes the page of all scores that the folder remembers, and returns its path.
+
+        Raises:
+            MlavlError: it can't be written.
+        """
+        path = self.folder / HISTORY
+        set_foreign_aside(path)
+        with atomic_write(path, "w") as file:
+            file.write(history_page(read_history(self.folder), by, INDEX))
+        return path
 
     def _page_path(self, source: Input) -> Path:
         """Where its page goes: where it went before, and not where another video's or somebody else's is."""
         for name in source.names():
             path = self.folder / f"{name}.html"
-            if path.name == INDEX:
-                path = path.with_name("index.video.html")
-            if path.is_symlink() or not path.is_file() or _video_on(path) == _video_url(source.path, path):
+            if path.name in (INDEX, HISTORY):
+                path = path.with_name(f"{path.stem}.video.html")
+            if page_about(path, video_url(source.path, path)):
                 break
         return path
 
@@ -112,22 +129,3 @@ def _portrait(glimpse: Glimpse) -> str:
     """The picture that stands for a video: from its middle."""
     known = sorted(glimpse.thumbnails)
     return glimpse.thumbnails[known[len(known) // 2]] if known else ""
-
-
-def _video_on(page: Path) -> str | None:
-    """Which video a page that is there is about; None where there is none, or none that says so."""
-    try:
-        refuse_irregular(page)
-        with page.open(encoding="utf-8") as file:
-            return video_of(file.read(_HEAD))
-    except (OSError, UnicodeDecodeError):
-        return None
-
-
-def _video_url(video: Path, page: Path) -> str:
-    return _url(os.path.relpath(video.resolve(), page.parent.resolve()))
-
-
-def _url(path: str | Path) -> str:
-    """A relative path as a URL: every byte that means something else there is quoted."""
-    return quote(os.fsencode(Path(path).as_posix()))

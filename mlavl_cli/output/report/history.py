@@ -1,0 +1,122 @@
+"""The scores of a season: for every skater or file, points over dates with their intervals.
+
+Scores of different weights are different series: no line joins them.
+"""
+
+from collections.abc import Iterable
+from datetime import date
+from itertools import groupby
+from typing import Literal
+
+from mlavl_cli.output.report.html import document, table, text
+from mlavl_cli.output.report.scores import banner, title_of
+from mlavl_cli.output.report.season import Record
+from mlavl_cli.scoring.result import ScoredBy
+
+_WIDE, _HIGH, _EDGE = 300, 110, 8  # of a chart, and around it
+_SERIES = ("plain", "music", "third", "fourth")  # colours, again and again
+_MOST_CHARTS = 600
+
+By = Literal["skater", "file"]
+
+
+def grouped(records: Iterable[Record], by: By) -> dict[str, list[Record]]:
+    """The records of each skater or file, by name."""
+    who = (lambda one: one.skater) if by == "skater" else (lambda one: one.name)
+    return {name: list(found) for name, found in groupby(sorted(records, key=who), key=who)}
+
+
+def weights_named(records: Iterable[Record]) -> dict[tuple[str, str | None], str]:
+    """What each of the weights is called; with the beginning of their fingerprint where two have one name."""
+    used = list(dict.fromkeys(one.by for one in records))
+    names = [name for name, _ in used]
+    return {
+        (name, sha256): f"{name} ({(sha256 or 'unknown')[:8]})" if names.count(name) > 1 else name
+        for name, sha256 in used
+    }
+
+
+def history_page(records: list[Record], by: By, index: str) -> str:
+    """The page, as HTML; `index` is the index's URL."""
+    named = weights_named(records)
+    series = {one: _SERIES[i % len(_SERIES)] for i, one in enumerate(named)}
+    outside = sum(one.in_domain is False for one in records)
+    lead = f"{outside} of {len(records)} scores out of domain: unlike the training data, so they have no meaning"
+    key = "".join(f'<li><span class="key {series[one]}"></span> {text(name)}</li>' for one, name in named.items())
+    left = _MOST_CHARTS
+    groups = []
+    for name, found in grouped(records, by).items():
+        targets = list(dict.fromkeys(target for one in found for target in one.points))[: max(left, 0)]
+        left -= len(targets)
+        charts = "".join(_chart(target, [one for one in found if target in one.points], series) for target in targets)
+        groups.append(
+            f'<section aria-label="{text(name)}"><h2>{text(name)}</h2><div class="charts">{charts}</div>'
+            f"<details><summary>As a table</summary>{_table(name, found, named)}</details></section>"
+        )
+    changed = "Other weights have another colour, and no line joins their scores. " if len(named) > 1 else ""
+    body = f"""
+<header><p class="soft"><a href="{text(index)}">All routines</a></p><h1>Scores over time</h1></header>
+<main>
+{banner([ScoredBy(one.weights, one.trained_on) for one in records], lead if outside else "")}
+<ul class="legend">{key}</ul>
+<p class="soft">Points over dates, with their intervals as lines; hollow: out of domain. {changed}A difference within
+the intervals may be the weights' error.</p>
+{"".join(groups)}
+</main>
+"""
+    return document("Scores over time", body, None)
+
+
+def _chart(target: str, records: list[Record], series: dict) -> str:
+    days = [date.fromisoformat(one.date).toordinal() for one in records]
+    ends = [value for one in records for value in one.points[target] if value is not None]
+    low, high = min(ends), max(ends)
+    low, high = (low, high) if high > low else (low - 1, high + 1)
+
+    def x(day: int) -> float:
+        return _EDGE + (_WIDE - 2 * _EDGE) * ((day - days[0]) / (days[-1] - days[0]) if days[-1] > days[0] else 0.5)
+
+    def y(points: float) -> float:
+        return _EDGE + (_HIGH - 2 * _EDGE) * (high - points) / (high - low)
+
+    drawn = ""
+    for weights, kind in series.items():
+        beside = 4 * (list(series).index(weights) - (len(series) - 1) / 2)  # pixels, to be told apart on one day
+        found = [(x(day) + beside, one) for day, one in zip(days, records, strict=True) if one.by == weights]
+        if len(found) > 1:
+            joined = " ".join(f"{at:.1f},{y(one.points[target][0]):.1f}" for at, one in found)
+            drawn += f'<polyline class="line {kind}" points="{joined}"/>'
+        for at, one in found:
+            points, start, end = one.points[target]
+            if start is not None and end is not None:
+                drawn += (
+                    f'<line class="line {kind}" x1="{at:.1f}" x2="{at:.1f}" y1="{y(end):.1f}" y2="{y(start):.1f}"/>'
+                )
+            hollow = " hollow" if one.in_domain is False else ""
+            drawn += (
+                f'<circle class="{kind}{hollow}" cx="{at:.1f}" cy="{y(points):.1f}" r="3.5">'
+                f"<title>{one.date}, {text(one.name)}: {points:.2f}</title></circle>"
+            )
+    said = ", ".join(f"{one.date} {one.points[target][0]:.2f}" for one in records)
+    return f"""<figure class="chart"><figcaption>{title_of(target)} <span class="soft">{low:.1f} to {high:.1f}</span>
+</figcaption><svg viewBox="0 0 {_WIDE} {_HIGH}" role="img" aria-label="{text(target)} over time: {text(said)}">{drawn}
+</svg><div class="ends soft" aria-hidden="true"><span>{records[0].date}</span><span>{records[-1].date}</span></div>
+</figure>"""
+
+
+def _table(name: str, records: list[Record], named: dict) -> str:
+    targets = list(dict.fromkeys(target for one in records for target in one.points))
+    heads = "".join(f'<th scope="col">{text(word)}</th>' for word in ("date", "routine", *targets, "weights"))
+    rows = []
+    for one in records:
+        cells = "".join(f"<td>{_points(one, target)}</td>" for target in targets)
+        page = f'<a href="{text(one.page)}">{text(one.name)}</a>'
+        rows.append(f"<tr><td>{one.date}</td><td>{page}</td>{cells}<td>{text(named[one.by])}</td></tr>")
+    return table(f"Scores of {name}", heads, "".join(rows))
+
+
+def _points(one: Record, target: str) -> str:
+    if target not in one.points:
+        return ""
+    points, low, high = one.points[target]
+    return f"{points:.2f}" + (f' <span class="soft">{low:.1f} to {high:.1f}</span>' if low is not None else "")

@@ -1,0 +1,155 @@
+"""What a folder of pages remembers of every scoring: one JSON object a line, in `history.jsonl`."""
+
+import json
+import math
+import os
+import re
+from dataclasses import asdict, dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import quote, unquote
+
+from mlavl_cli.errors import MlavlError
+from mlavl_cli.files import refuse_irregular
+from mlavl_cli.inputs import Input
+from mlavl_cli.scoring.result import RoutineScore
+
+HISTORY_DATA = "history.jsonl"
+_MOST_BYTES, _MOST_RECORDS, _MOST_TARGETS, _LONGEST, _MOST = 64 << 20, 50_000, 64, 4096, 1e9
+_DAY = re.compile(r"(?<!\d)(20\d\d)[-_.]?(0[1-9]|1[0-2])[-_.]?(0[1-9]|[12]\d|3[01])(?!\d)")
+
+
+@dataclass(frozen=True)
+class Record:
+    """One scoring of one video.
+
+    Attributes:
+        page: its page, as a URL below the folder.
+        name: of the video, below the folder that was scored.
+        date: of the performance: as the path says (2026-10-03), else of the file; ISO 8601.
+        scored: when it was scored; ISO 8601.
+        weights, sha256, trained_on: which weights, and the fingerprint of their files.
+        points: by target: points, from and to of the interval (None: none).
+        in_domain: None: the weights don't say.
+    """
+
+    page: str
+    name: str
+    date: str
+    scored: str
+    weights: str
+    sha256: str | None
+    trained_on: str
+    points: dict[str, tuple[float, float | None, float | None]]
+    in_domain: bool | None
+
+    @property
+    def by(self) -> tuple[str, str | None]:
+        """Which weights: scores of others are not joined with it."""
+        return self.weights, self.sha256
+
+    @property
+    def skater(self) -> str:
+        """Whose it is: the folder it lies in, else its file's name without the date."""
+        path = PurePosixPath(self.name)
+        return path.parts[0] if len(path.parts) > 1 else _DAY.sub("", path.stem).strip(" -_.") or path.stem
+
+
+def record_of(source: Input, result: RoutineScore, page: str) -> Record:
+    """Of a score that was given now."""
+    points = {target: (score.score, *(score.interval or (None, None))) for target, score in result.scores.items()}
+    weights = result.weights
+    return Record(
+        page, source.name.as_posix(), _date_of(source.path), datetime.now(UTC).isoformat(timespec="seconds"),
+        weights.name, weights.sha256, weights.trained_on, points, result.in_domain,
+    )  # fmt: skip
+
+
+def _date_of(video: Path) -> str:
+    for part in reversed(video.parts):
+        for found in reversed(list(_DAY.finditer(part))):
+            try:
+                return date(*map(int, found.groups())).isoformat()
+            except ValueError:  # the 31st of November
+                continue
+    try:
+        return date.fromtimestamp(video.stat().st_mtime).isoformat()
+    except (OSError, ValueError, OverflowError):
+        return date.today().isoformat()
+
+
+def append_history(folder: Path, records: list[Record]) -> None:
+    """Adds to what a folder remembers; what it knows already, score for score, isn't added again.
+
+    Raises:
+        MlavlError: it can't be written, or something else lies there.
+    """
+    path = folder / HISTORY_DATA
+    known = set(map(_told, read_history(folder)))
+    fresh = [one for one in records if _told(one) not in known]
+    if not fresh:
+        return
+    lines = "".join(json.dumps(asdict(one), allow_nan=False) + "\n" for one in fresh)
+    try:
+        refuse_irregular(path)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0)
+        with open(os.open(path, flags, 0o666), "ab") as file:  # noqa: PTH123
+            file.write(lines.encode("utf-8", "surrogateescape"))
+    except OSError as error:
+        raise MlavlError(f"can't be written ({error.strerror})", path=path, hint="Move it away.") from error
+
+
+def _told(one: Record) -> tuple[Any, ...]:
+    """All that a record says but when it was made."""
+    points = tuple((target, *found) for target, found in one.points.items())
+    return one.page, one.name, one.date, one.by, one.trained_on, one.in_domain, points
+
+
+def read_history(folder: Path) -> list[Record]:
+    """All that a folder remembers, in the order of dates; lines that are none of ours are left out.
+
+    Of one video, one date and one pair of weights the last scoring counts.
+    """
+    path = folder / HISTORY_DATA
+    found: dict[Any, Record] = {}
+    try:
+        if path.is_symlink():
+            return []
+        refuse_irregular(path, _MOST_BYTES)
+        lines = path.read_text("utf-8", "surrogateescape").splitlines()[-_MOST_RECORDS:]
+    except OSError:
+        return []
+    for line in lines:
+        if one := _record(line):
+            found[one.page, one.date, one.by] = one
+    return sorted(found.values(), key=lambda one: (one.date, one.scored))
+
+
+def _record(line: str) -> Record | None:
+    try:
+        values = json.loads(line)
+        points = {str(target): (float(p), _end(low), _end(high)) for target, (p, low, high) in values["points"].items()}
+        one = Record(**{**values, "points": points})
+        date.fromisoformat(one.date)
+        words = [one.page, one.name, one.scored, one.weights, one.trained_on, one.sha256 or "", *points]
+        path = PurePosixPath(unquote(one.page))
+        sound = (
+            all(isinstance(word, str) and len(word) <= _LONGEST for word in words)
+            and len(points) <= _MOST_TARGETS
+            and all(v is None or abs(v) <= _MOST for found in points.values() for v in found)
+            and one.in_domain in (True, False, None)
+            and not path.is_absolute() and ".." not in path.parts and quote(str(path)) == one.page
+        )  # fmt: skip
+        return one if sound else None
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
+        return None
+
+
+def _end(value: Any) -> float | None:
+    if value is None:
+        return None
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError
+    return number
