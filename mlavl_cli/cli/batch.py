@@ -148,9 +148,15 @@ def results_only() -> Iterator[TextIO]:
         yield stream
 
 
-def tracked(sources: list[Input], progress: console.FileProgress) -> Iterator[Input]:
-    """The sources, each counted as it is taken up."""
-    progress.expect(len(sources))
-    for source in sources:
-        progress.next_file()
-        yield source
+def expected(batch: Batch, progress: console.FileProgress) -> Iterator[list[Input]]:
+    """The inputs of a batch, as many together as were known at once, announced to its progress."""
+    for group in batch.groups():
+        progress.expect(len(group))
+        yield group
+
+
+def counted(results: Iterable[T], progress: console.FileProgress) -> Iterator[T]:
+    """The results, each counted once it has been dealt with."""
+    for result in _each(results):
+        yield result
+        progress.file_done()

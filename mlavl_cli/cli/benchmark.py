@@ -12,7 +12,7 @@ from mlavl_cli.cli.tables import TableFormat, print_rows
 def benchmark(
     video: Annotated[Path | None, typer.Argument(help="Of some clips at least.  [default: a made-up 720p one]")] = None,
     weights: Annotated[
-        str, typer.Option("--backbones", "--weights", "-w", help="mini, fs1000, fisv, rg, or a bundle's folder.")
+        str, typer.Option("--weights", "-w", "--backbones", help="mini, fs1000, fisv, rg, or a bundle's folder.")
     ] = "mini",
     visual: options.Visual = None,
     audio: options.Audio = None,
@@ -23,6 +23,7 @@ def benchmark(
     batch_size: options.BatchSize = None,
     compiled: options.Compile = False,
     form: Annotated[TableFormat, typer.Option("--format", "-f", help="How the rows are printed.")] = "table",
+    quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
     """Measure decoding, both backbones and the whole pipeline on this machine."""

@@ -1,6 +1,7 @@
 """stderr: errors, warnings and progress. Results go to stdout, and nothing else does."""
 
 import sys
+import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,8 @@ from mlavl_cli.errors import MlavlError, explained, one_line
 
 if TYPE_CHECKING:
     from mlavl_cli.media.decode import VideoInfo
+
+SPEAK_S = 60.0  # between two words of progress where there is no terminal
 
 verbose = False
 quiet = False
@@ -61,11 +64,15 @@ def note(text: str) -> None:
 
 
 class FileProgress:
-    """Progress over many videos: how many, which one and how far, clips/s, time left; `on_clips` takes each batch."""
+    """Progress over many videos: how many are done, which one is under way and how far, clips/s, time left.
+
+    Without a terminal a line says so from time to time.
+    """
 
     def __init__(self, bar: Any):
-        self._bar, self._files, self._started, self._clips = bar, 0, 0, 0
-        self._task = bar.add_task("", total=None, clips="") if bar else None
+        self._bar, self._files, self._done, self._clips = bar, 0, 0, 0
+        self._began = self._spoke = time.monotonic()
+        self._task = bar.add_task("", total=None, clips="", left="") if bar else None
 
     @contextmanager
     def aside(self) -> Iterator[None]:
@@ -81,22 +88,58 @@ class FileProgress:
         """So many more than were known."""
         self._files += files
 
-    def next_file(self) -> None:
-        self._started += 1
+    def file_done(self) -> None:
+        """One more, whether it was extracted, read from a store, or failed."""
+        self._done += 1
+        if self._bar is not None:
+            self._bar.update(self._task, description=f"{self._done}/{self._files}", left=self._left())
+        self._speak()
 
     def on_clips(self, count: int, time_s: float, info: "VideoInfo") -> None:
+        """So many more of one video, which is extracted up to there."""
+        self._clips += count
+        self._speak()
         if self._bar is None:
             return
-        self._clips += count
-        elapsed = self._bar.tasks[0].elapsed or 0
         name = one_line(Path(info.path).name)
         self._bar.update(
             self._task,
-            description=f"{min(self._started, self._files)}/{self._files} {name}",
+            description=f"{self._done}/{self._files} {name}",
             completed=time_s,
             total=info.duration_s or None,
-            clips=f"{self._clips / elapsed:.1f} clips/s" if elapsed else "",
+            clips=f"{self._rate():.1f} clips/s",
+            left=self._left(),
         )
+
+    def _rate(self) -> float:
+        return self._clips / max(time.monotonic() - self._began, 1e-3)
+
+    def _left(self) -> str:
+        """An estimate, from the first file on."""
+        if not 0 < self._done < self._files:
+            return ""
+        seconds = (time.monotonic() - self._began) / self._done * (self._files - self._done)
+        return f"about {seconds / 60:.0f} min left" if seconds >= 90 else f"about {seconds:.0f} s left"
+
+    def _speak(self) -> None:
+        now = time.monotonic()
+        if self._bar is not None or sys.stderr.isatty() or now - self._spoke < SPEAK_S:
+            return
+        self._spoke = now
+        parts = [f"{self._done} of {self._files} videos done", f"{self._rate():.1f} clips/s", self._left()]
+        told(", ".join(filter(None, parts)))
+
+
+@contextmanager
+def loading(what: str) -> Iterator[None]:
+    """Says on a terminal what takes some seconds before the first result."""
+    if quiet or not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(f"loading {what}"):
+        yield
 
 
 @contextmanager
@@ -113,7 +156,8 @@ def bar(*fields: str) -> Iterator[Any]:
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     shown = [TextColumn(f"{{task.fields[{name}]}}", markup=False) for name in fields]
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), *shown, TimeRemainingColumn())
+    rest = () if "left" in fields else (TimeRemainingColumn(),)
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), *shown, *rest)
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         yield progress
 
@@ -121,5 +165,5 @@ def bar(*fields: str) -> Iterator[Any]:
 @contextmanager
 def file_progress() -> Iterator[FileProgress]:
     """Progress over many videos."""
-    with bar("clips") as shown:
+    with bar("clips", "left") as shown:
         yield FileProgress(shown)

@@ -90,6 +90,15 @@ def range_of(text: str) -> Range:
     return low, high
 
 
+def range_of_one(text: str) -> Range:
+    """0:130, or TES=0:130 as other commands take it, -> (0, 130).
+
+    Raises:
+        UsageError: not of that form.
+    """
+    return range_of(text.rpartition("=")[2])
+
+
 def target_range_of(text: str) -> tuple[str, Range]:
     """TES=0:130 -> ("TES", (0, 130)).
 

@@ -30,6 +30,7 @@ def doctor(
     precision: options.PrecisionOption = "auto",
     weights: options.Weights = "mini",
     form: Annotated[TableFormat, typer.Option("--format", "-f", help="How the rows are printed.")] = "table",
+    quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
     """Check the machine: packages, device, codecs, weights, hub cache, room to write; and say how to mend it.

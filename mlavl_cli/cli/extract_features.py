@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from mlavl_cli.cli import console, options
-from mlavl_cli.cli.batch import Batch, for_each, results_only, tracked, writing_results
+from mlavl_cli.cli.batch import Batch, counted, expected, for_each, results_only, writing_results
 from mlavl_cli.errors import one_line
 from mlavl_cli.inputs import Input
 
@@ -18,7 +18,7 @@ def extract_features(
     weights: Annotated[
         str,
         typer.Option(
-            "--backbones", "--weights", "-w", help="Whose backbones: mini, fs1000, fisv, rg, or a bundle's folder."
+            "--weights", "-w", "--backbones", help="Whose backbones: mini, fs1000, fisv, rg, or a bundle's folder."
         ),
     ] = "mini",
     visual: options.Visual = None,
@@ -63,7 +63,8 @@ def extract_features(
         visual=visual, audio=audio, store=output, cutting=cutting,
         batch_size=batch_size, workers=workers, compiled=compiled,
     )  # fmt: skip
-    extractor = load(bundle, device, precision, asked)
+    with console.loading("backbones"):
+        extractor = load(bundle, device, precision, asked)
 
     def work(source: Input, outcome: Outcome) -> None:
         if outcome.fresh:
@@ -76,8 +77,7 @@ def extract_features(
 
     with results_only() as stdout, console.file_progress() as progress:
         outcomes = (
-            outcome
-            for group in batch.groups()
-            for outcome in extractor.run(tracked(group, progress), progress.on_clips)
+            outcome for group in expected(batch, progress) for outcome in extractor.run(group, progress.on_clips)
         )
-        for_each(batch, ((one.source, one.error or one.unkept or one) for one in outcomes), work, fail_fast)
+        results = ((one.source, one.error or one.unkept or one) for one in outcomes)
+        for_each(batch, counted(results, progress), work, fail_fast)

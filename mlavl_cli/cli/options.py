@@ -76,13 +76,35 @@ def offset_of(text: str) -> float | str:
     return seconds
 
 
+def weights_completed(incomplete: str) -> list[str]:
+    """What a shell offers for the weights: bundled names, and folders that hold a bundle or lead to one."""
+    from mlavl_cli.bundle import MANIFEST, bundled_names
+
+    head, _, _ = incomplete.rpartition("/")
+    try:
+        folders = [
+            path for path in Path(head or ("/" if incomplete.startswith("/") else ".")).iterdir() if path.is_dir()
+        ]
+    except OSError:
+        folders = []
+    lead = incomplete[: len(head) + 1] if "/" in incomplete else ""
+    below = [f"{lead}{path.name}" + ("" if (path / MANIFEST).is_file() else "/") for path in folders]
+    return sorted(name for name in (*bundled_names(), *below) if name.startswith(incomplete))
+
+
 # Typer takes no unions: what a parser makes of a text is Any to it.
 Inputs = Annotated[
     list[str],
     typer.Argument(metavar="INPUT...", help="Videos, folders of videos, or - for a list of paths on stdin."),
 ]
 Weights = Annotated[
-    str, typer.Option("--weights", "-w", help="A bundled name (see `mlavl weights list`) or a bundle's folder.")
+    str,
+    typer.Option(
+        "--weights",
+        "-w",
+        autocompletion=weights_completed,
+        help="A bundled name (see `mlavl weights list`), a bundle's folder, or user/name[@revision] on the hub.",
+    ),
 ]
 Visual = Annotated[
     str | None, typer.Option("--visual", help="Another visual backbone: a hub id (ID@REVISION pins it) or a folder.")

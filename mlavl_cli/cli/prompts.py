@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mlavl_cli.cli import console
+from mlavl_cli.cli import console, options
 from mlavl_cli.cli.dataset import Sport
 from mlavl_cli.errors import UsageError, one_line
 from mlavl_cli.heads import dims
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 Actions = Annotated[
     Path | None,
-    typer.Option("--actions", help="A csv with columns id,name: your own actions, or all official prompts."),
+    typer.Option("--prompts", "--actions", help="A csv of columns id,name: your own actions, or all official prompts."),
 ]
 GradeOrder = Annotated[
     dims.GradeOrder,
@@ -30,6 +30,8 @@ app = typer.Typer(no_args_is_help=True, help="The prompts that guide the grading
 def list_(
     sport: Annotated[Sport, typer.Argument()] = "skating",
     actions: Actions = None,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
 ) -> None:
     """Print a sport's prompts, one a line, in the order of their rows."""
     typer.echo("\n".join(map(one_line, _texts(sport, actions))))
@@ -52,6 +54,8 @@ def encode(
     checkpoint: Annotated[
         Path | None, typer.Option(help="A ViFi-CLIP .pth, whose text tensors take the place of CLIP's.")
     ] = None,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
 ) -> None:
     """Encode prompts with CLIP's text tower, for `mlavl train --text-features`. A full stop follows each."""
     from mlavl_cli.backbone import parse_backbone

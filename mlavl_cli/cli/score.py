@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from mlavl_cli.cli import console, options
-from mlavl_cli.cli.batch import Batch, for_each, tracked
+from mlavl_cli.cli.batch import Batch, counted, expected, for_each
 from mlavl_cli.cli.outputs import Outputs
 from mlavl_cli.errors import FeatureError
 from mlavl_cli.inputs import Input
@@ -95,7 +95,8 @@ def score(
     asked = ExtractionOptions(
         store=features, cutting=cutting, batch_size=batch_size, workers=workers, compiled=compiled
     )
-    scorer = load_scorer(bundle, device, precision, asked, cluster)
+    with console.loading("weights"):
+        scorer = load_scorer(bundle, device, precision, asked, cluster)
     with outputs.opened(batch.known, list(scorer.heads), cutting) as sinks, console.file_progress() as progress:
 
         def work(source: Input, result: "RoutineScore") -> None:
@@ -107,10 +108,10 @@ def score(
         batch.record_lost(sinks.fail)
         scored = (
             (cast(Input, source), result)
-            for group in batch.groups()
-            for source, result in scorer.score_many(tracked(group, progress), progress.on_clips, batch.fail)
+            for group in expected(batch, progress)
+            for source, result in scorer.score_many(group, progress.on_clips, batch.fail)
         )
-        for_each(batch, scored, work, fail_fast)
+        for_each(batch, counted(scored, progress), work, fail_fast)
 
 
 def _warn(source: Input, result: "RoutineScore", strict: Batch | None) -> None:

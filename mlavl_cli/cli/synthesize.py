@@ -21,8 +21,8 @@ def _pair(text: str, option: str, example: str, sign: str = ":") -> tuple[float,
 
 
 def seconds_of(text: str) -> tuple[float, float]:
-    """20:180 -> (20, 180)."""
-    shortest, longest = _pair(text, "--seconds", "20:180")
+    """20:180 -> (20, 180); 90 -> (90, 90)."""
+    shortest, longest = _pair(text if ":" in text else f"{text}:{text}", "--seconds", "20:180")
     if not 5 <= shortest <= longest <= 600:
         raise UsageError(f"--seconds {text}: a routine takes 5 to 600 seconds")
     return shortest, longest
@@ -58,7 +58,8 @@ def synthesize(
         Literal["auto", "train", "val", "test"], typer.Option(help="Of all; auto: 70, 10 and 20 per cent.")
     ] = "auto",
     seconds: Annotated[
-        Any, typer.Option(metavar="FROM:TO", parser=seconds_of, help="Shortest and longest, like 20:180.")
+        Any,
+        typer.Option(metavar="FROM:TO", parser=seconds_of, help="Shortest and longest, like 20:180, or one."),
     ] = "40:50",
     fidelity: Annotated[
         Any,

@@ -17,12 +17,15 @@ from mlavl_cli.untrusted import plain_name
 if TYPE_CHECKING:
     from mlavl_cli.datasets.dataset import Routine
 
-app = typer.Typer(no_args_is_help=True, help="The weights that can be used: list, info, verify, import, push.")
+app = typer.Typer(
+    no_args_is_help=True,
+    help="The weights that can be used: list, info, verify, import (checkpoints), push (to the hub).",
+)
 _Name = Annotated[str, typer.Argument(metavar="NAME_OR_FOLDER")]
 
 
 @app.command("list")
-def list_() -> None:
+def list_(quiet: options.Quiet = False, verbose: options.Verbose = False) -> None:
     """The bundled weights, their targets, and what they were trained on."""
     for name in bundled_names():
         bundle = find_bundle(name)
@@ -31,7 +34,7 @@ def list_() -> None:
 
 
 @app.command()
-def info(name: _Name) -> None:
+def info(name: _Name, quiet: options.Quiet = False, verbose: options.Verbose = False) -> None:
     """Show a bundle's metadata."""
     bundle = find_bundle(name)
     rows = {
@@ -53,7 +56,7 @@ def info(name: _Name) -> None:
 
 
 @app.command()
-def verify(name: _Name) -> None:
+def verify(name: _Name, quiet: options.Quiet = False, verbose: options.Verbose = False) -> None:
     """Compare every file of a bundle with its recorded checksum and load its heads."""
     from mlavl_cli.heads.checkpoint import load_head
 
@@ -79,6 +82,8 @@ def push(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A bundle of your own.")],
     name: Annotated[str, typer.Argument(metavar="USER/NAME", help="The repository; it is made if it isn't there.")],
     private: Annotated[bool, typer.Option("--private", help="A new repository is seen by you alone.")] = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
 ) -> None:
     """Put a bundle on the Hugging Face hub, with a model card: everybody then says --weights USER/NAME.
 
@@ -95,7 +100,12 @@ def import_(
     target: Annotated[str, typer.Option("--target", "-t", help="What it scores: TES, PCS, ..., Ball, ...")],
     score_range: Annotated[
         Any,
-        typer.Option("--range", metavar="LOW:HIGH", parser=dataset.range_of, help="Of that score, in points: 0:130."),
+        typer.Option(
+            "--range",
+            metavar="LOW:HIGH",
+            parser=dataset.range_of_one,
+            help="Of that score, in points: 0:130, or TES=0:130.",
+        ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The bundle; other targets in it are kept.")],
     backbones: Annotated[str, typer.Option("--backbones", help="Whose features it was trained on: fs1000, fisv, rg.")],
@@ -141,6 +151,8 @@ def import_(
     licence: Annotated[
         str, typer.Option(help="Of the weights, as the bundle says it.")
     ] = "of the checkpoint's authors",
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
 ) -> None:
     """Bring a checkpoint of a method's public code: it becomes a head in a bundle that `mlavl score` takes.
 

@@ -258,7 +258,7 @@ def _explain(spec: BackboneSpec, error: Exception) -> WeightsError:
     revision = f" --revision {spec.revision}" if spec.revision else ""
     hint = (
         f"Where there is a network, run: hf download {spec.source}{revision}. Then copy the cache here and set HF_HOME,"
-        " or name a local folder with --visual and --audio."
+        " or name a local folder in its place."
     )
     return WeightsError(where, path=spec.source, hint=hint)
 
