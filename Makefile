@@ -5,7 +5,7 @@ BIN := .venv/bin
 # Two files of tests at a time on two cores.
 SPREAD := --numprocesses auto --maxprocesses 4 --dist loadfile
 
-.PHONY: demo test slow bench gpu fuzz lint clean
+.PHONY: demo test slow bench gpu fuzz screenshots lint clean
 
 demo: .venv/installed
 	HF_HUB_OFFLINE=1 $(BIN)/mlavl score weights/demo.mp4
@@ -28,10 +28,15 @@ MINUTES ?= 60
 fuzz: .venv/installed-test
 	PYTHONPATH=tests $(BIN)/python -m fuzz --minutes $(MINUTES)
 
+# The pictures of the pages in the README and in docs/.
+screenshots: .venv/installed-test
+	PYTHONPATH=tests $(BIN)/python tests/screenshots.py
+
 lint: .venv/installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	@if [ -x $(BIN)/hadolint ]; then $(BIN)/hadolint .ci/Containerfile; fi
 
 # The package is installed as a user gets it, weights and all; a changed source installs it again.
 SOURCES := pyproject.toml $(shell find mlavl_cli weights -type f -not -name '*.pyc' 2>/dev/null)

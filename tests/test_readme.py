@@ -32,13 +32,29 @@ def fenced(kind):
 ELSEWHERE = {  # by their beginning: what runs them
     "make demo": "CI runs them",
     "make test": "CI runs them",
-    "pip install .": "the Makefile runs it",
+    "pip install torch": "the Makefile installs, with the wheels that pip chooses",
+    "uv tool install": "installs beside the tests",
     "pip install 'mlavl[protocols,train]'\nmlavl labels": "tests/test_tutorial.py runs them",
     "mlavl labels cup-2024.pdf": "tests/test_tutorial.py runs them",
     "mlavl train fisv data/fisv --model all": "tests/training/test_bench.py makes tables",
     "for s in 20 40 90": "its figures stand below it, and would be the same again",
 }
-LONG = ("mlavl synthesize skate", "mlavl train manifest", "mlavl prompts encode", "ray start", "seq 4")
+LONG = (
+    "mlavl synthesize skate",
+    "mlavl train manifest",
+    "mlavl prompts encode",
+    "ray start",
+    "seq 4",
+    "again.txt",
+    ".seen",
+    "scores-excel",
+    "part-$i",
+    "takes.json",
+    "pcs.tsv",
+    "inside.txt",
+    "history.csv",
+    "monday.mp4 friday.mp4 --report",
+)
 
 
 def blocks():
@@ -95,6 +111,7 @@ def test_a_block_of_the_readme_runs_as_written(world, tmp_path, block):
     environment = {
         **os.environ, "PATH": path(), "HF_HOME": str(tmp_path / "world"), "HF_HUB_OFFLINE": "1",
         "DATA": str(tmp_path / "world"), "SLURM_ARRAY_TASK_ID": "1", "PYTHONPATH": str(README.parent),
+        "ROUNDS": "2", "PAUSE_S": "0",
     }  # fmt: skip
     command = ["bash", "-euo", "pipefail", "-c", block]
     done = subprocess.run(

@@ -91,12 +91,11 @@ def score(
 
     bundle = find_bundle(weights)
     cutting = Cutting(tail, video_stream, audio_stream, bundle.frame_rate if frame_rate == "auto" else frame_rate)
-    cluster = Cluster(ray, ray_cpus) if ray else None
     asked = ExtractionOptions(
         store=features, cutting=cutting, batch_size=batch_size, workers=workers, compiled=compiled
     )
     with console.loading("weights"):
-        scorer = load_scorer(bundle, device, precision, asked, cluster)
+        scorer = load_scorer(bundle, device, precision, asked, Cluster(ray, ray_cpus) if ray else None)
     with outputs.opened(batch.known, list(scorer.heads), cutting) as sinks, console.file_progress() as progress:
 
         def work(source: Input, result: "RoutineScore") -> None:

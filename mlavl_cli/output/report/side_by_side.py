@@ -52,6 +52,8 @@ def _page(
         f'<p class="soft">{side}</p>{timeline(take, glimpse, f"Timeline of {side}, by clips")}'
         for side, take, glimpse in zip("AB", takes, glimpses, strict=True)
     )
+    aligned = found.aligned_by != "start"
+    start = '<button type="button" data-offset="0">by the start</button>' if aligned else ""
     beyond = sum(bool(one.beyond) for one in found.scores.values())
     body = f"""
 <header><h1>{text(" and ".join(names))}</h1></header>
@@ -67,7 +69,7 @@ def _page(
 value="{found.offset_s:.2f}" aria-label="By how many seconds B is later"></label>
 <output>{found.offset_s:.2f} s</output>
 <button type="button" data-offset="{found.offset_s:.4f}">{_WORDS[found.aligned_by]}</button>
-<button type="button" data-offset="0">by the start</button>
+{start}
 <button type="button" data-sound aria-pressed="false">sound of B</button></div>
 </div>
 <h2>Timelines</h2>
