@@ -181,7 +181,7 @@ def train(
         int | None,
         typer.Option(
             min=1,
-            help="Print a table of the --models, each with so many seeds; what is there already is kept.  "
+            help="Print a table of each --model with so many seeds; what is there already is kept.  "
             "[default: 1 with --model all]",
             rich_help_panel="Method",
         ),
