@@ -10,7 +10,9 @@ from mlavl_cli.cli.tables import TableFormat, print_rows
 
 
 def benchmark(
-    video: Annotated[Path | None, typer.Argument(help="Of some clips at least.  [default: a made-up 720p one]")] = None,
+    video: Annotated[
+        Path | None, typer.Argument(help="Of some clips at least.  \\[default: a made-up 720p one]")
+    ] = None,
     weights: Annotated[
         str, typer.Option("--weights", "-w", "--backbones", help="mini, fs1000, fisv, rg, or a bundle's folder.")
     ] = "mini",

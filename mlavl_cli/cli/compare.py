@@ -32,7 +32,7 @@ def compare(
             metavar="SECONDS",
             parser=options.offset_of,
             help="By how many seconds the programme begins later in B; start: 0; music: as the music of both fits."
-            "  [default: music for two videos, else start]",
+            "  \\[default: music for two videos, else start]",
         ),
     ] = "auto",
     most: Annotated[int, typer.Option(min=1, help="Table: how many moments, those that differ most.")] = 8,

@@ -125,7 +125,7 @@ Targets = Annotated[
     typer.Option(
         "--target",
         "-t",
-        help="TES, PCS, ... (again for more). RG: also all, one head for every apparatus.  [default: each]",
+        help="TES, PCS, ... (again for more). RG: also all, one head for every apparatus.  \\[default: each]",
     ),
 ]
 SportOption = Annotated[Sport, typer.Option("--sport", help="Whose prompts guide a manifest's heads.")]
@@ -154,5 +154,5 @@ ExtractAgain = Annotated[
     ),
 ]
 Features = Annotated[
-    Path | None, typer.Option("--features", help="Where a manifest's features are kept.  [default: beside the csv]")
+    Path | None, typer.Option("--features", help="Where a manifest's features are kept.  \\[default: beside the csv]")
 ]

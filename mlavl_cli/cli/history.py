@@ -35,14 +35,13 @@ def history(
         raise UsageError(
             "nothing was scored into this folder", path=folder, hint="Run: mlavl score VIDEOS --report DIR."
         )
-    page = Report(folder).write_history(by)
     named = weights_named(records)
     show = _short if form == "table" else _whole
     rows = [show(who, one, named[one.by]) for who, found in grouped(records, by).items() for one in found]
     columns = list(dict.fromkeys(name for row in rows for name in row))
     with stdout_to(output):
         print_rows([{name: row.get(name) for name in columns} for row in rows], form, tight=True)
-    console.told(f"page: {page}")
+    console.told(f"page: {Report(folder).write_history(by)}")
 
 
 def _short(who: str, one: Record, weights: str) -> Row:

@@ -6,26 +6,26 @@ import typer
 
 from mlavl_cli.training.choices import OptimizerName, Schedule
 
-Epochs = Annotated[int | None, typer.Option(min=1, help="[default: the recipe's; 300]", rich_help_panel="Recipe")]
+Epochs = Annotated[int | None, typer.Option(min=1, help="\\[default: the recipe's; 300]", rich_help_panel="Recipe")]
 BatchSize = Annotated[
-    int | None, typer.Option(min=2, help="Routines a step.  [default: the recipe's; 64]", rich_help_panel="Recipe")
+    int | None, typer.Option(min=2, help="Routines a step.  \\[default: the recipe's; 64]", rich_help_panel="Recipe")
 ]
 Rate = Annotated[
     float | None,
-    typer.Option(min=0, help="The highest rate.  [default: the recipe's; 0.001]", rich_help_panel="Recipe"),
+    typer.Option(min=0, help="The highest rate.  \\[default: the recipe's; 0.001]", rich_help_panel="Recipe"),
 ]
 WeightDecay = Annotated[
     float | None,
-    typer.Option(min=0, help="Of the optimizer.  [default: the recipe's; 0.0001]", rich_help_panel="Recipe"),
+    typer.Option(min=0, help="Of the optimizer.  \\[default: the recipe's; 0.0001]", rich_help_panel="Recipe"),
 ]
 Optimizer = Annotated[
     OptimizerName | None,
-    typer.Option(help="SGD has a momentum of 0.9.  [default: the recipe's; adam]", rich_help_panel="Recipe"),
+    typer.Option(help="SGD has a momentum of 0.9.  \\[default: the recipe's; adam]", rich_help_panel="Recipe"),
 ]
 RateSchedule = Annotated[
     Schedule | None,
     typer.Option(
-        help="Of the rate: down to 1 %, to a tenth at each --milestone, or constant.  [default: the recipe's; cosine]",
+        help="Of the rate: down to 1 %, to a tenth at each --milestone, constant.  \\[default: the recipe's; cosine]",
         rich_help_panel="Recipe",
     ),
 ]
@@ -36,7 +36,7 @@ Milestones = Annotated[
     list[int] | None,
     typer.Option(
         min=1,
-        help="An epoch of --schedule multistep (again for more).  [default: at 50 % and 75 %]",
+        help="An epoch of --schedule multistep (again for more).  \\[default: at 50 % and 75 %]",
         rich_help_panel="Recipe",
     ),
 ]
@@ -51,7 +51,7 @@ ValidationBy = Annotated[
     typer.Option(
         "--validation",
         help="Without a split val: cut a fifth off the training split, or choose epochs on test.  "
-        "[default: cut for a manifest, test for a public set, as its official code does]",
+        "\\[default: cut for a manifest, test for a public set, as its official code does]",
         rich_help_panel="Recipe",
         show_default=False,
     ),

@@ -103,7 +103,7 @@ Weights = Annotated[
         "--weights",
         "-w",
         autocompletion=weights_completed,
-        help="A bundled name (see `mlavl weights list`), a bundle's folder, or user/name[@revision] on the hub.",
+        help="A bundled name (see `mlavl weights list`), a bundle's folder, or user/name\\[@revision] on the hub.",
     ),
 ]
 Visual = Annotated[
@@ -119,16 +119,16 @@ Features = Annotated[
 Device = Annotated[str, typer.Option("--device", "-d", help="auto, cpu, cuda, cuda:N or mps.")]
 PrecisionOption = Annotated[Precision, typer.Option("--precision", help="Number format of the backbones.")]
 BatchSize = Annotated[
-    int | None, typer.Option("--batch-size", min=1, help="Clips a forward pass.  [default: by device]")
+    int | None, typer.Option("--batch-size", min=1, help="Clips a forward pass.  \\[default: by device]")
 ]
 TailOption = Annotated[
     Tail, typer.Option("--tail", help="Fewer than 32 frames at the end: drop them (as the paper) or pad.")
 ]
 VideoStream = Annotated[
-    int | None, typer.Option("--video-stream", min=0, help="Which video stream of a file.  [default: the best]")
+    int | None, typer.Option("--video-stream", min=0, help="Which video stream of a file.  \\[default: the best]")
 ]
 AudioStream = Annotated[
-    int | None, typer.Option("--audio-stream", min=0, help="Which audio stream of a file.  [default: the best]")
+    int | None, typer.Option("--audio-stream", min=0, help="Which audio stream of a file.  \\[default: the best]")
 ]
 Compile = Annotated[
     bool, typer.Option("--compile", help="Let torch compile the visual backbone: a minute at first, then faster.")

@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, TextIO, cast
 from mlavl_cli.cli.batch import StdoutError, results_only, writing_results
 from mlavl_cli.cli.ending import before_the_end, undisturbed
 from mlavl_cli.errors import MlavlError, UsageError
-from mlavl_cli.files import atomic_write, refuse_outside
+from mlavl_cli.files import atomic_write, is_written_through, refuse_outside
 from mlavl_cli.growing import growing_write
 from mlavl_cli.inputs import Input
 from mlavl_cli.output.formats import FORMATS, Writer, format_class
@@ -155,16 +155,18 @@ class Outputs:
                 from mlavl_cli.output.csv import ClipsCsvWriter
 
                 opened = atomic_write(self.clips_csv, "w", named=True)
-                rows = ClipsCsvWriter(stack.enter_context(_result_file(opened, recorded)))
-                others.append(lambda source, result: _written(rows, result))
+                written: set[Path] = set()
+                rows = ClipsCsvWriter(stack.enter_context(_result_file(opened, written)))
+                others.append(partial(_write_clips, rows, written))
             if self.vtt:
                 others.append(self._write_timeline)
             if sheet:
                 others.append(lambda source, result: sheet.timeline(result))
             if pages:
-                stack.callback(pages.write_index)
+                stack.callback(pages.close)
                 others.append(pages.add)
-            yield Sinks(writer, self.output, others, recorded)
+            kept = None if self.output is None or is_written_through(self.output) else self.output
+            yield Sinks(writer, kept, others, recorded)
 
     def _write_timeline(self, source: Input, result: "RoutineScore") -> None:
         from mlavl_cli.output.webvtt import write_webvtt
@@ -191,13 +193,14 @@ def refuse_taken(taken: dict[str, str], targets: Iterable[Path | None]) -> None:
         taken[os.path.realpath(target)] = "is used twice"
 
 
-def _written(rows: "ClipsCsvWriter", result: "RoutineScore") -> None:
+def _write_clips(rows: "ClipsCsvWriter", written: set[Path], source: Input, result: "RoutineScore") -> None:
     with writing_results():
         rows.add(result)
+    written.add(source.path)
 
 
 @contextmanager
-def _result_file(manager: AbstractContextManager[IO], recorded: set[Path]) -> Iterator[TextIO]:
+def _result_file(manager: AbstractContextManager[IO], written: set[Path]) -> Iterator[TextIO]:
     """A file that is begun at once, so that a folder that can't be written is known before the work.
 
     After Ctrl-C or an error it holds the results so far; without any, what stood under its name is left alone.
@@ -206,7 +209,7 @@ def _result_file(manager: AbstractContextManager[IO], recorded: set[Path]) -> It
     try:
         yield cast(TextIO, file)
     except BaseException as error:
-        if recorded:
+        if written:
             with undisturbed():
                 manager.__exit__(None, None, None)
         elif manager.__exit__(type(error), error, error.__traceback__):

@@ -48,7 +48,7 @@ def encode(
     text: Annotated[
         str,
         typer.Option(
-            "--text", help="A CLIP by hub id (ID@REVISION pins it) or folder.  [default: the pinned ViT-B/16]"
+            "--text", help="A CLIP by hub id (ID@REVISION pins it) or folder.  \\[default: the pinned ViT-B/16]"
         ),
     ] = "",
     checkpoint: Annotated[

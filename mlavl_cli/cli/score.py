@@ -24,7 +24,7 @@ def score(
             "--format",
             "-f",
             help=f"{', '.join(FORMATS)}. json: one object for one video, an array for several."
-            "  [default: as --output ends, or table]",
+            "  \\[default: as --output ends, or table]",
         ),
     ] = None,
     output: options.Output = None,

@@ -51,7 +51,7 @@ def synthesize(
     style: Annotated[
         list[str] | None,
         typer.Option(
-            help="Scenery, body, camera and music (again for more, taken in turn).  [default: those for training]"
+            help="Scenery, body, camera and music (again for more, taken in turn).  \\[default: those for training]"
         ),
     ] = None,
     split: Annotated[
@@ -66,8 +66,8 @@ def synthesize(
         typer.Option(metavar="FROM:TO", parser=fidelity_of, help="How closely the movement follows the music, 0 to 1."),
     ] = "0:1",
     size: Annotated[Any, typer.Option(metavar="WxH", parser=size_of, help="Of the picture, in pixels.")] = "640x360",
-    fps: Annotated[int | None, typer.Option(min=5, max=120, help="Frames a second.  [default: the style's]")] = None,
-    workers: Annotated[int | None, typer.Option("--workers", min=1, help="Processes.  [default: one a core]")] = None,
+    fps: Annotated[int | None, typer.Option(min=5, max=120, help="Frames a second.  \\[default: the style's]")] = None,
+    workers: Annotated[int | None, typer.Option("--workers", min=1, help="Processes.  \\[default: one a core]")] = None,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:

@@ -38,7 +38,7 @@ def train(
         typer.Option(
             "--backbones",
             "-w",
-            help="Whose features a manifest's are: a bundled name or a folder.  [default: of what is there, or mini]",
+            help="Whose features a manifest's are: a bundled name or a folder.  \\[default: of what is there, or mini]",
         ),
     ] = None,
     visual: options.Visual = None,
@@ -72,11 +72,11 @@ def train(
     warmup: loop.Warmup = 0,
     milestone: loop.Milestones = None,
     dropout: Annotated[
-        float | None, typer.Option(min=0, max=0.99, help="[default: the method's; 0.3]", rich_help_panel="Method")
+        float | None, typer.Option(min=0, max=0.99, help="\\[default: the method's; 0.3]", rich_help_panel="Method")
     ] = None,
     width: Annotated[
         int | None,
-        typer.Option(min=2, help="d, the hidden width.  [default: the method's; 256]", rich_help_panel="Method"),
+        typer.Option(min=2, help="d, the hidden width.  \\[default: the method's; 256]", rich_help_panel="Method"),
     ] = None,
     window: Annotated[
         Any,
@@ -156,7 +156,7 @@ def train(
         list[str] | None,
         typer.Option(
             help="Another method of the field, with MAG2 as NAME+mag2 (again for more, and for a table of them): "
-            f"{', '.join(HEADS)}; or all.  [default: mlavl]",
+            f"{', '.join(HEADS)}; or all.  \\[default: mlavl]",
             rich_help_panel="Method",
         ),
     ] = None,
@@ -182,7 +182,7 @@ def train(
         typer.Option(
             min=1,
             help="Print a table of each --model with so many seeds; what is there already is kept.  "
-            "[default: 1 with --model all]",
+            "\\[default: 1 with --model all]",
             rich_help_panel="Method",
         ),
     ] = None,

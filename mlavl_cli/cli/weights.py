@@ -129,7 +129,7 @@ def import_(
     ] = "official",
     outputs: Annotated[
         Literal["points", "shares"] | None,
-        typer.Option(help="Whether it puts out points, or shares of the range.  [default: the method's]"),
+        typer.Option(help="Whether it puts out points, or shares of the range.  \\[default: the method's]"),
     ] = None,
     prompts: Annotated[
         Path | None, typer.Option("--prompts", help="The official csv of all prompts, or of actions: columns id,name.")
@@ -145,7 +145,7 @@ def import_(
     ] = "auto",
     heads: Annotated[
         int | None,
-        typer.Option(min=1, help="Attention heads, which tensors don't show.  [default: the public code's]"),
+        typer.Option(min=1, help="Attention heads, which tensors don't show.  \\[default: the public code's]"),
     ] = None,
     trained_on: Annotated[str, typer.Option(help="The sentence shown with every score.")] = "an imported checkpoint",
     licence: Annotated[

@@ -31,12 +31,12 @@ class Moment:
 
 @dataclass(frozen=True)
 class Difference:
-    """A target's points in both takes, and the halves of their intervals; None where there is no interval."""
+    """A target's points in both takes, and how far their intervals reach from them; None where there is no interval."""
 
     a: float
     b: float
-    half_a: float | None = None
-    half_b: float | None = None
+    reach_a: float | None = None
+    reach_b: float | None = None
 
     @property
     def difference(self) -> float:
@@ -47,9 +47,9 @@ class Difference:
     def beyond(self) -> bool | None:
         """Whether it is more than the intervals explain, where the errors of both takes are independent; None where
         an interval is missing."""
-        if self.half_a is None or self.half_b is None:
+        if self.reach_a is None or self.reach_b is None:
             return None
-        return abs(self.difference) > math.hypot(self.half_a, self.half_b)
+        return abs(self.difference) > math.hypot(self.reach_a, self.reach_b)
 
 
 @dataclass(frozen=True)
@@ -85,16 +85,17 @@ def compare_scores(a: dict[str, Any], b: dict[str, Any]) -> dict[str, Difference
     Those that differ by more than their intervals come first.
     """
     found = {
-        target: Difference(score["score"], other["score"], _half(score), _half(other))
+        target: Difference(score["score"], other["score"], _reach(score), _reach(other))
         for target, score in a["scores"].items()
         if (other := b["scores"].get(target))
     }
     return dict(sorted(found.items(), key=lambda one: not one[1].beyond))
 
 
-def _half(score: dict[str, Any]) -> float | None:
+def _reach(score: dict[str, Any]) -> float | None:
+    """The longer side of an interval: the other may end at the range's end."""
     ends = score.get("interval")
-    return (ends[1] - ends[0]) / 2 if ends else None
+    return max(ends[1] - score["score"], score["score"] - ends[0]) if ends else None
 
 
 def compare_moments(a: dict[str, Any], b: dict[str, Any], offset_s: float = 0.0) -> list[Moment]:

@@ -184,10 +184,13 @@ def test_differences_beyond_both_intervals_come_first():
     a = scores(TES=(10.0, [7.0, 13.0]), PCS=(30.0, [27.0, 33.0]), SS=(5.0, None))
     b = scores(TES=(14.9, [10.9, 18.9]), PCS=(36.0, [32.0, 40.0]), SS=(9.0, [8.0, 10.0]))
     found = compare_scores(a, b)
-    # Halves of 3 and 4 points: independent errors come to 5 together.
+    # Reaches of 3 and 4 points: independent errors come to 5 together.
     assert {name: one.beyond for name, one in found.items()} == {"PCS": True, "TES": False, "SS": None}
     assert next(iter(found)) == "PCS"
     assert found["PCS"].difference == 6.0
+    # An interval that ends at the range's end reaches as far as its other side.
+    edge = scores(IN=(9.8, [7.8, 10.0])), scores(IN=(8.0, [6.0, 10.0]))
+    assert compare_scores(*edge)["IN"].beyond is False
 
 
 def test_a_page_needs_two_videos(run, programmes, tmp_path):

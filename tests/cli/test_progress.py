@@ -76,6 +76,16 @@ def test_options_are_called_alike_in_every_command():
     assert all(len(letters) == 1 for letters in long.values())
 
 
+def test_help_shows_all_that_it_says(run, monkeypatch):
+    """Brackets are no markup of the library that draws it."""
+    monkeypatch.setenv("COLUMNS", "500")
+    for name, options in commands().items():
+        shown = "".join(run(*name.split(), "--help").stdout.split())
+        for one in options.values():
+            text = (one.help or "").replace("\\[", "[")
+            assert "".join(text.split()) in shown, f"{name}: {text}"
+
+
 def test_options_that_texts_speak_of_exist():
     from pathlib import Path
 

@@ -99,13 +99,13 @@ def _scores(found: Comparison) -> str:
 
 def _row(target: str, one: Difference) -> str:
     word = {True: "<b>yes</b>", False: "no", None: "no interval"}[one.beyond]
-    cells = [_points(one.a, one.half_a), _points(one.b, one.half_b), f"{one.difference:+.2f}", word]
+    cells = [_points(one.a, one.reach_a), _points(one.b, one.reach_b), f"{one.difference:+.2f}", word]
     listed = "".join(f"<td>{cell}</td>" for cell in cells)
     return f'<tr data-target="{text(target)}"><th scope="row">{title_of(target)}</th>{listed}</tr>'
 
 
-def _points(points: float, half: float | None) -> str:
-    spread = f' <span class="soft">± {half:.1f}</span>' if half is not None else ""
+def _points(points: float, reach: float | None) -> str:
+    spread = f' <span class="soft">± {reach:.1f}</span>' if reach is not None else ""
     return f"{points:.2f}{spread}"
 
 

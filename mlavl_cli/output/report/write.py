@@ -92,10 +92,20 @@ class Report:
                 set_foreign_aside(self.folder / INDEX)
                 with atomic_write(self.folder / INDEX, "w") as file:
                     file.write(index(sorted(entries.values(), key=lambda one: one.page)))
-                append_history(self.folder, self.fresh)
-                self.fresh.clear()
-            self.write_history("skater")
         self._indexed = time.monotonic()
+
+    def close(self) -> None:
+        """Writes the index, adds to the history, and writes its page.
+
+        Raises:
+            MlavlError: the folder can't be written.
+        """
+        self.write_index()
+        if self.fresh:
+            with one_at_a_time(self.folder / LOCK):
+                append_history(self.folder, self.fresh)
+            self.fresh.clear()
+            self.write_history("skater")
 
     def write_history(self, by: By) -> Path:
         """Writes the page of all scores that the folder remembers, and returns its path.
