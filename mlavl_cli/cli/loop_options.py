@@ -25,7 +25,7 @@ Optimizer = Annotated[
 RateSchedule = Annotated[
     Schedule | None,
     typer.Option(
-        help="Of the rate: down to 1 %, to a tenth at each --milestone, constant.  \\[default: the recipe's; cosine]",
+        help="Of the rate: to 1 %, to a tenth at each --milestone, or constant.  \\[default: the recipe's; cosine]",
         rich_help_panel="Recipe",
     ),
 ]
