@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -123,10 +124,13 @@ def _compared(takes: list[Take], offset: float | str, glimpses: list["Glimpse"])
         for text in take.get("warnings", ()):
             console.warning(f"{take['video']['path']}: {text}")
     match = match_music(*(glimpse.onsets for glimpse in glimpses)) if glimpses else None
-    _warn_of_music(match, offset)
+    note = _of_music(match, offset)
+    if note:
+        console.warning(note)
     fits = match is not None and match.same and offset in ("auto", "music")
     shift = match.offset_s if match and fits else 0.0 if isinstance(offset, str) else offset
-    found = compare_takes(first, second, shift, "music" if fits else "start" if isinstance(offset, str) else "given")
+    aligned_by = "music" if fits else "start" if isinstance(offset, str) else "given"
+    found = replace(compare_takes(first, second, shift, aligned_by), note=note)
     if not found.scores:
         raise UsageError("the takes have no score in common", hint=_SAME)
     timed = any(moment.quality_a is not None for moment in found.moments)
@@ -135,14 +139,14 @@ def _compared(takes: list[Take], offset: float | str, glimpses: list["Glimpse"])
     return found
 
 
-def _warn_of_music(match: "MusicMatch | None", offset: float | str) -> None:
+def _of_music(match: "MusicMatch | None", offset: float | str) -> str:
+    """What is to be said of the music of both takes."""
     if match and not match.same:
-        console.warning(
+        return (
             f"the takes don't have the same music (correlation {match.correlation:.2f}): they are of different "
             "programmes, or noise hides it" + ("; compared from the start" if isinstance(offset, str) else "")
         )
-    elif match is None and offset == "music":
-        console.warning("a take has no music to go by: compared from the start")
+    return "a take has no music to go by: compared from the start" if match is None and offset == "music" else ""
 
 
 def _show(takes: list[Take], found: "Comparison", form: TableFormat, most: int) -> None:
@@ -185,6 +189,7 @@ def _whole(takes: list[Take], found: "Comparison") -> dict[str, Any]:
         "weights": {name: first["weights"][name] for name in ("name", "trained_on")},
         "offset_s": found.offset_s,
         "aligned_by": found.aligned_by,
+        "note": found.note or None,
         "scores": {
             target: {"a": one.a, "b": one.b, "difference": one.difference, "beyond_intervals": one.beyond}
             for target, one in found.scores.items()

@@ -38,11 +38,13 @@ def as_rows(scores: list[Row], by_group: dict[str, dict[str, Any]]) -> list[Row]
         for key, measure in _BY_TARGET.items():
             if (group, key) != ("all", "srcc"):
                 rows += [_row(group, measure, target, n, value) for target, value in found[key].items()]
-        for name, false in (("swapped", "another routine's"), ("shifted", "own, 0.5 s late")):
+        falsified = (("swapped", "another routine's"), ("shifted", "own, 0.5 s late"))
+        for name, false in falsified if found["auc"] else ():
             measure = f"AUC, true music against {false}"
             rows.append(_row(group, measure, "clips that follow it", following, found["auc"][name]))
             rows.append(_row(group, measure, "all clips", clips, found["auc"][f"{name}_all"]))
-        rows.append(_row(group, "Spearman of consistency and truth", "all clips", clips, found["spearman"]))
+        if found["spearman"] is not None:
+            rows.append(_row(group, "Spearman of consistency and truth", "all clips", clips, found["spearman"]))
         fall = "fall of the score by another's music, % of range"
         rows += [_row(group, fall, target, n, value) for target, value in found["drop"].items()]
         rows.append(_row(group, "routines said to be out of domain", "share", n, found["flagged"]))

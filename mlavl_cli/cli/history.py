@@ -24,9 +24,10 @@ def history(
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Show a season: every score of a folder of pages over dates, and a page of them (DIR/history.html).
+    """Show a season: every score of a folder of pages over dates. The table also writes a page, DIR/history.html.
 
-    A video's date is what its path says (2026-10-03), else its file's. Scores of other weights are told apart.
+    A video's date is what its path says (2026-10-03, 03.10.2026), else its file's. Scores of other weights are told
+    apart.
 
     mlavl score season/ --report pages && mlavl history pages
     """
@@ -36,24 +37,30 @@ def history(
             "nothing was scored into this folder", path=folder, hint="Run: mlavl score VIDEOS --report DIR."
         )
     named = weights_named(records)
-    show = _short if form == "table" else _whole
-    rows = [show(who, one, named[one.by]) for who, found in grouped(records, by).items() for one in found]
-    columns = list(dict.fromkeys(name for row in rows for name in row))
     with stdout_to(output):
-        print_rows([{name: row.get(name) for name in columns} for row in rows], form, tight=True)
+        if form != "table":
+            found = grouped(records, by).items()
+            _print([_whole(who, one, named[one.by]) for who, some in found for one in some], form)
+            return
+        for weights, name in named.items():  # a table each: as wide as a terminal
+            found = grouped([one for one in records if one.by == weights], by).items()
+            _print([_short(who, one) for who, some in found for one in some], form, name)
     console.told(f"page: {Report(folder).write_history(by)}")
 
 
-def _short(who: str, one: Record, weights: str) -> Row:
-    """As wide as a terminal; what is out of domain is marked."""
-    points = {target: f"{found[0]:.2f}" for target, found in one.points.items()}
-    return {"": who, "date": one.date, "weights": weights, "domain": "out" if one.in_domain is False else "", **points}
+def _print(rows: list[Row], form: TableFormat, title: str = "") -> None:
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    print_rows([{name: row.get(name) for name in columns} for row in rows], form, title, tight=True)
+
+
+def _short(who: str, one: Record) -> Row:
+    points = {target: f"{found[0]:.1f}" for target, found in one.points.items()}
+    return {"": who, "date": one.date, "domain": "out" if one.in_domain is False else "", **points}
 
 
 def _whole(who: str, one: Record, weights: str) -> Row:
     points: Row = {}
     for target, (score, low, high) in one.points.items():
         points |= {target: score, f"{target}_low": low, f"{target}_high": high}
-    inside = {True: "yes", False: "no", None: ""}[one.in_domain]
-    who_when = {"who": who, "date": one.date, "path": one.name, "scored": one.scored}
-    return {**who_when, "weights": weights, "trained_on": one.trained_on, "in_domain": inside, **points}
+    who_when = {"who": who, "date": one.date, "dated": one.dated, "name": one.name, "scored": one.scored}
+    return {**who_when, "weights": weights, "trained_on": one.trained_on, "in_domain": one.in_domain, **points}

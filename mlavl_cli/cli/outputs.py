@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, TextIO, cast
 
+from mlavl_cli.cli import console
 from mlavl_cli.cli.batch import StdoutError, results_only, writing_results
 from mlavl_cli.cli.ending import before_the_end, undisturbed
 from mlavl_cli.errors import MlavlError, UsageError
@@ -34,12 +35,14 @@ class Sinks:
         writer: of the records, one an input.
         kept: the result file, where there is one: what it held is not given up for failures alone.
         others: where else results go.
+        lost: told of inputs that gave no result, besides the writer.
         recorded: inputs whose record is written.
     """
 
     writer: Writer
     kept: Path | None
     others: list[Sink]
+    lost: Callable[[Path, Exception], object] | None = None
     recorded: set[Path] = field(default_factory=set)
     _held: list[tuple[Path, Exception]] = field(default_factory=list)
 
@@ -66,17 +69,23 @@ class Sinks:
         """
         if path in self.recorded:  # what failed was another sink
             return
+        if self.lost:
+            self.lost(path, problem)
         if self.kept and self.kept.exists() and not self.recorded:
             self._held.append((path, problem))
             return
+        self._record(path, problem)
+
+    def _record(self, path: Path, problem: Exception) -> None:
         with writing_results():
             self.writer.fail(str(path), problem)
         self.recorded.add(path)
 
     def _write(self, source: Input, result: "RoutineScore") -> None:
-        held, self._held, self.kept = self._held, [], None
-        for path, problem in held:
-            self.fail(path, problem)
+        self.kept = None
+        for path, problem in self._held:
+            self._record(path, problem)
+        self._held.clear()
         with writing_results():
             self.writer.add(result)
         self.recorded.add(source.path)
@@ -138,6 +147,7 @@ class Outputs:
         sheet = Sheet(self.plot) if self.plot else None
         pages = None
         if self.report:  # only then is its import worth its time
+            index = self.report / "index.html"
             from mlavl_cli.output.report.write import Report
 
             pages = Report(self.report, self.embed, cutting)
@@ -163,10 +173,11 @@ class Outputs:
             if sheet:
                 others.append(lambda source, result: sheet.timeline(result))
             if pages:
+                stack.callback(console.told, f"pages: {index}")
                 stack.callback(pages.close)
                 others.append(pages.add)
             kept = None if self.output is None or is_written_through(self.output) else self.output
-            yield Sinks(writer, kept, others, recorded)
+            yield Sinks(writer, kept, others, pages.fail if pages else None, recorded)
 
     def _write_timeline(self, source: Input, result: "RoutineScore") -> None:
         from mlavl_cli.output.webvtt import write_webvtt

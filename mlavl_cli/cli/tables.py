@@ -109,6 +109,8 @@ def _plain(value: Any) -> str:
 
 
 def _cell(value: Any) -> Any:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     return "" if value is None else csv_text(value) if isinstance(value, str) else value
 
 

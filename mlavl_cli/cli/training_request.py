@@ -94,6 +94,7 @@ def asked_for(given: SimpleNamespace, data: "Dataset", variants: "tuple[Variant,
     from mlavl_cli.training.config import TrainConfig
     from mlavl_cli.training.variants import MODALITIES
 
+    _say_what_is_replaced(given, data, variants)
     chosen = recipes.recipe(given.recipe, data.public)
     left_out = {part.value for part in given.without or []}
     loss = LossWeights(
@@ -117,6 +118,19 @@ def asked_for(given: SimpleNamespace, data: "Dataset", variants: "tuple[Variant,
         totals=tuple(given.total or ()), start_from=given.start_from, trained_on=given.trained_on,
         licence=given.licence, half=given.half,
     )  # fmt: skip
+
+
+def _say_what_is_replaced(given: SimpleNamespace, data: "Dataset", variants: "tuple[Variant, ...]") -> None:
+    """A head of a bundle that is there is replaced by one that is trained into it, unless this resumes its run."""
+    from mlavl_cli.bundle import MANIFEST, find_bundle
+
+    if len(variants) != 1 or not (given.output / MANIFEST).is_file():
+        return
+    runs = given.output / "runs"
+    for target in find_bundle(given.output).heads:
+        again = (runs / target / variants[0].name).exists()
+        if target in (given.target or data.targets) and not again:
+            console.warning(f"{given.output}: its head for {target} will be replaced by a {variants[0].name} head")
 
 
 def validated(data: "Dataset", by: str) -> "Dataset":

@@ -21,7 +21,7 @@ SIMULATED_RANGES = {"TES": (0.0, 130.0), "PCS": (0.0, 50.0)}
 
 def load_dataset(
     kind: str,
-    path: Path,
+    path: str | Path,
     placement: Placement,
     backbones: str | Bundle | None = None,
     sport: str = "skating",
@@ -44,6 +44,7 @@ def load_dataset(
         UsageError: no such kind.
         DataError: anything in it is missing or doesn't fit.
     """
+    path = Path(path)
     if kind not in (*FOLDERS, *TABLES):
         raise UsageError(f"no such kind of dataset: {kind!r:.40}", hint=f"There are {', '.join((*FOLDERS, *TABLES))}.")
     if not path.exists():

@@ -48,12 +48,14 @@ class ClipsCsvWriter:
     def __init__(self, stream: TextIO):
         self.stream = stream
         self.rows = csv.writer(stream, lineterminator="\n")
-        self.rows.writerow(["path", "clip", "start_s", "end_s", *(one.name for one in MEASURES)])
+        self.rows.writerow(["path", "clip", "start_s", "end_s", *(one.name for one in MEASURES), "in_domain"])
 
     def add(self, result: RoutineScore) -> None:
         for clip in result.clips:
             values = ((clip.measures[one.name], 4 if one.judges else 6) for one in MEASURES)
             shown = ("" if value is None else f"{value:.{digits}f}" for value, digits in values)
             path = csv_text(result.video.path)
-            self.rows.writerow([path, clip.index, f"{clip.start_s:.3f}", f"{clip.end_s:.3f}", *shown])
+            self.rows.writerow(
+                [path, clip.index, f"{clip.start_s:.3f}", f"{clip.end_s:.3f}", *shown, _cell(clip.in_domain, 0)]
+            )
         self.stream.flush()

@@ -74,7 +74,8 @@ def _score_table(scores: dict[str, TargetScore], width: int) -> Table:
     confidence = next((score.confidence for score in scores.values() if score.confidence), None)
     titles = ["", "", f"{confidence:.0%} interval" if confidence else ""]
     titles += [""] if width >= 50 else []
-    titles += ["visual branch", "audio-visual branch"] if width >= 72 else []
+    graded = width >= 72 and any(score.grades["visual"] for score in scores.values())
+    titles += ["visual branch", "audio-visual branch"] if graded else []
     table.add_row(*(Text(title, style="dim") for title in titles))
     for target, score in scores.items():
         low, high = score.range
@@ -84,7 +85,7 @@ def _score_table(scores: dict[str, TargetScore], width: int) -> Table:
         between = "{:.1f} to {:.1f}".format(*score.interval) if score.interval else "no interval"
         cells = [Text(target, style="bold"), Text(f"{score.score:.2f}", style="bold"), Text(between, style="dim")]
         cells += [bar] if width >= 50 else []
-        cells += [_grades(score, branch) for branch in ("visual", "audio_visual")] if width >= 72 else []
+        cells += [_grades(score, branch) for branch in ("visual", "audio_visual")] if graded else []
         table.add_row(*cells)
     return table
 
@@ -104,11 +105,16 @@ def _grades(score: TargetScore, branch: str) -> Text:
 
 
 def _timeline(result: RoutineScore, width: int) -> Iterable[Text]:
-    """Consistency and quality of the clips as coloured blocks, with the time below."""
+    """Consistency and quality of the clips as coloured blocks, or attention where there is no other, with the time."""
     cells = min(len(result.clips), width)
-    for one in result.measured:
-        if not one.judges:
-            continue
+    judging = [one for one in result.measured if one.judges]
+    for one in result.measured if not judging else ():
+        values = [clip.value(one) for clip in result.clips]
+        row = Text(f"{one.label:<{_LABEL}}", style="bold")
+        most = max(values) or 1.0
+        row.append("".join(_STEPS[max(1, round(8 * v / most))] for v in _squeeze(values, cells)), style="not bold")
+        yield row
+    for one in judging:
         values = [clip.value(one) for clip in result.clips]
         row = Text(f"{one.label:<{_LABEL}}", style="bold")
         for share in _squeeze(values, cells):
@@ -121,7 +127,7 @@ def _timeline(result: RoutineScore, width: int) -> Iterable[Text]:
     yield Text(" " * _LABEL + start + end.rjust(max(cells - len(start), len(end) + 1)), style="dim")
     for notice in result.warnings:
         if notice.code in OF_CONSISTENCY:
-            yield Text(" " * _LABEL + f"action-music {one_line(notice.text)}", style="dim")
+            yield Text(" " * _LABEL + one_line(notice.text), style="dim")
 
 
 def _squeeze(values: list[float], cells: int) -> list[float]:

@@ -61,12 +61,14 @@ class Comparison:
         aligned_by: what says so: music, start, or given.
         scores: by target.
         moments: clip by clip of take A.
+        note: what is unusual of the takes together; empty: nothing.
     """
 
     offset_s: float
     aligned_by: str
     scores: dict[str, Difference]
     moments: list[Moment]
+    note: str = ""
 
     def differing(self, most: int) -> list[Moment]:
         """The moments that differ most, the largest change first."""
@@ -76,7 +78,9 @@ class Comparison:
 
 def compare_takes(a: dict[str, Any], b: dict[str, Any], offset_s: float, aligned_by: str) -> Comparison:
     """Both takes as `mlavl score --format json` gives them."""
-    return Comparison(offset_s, aligned_by, compare_scores(a, b), compare_moments(a, b, offset_s))
+    moments = compare_moments(a, b, offset_s)
+    timed = any(moment.quality_a is not None or moment.consistency_a is not None for moment in moments)
+    return Comparison(offset_s, aligned_by, compare_scores(a, b), moments if timed else [])
 
 
 def compare_scores(a: dict[str, Any], b: dict[str, Any]) -> dict[str, Difference]:

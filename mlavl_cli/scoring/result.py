@@ -248,6 +248,8 @@ class RoutineScore:
         """
         from mlavl_cli.media.decode import VideoInfo
 
+        if isinstance(values, list):
+            raise DataError("is a list of scores", hint="Take them one by one.")
         try:
             if values.get("error"):
                 raise DataError(f"was not scored: {values['error']!s:.200}", path=str(values["video"]["path"]))

@@ -62,8 +62,8 @@ class Group:
         srcc, mse, bias: by target; the mean error is in per cent of the range.
         covered: by target, the share of true scores inside their intervals; empty without intervals.
         auc: how often a clip's own music is more consistent than false music: "swapped" and "shifted", over the clips
-            that follow their music, and "..._all" over all clips.
-        spearman: rank correlation of the clips' consistency with the truth.
+            that follow their music, and "..._all" over all clips; empty for heads that say nothing of it.
+        spearman: rank correlation of the clips' consistency with the truth; None for such heads.
         drop: by target, by how many per cent of its range swapping the music lowers it, on average.
         flagged: the share of routines that were said to be out of domain.
         moved: by target, and "consistency": how far skating it twice or four times in a row moves the value on average,
@@ -78,7 +78,7 @@ class Group:
     bias: dict[str, float]
     covered: dict[str, float]
     auc: dict[str, float]
-    spearman: float
+    spearman: float | None
     drop: dict[str, float]
     flagged: float
     moved: dict[str, float]
@@ -143,12 +143,13 @@ def summarise(sittings: list[Sitting]) -> Group:
     """What came out of some routines."""
     truth = np.concatenate([one.truth for one in sittings])
     own, swapped, shifted = (
-        np.concatenate([[clip.consistency for clip in getattr(one, name).clips] for one in sittings])
+        np.concatenate([[clip.consistency for clip in getattr(one, name).clips] for one in sittings]).astype(float)
         for name in ("own", "swapped", "shifted")
     )
+    heard = not np.isnan(own).any()  # NaN: the heads have no consistency
     follows, known = truth >= FOLLOWS, ~np.isnan(truth)
     aucs = {}
-    for name, false in (("swapped", swapped), ("shifted", shifted)):
+    for name, false in (("swapped", swapped), ("shifted", shifted)) if heard else ():
         aucs[name], aucs[f"{name}_all"] = auc(own[follows], false[follows]), auc(own, false)
     targets = [target for target in sittings[0].own.scores if target in sittings[0].true]
     points = {target: np.array([one.own.scores[target].score for one in sittings]) for target in targets}
@@ -173,7 +174,7 @@ def summarise(sittings: list[Sitting]) -> Group:
             if len(told := [interval for interval in found if interval]) == len(found)
         },
         auc=aucs,
-        spearman=srcc(own[known], truth[known]),
+        spearman=srcc(own[known], truth[known]) if heard else None,
         drop=mean(lambda one, t: share[t] * (one.own.scores[t].score - one.swapped.scores[t].score)),
         flagged=float(np.mean([one.own.in_domain is False for one in sittings])),
         moved=_moved(sittings, share),

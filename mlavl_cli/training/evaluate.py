@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from mlavl_cli.bundle import Bundle, write_bundle
+from mlavl_cli.bundle import Bundle, find_bundle, write_bundle
 from mlavl_cli.datasets.dataset import Dataset, Routine, chosen_targets
 from mlavl_cli.device import Placement
 from mlavl_cli.errors import FeatureError, UsageError
@@ -123,7 +124,7 @@ class Evaluation:
 
 
 def evaluate_bundle(
-    bundle: Bundle,
+    bundle: Bundle | str | Path,
     data: Dataset,
     targets: Sequence[str] = (),
     split: str = "test",
@@ -136,7 +137,7 @@ def evaluate_bundle(
     """How good a bundle's heads are on a dataset.
 
     Args:
-        bundle: with heads.
+        bundle: with heads; or its name or folder.
         data: routines with their scores.
         targets: of both; empty: all that both have.
         split: of the dataset.
@@ -150,6 +151,7 @@ def evaluate_bundle(
         FeatureError: features of other backbones.
         DataError: too few routines.
     """
+    bundle = find_bundle(bundle)
     there = [name for name in data.ranges if name in bundle.heads]
     if not there:
         heads, labels = (", ".join(names) or "none" for names in (bundle.heads, data.targets))

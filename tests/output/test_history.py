@@ -5,11 +5,14 @@ import io
 import json
 import re
 import shutil
+from dataclasses import replace
 
 import pytest
 from conftest import make_video
 
 from mlavl_cli.bundle import find_bundle
+from mlavl_cli.output.report.history import history_page
+from mlavl_cli.output.report.season import read_history
 
 
 @pytest.fixture
@@ -51,8 +54,10 @@ def test_scores_over_dates_by_skater_and_weights(run, season):
 
 def test_no_line_joins_scores_of_different_weights(run, season):
     html = (season / "history.html").read_text()
+    assert "<polyline" not in html  # all are out of domain, and have no meaning
+    html += history_page([replace(one, in_domain=True) for one in read_history(season)], "skater", "index.html")
     assert 'href="history.html"' in (season / "index.html").read_text()
-    anna, berta = (html.split(f'aria-label="{name}"')[1].split("</section>")[0] for name in ("anna", "berta"))
+    anna, berta = (html.split(f'<section aria-label="{name}"')[-1].split("</section>")[0] for name in ("anna", "berta"))
     for chart in re.findall("<svg.*?</svg>", anna, re.DOTALL):
         lines = re.findall(r'<polyline class="line (\w+)" points="([^"]+)"', chart)
         assert [kind for kind, _ in lines] == ["plain", "music"]  # a line for each pair of weights,
@@ -65,11 +70,13 @@ def test_no_line_joins_scores_of_different_weights(run, season):
 HOSTILE = [
     "not json", "[]", "{}", '{"page": 1}', "[" * 50_000,
     json.dumps({
-        "page": "javascript:alert(1)", "name": "<script>alert(1)</script>", "date": "2026-01-01", "scored": "x",
+        "page": "javascript:alert(1)", "name": "<script>alert(1)</script>", "skater": "s", "date": "2026-01-01",
+        "scored": "x", "dated": True,
         "weights": "w", "sha256": None, "trained_on": "<b>", "points": {"TES": [1.0, None, None]}, "in_domain": None,
     }),
     json.dumps({
-        "page": "../../x.html", "name": "n", "date": "2026-01-01", "scored": "x", "weights": "w", "sha256": None,
+        "page": "../../x.html", "name": "n", "skater": "s", "date": "2026-01-01",
+        "scored": "x", "dated": True, "weights": "w", "sha256": None,
         "trained_on": "", "points": {"TES": [1e400, None, None]}, "in_domain": None,
     }).replace("Infinity", "1e400"),
 ]  # fmt: skip
@@ -114,8 +121,40 @@ def test_dates_and_skaters_by_name(tmp_path, run):
     for name in ("2026-02-30 clara.mp4", "dora_2026.03.01_free.mp4", "12345202603011.mp4"):
         make_video(tmp_path / "in" / name, 34)
     assert run("score", tmp_path / "in", "--report", tmp_path / "out", "-q").exit_code == 0
-    rows = {row["path"]: row for row in run("history", tmp_path / "out", "-f", "json").json()}
+    rows = {row["name"]: row for row in run("history", tmp_path / "out", "-f", "json").json()}
     assert rows["dora_2026.03.01_free.mp4"]["date"] == "2026-03-01"
-    assert rows["dora_2026.03.01_free.mp4"]["who"] == "dora__free"
+    assert rows["dora_2026.03.01_free.mp4"]["who"] == "dora"
     for name in ("2026-02-30 clara.mp4", "12345202603011.mp4"):  # no day, and part of a number: the file's
         assert rows[name]["date"] not in ("2026-02-30", "2026-03-01")
+
+
+def test_one_video_has_one_page_however_it_is_named(run, season):
+    """A season, a skater's folder and a single file of it are the same videos; a skater is the folder."""
+    videos = season.parent / "season"
+    listed = lambda: [row["name"] for row in run("history", season, "-f", "json").json()]  # noqa: E731
+    before = listed()
+    for named in (videos / "anna", videos / "anna" / "2026-10-03.mp4", videos):
+        assert run("score", named, "--report", season, "--features", season.parent / "store", "-q").exit_code == 0
+    assert listed() == before
+    assert len(list(season.rglob("2026-10-03.mp4.html"))) == 1
+    fresh = season.parent / "fresh"  # nothing but single files
+    shutil.copy(videos / "anna" / "2026-10-03.mp4", videos / "anna" / "03.11.2026 free.mp4")
+    for name in ("2026-10-03.mp4", "03.11.2026 free.mp4"):
+        assert run("score", videos / "anna" / name, "--report", fresh, "-q").exit_code == 0
+    rows = run("history", fresh, "-f", "json").json()
+    assert [(row["who"], row["date"], row["dated"]) for row in rows] == [
+        ("anna", "2026-10-03", True),
+        ("anna", "2026-11-03", True),
+    ]
+
+
+def test_the_index_names_what_could_not_be_scored(run, routine, tmp_path):
+    (tmp_path / "<b>.mp4").write_text("no video")
+    options = ("--report", tmp_path / "pages", "-q", "-f", "csv")
+    assert run("score", routine, tmp_path / "<b>.mp4", tmp_path / "gone.mp4", *options).exit_code == 1
+    html = (tmp_path / "pages" / "index.html").read_text()
+    assert "2 could not be scored" in html
+    assert "&lt;b&gt;.mp4: " in html
+    assert "gone.mp4: no such file" in html
+    assert run("score", routine, *options).exit_code == 0
+    assert "could not be scored" not in (tmp_path / "pages" / "index.html").read_text()

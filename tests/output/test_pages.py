@@ -156,6 +156,13 @@ def test_keys_work_wherever_the_focus_is_and_are_listed(report, browse):
     page.keyboard.press("n")
     page.keyboard.type("k l")  # into the note, where they are letters
     assert page.locator(".add input").input_value() == "k l"
+    page.keyboard.press("Escape")
+    page.keyboard.press("k")  # and after it they are keys again,
+    seen.until("!document.querySelector('video').paused")
+    page.locator("[data-do=slow]").click()
+    page.keyboard.press(" ")  # also after a button was clicked
+    seen.until("document.querySelector('video').paused")
+    assert page.evaluate("document.querySelector('video').playbackRate") == 0.5
     assert seen.said == []
 
 
@@ -199,8 +206,11 @@ def test_a_moved_video_asks_for_its_file(report, browse, tmp_path):
     missing.locator("input").set_input_files(folder / "in" / HOSTILE)
     seen.until("document.querySelector('video').readyState >= 1")
     assert missing.is_hidden()
+    assert seen.page.locator(".other").is_hidden()
     start = scores[HOSTILE]["clips"][1]["start_s"]
     seen.until(f"Math.abs(document.querySelector('video').currentTime - {start}) < 0.01")
+    seen.page.locator(".missing input").set_input_files(folder / "in" / "deep" / "two.mp4")
+    seen.page.locator(".other", has_text="is it another?").wait_for(state="visible")
     # Dropped, it is taken too.
     seen.open(tmp_path / "page.html")
     missing.wait_for(state="visible")

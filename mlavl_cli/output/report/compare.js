@@ -8,8 +8,8 @@ let offset = data.offset_s;
 
 const lineA = new Timeline(roots[0], a, (clip) => go(clip.start_s, true));
 const lineB = new Timeline(roots[1], b, (clip) => go(clip.start_s - offset, true));
-const playerB = new Player(seats[1], b.fps, () => {});
-const playerA = new Player(seats[0], a.fps, (seconds) => {
+const playerB = new Player(seats[1], b, () => {});
+const playerA = new Player(seats[0], a, (seconds) => {
   lineA.show(seconds);
   lineB.show(seconds + offset);
   lineA.mark(...(playerA.looped || [null, null]));

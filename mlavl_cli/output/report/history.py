@@ -16,6 +16,7 @@ from mlavl_cli.scoring.result import ScoredBy
 _WIDE, _HIGH, _EDGE = 300, 110, 8  # of a chart, and around it
 _SERIES = ("plain", "music", "third", "fourth")  # colours, again and again
 _MOST_CHARTS = 600
+_LEAST_SPAN = 0.1  # of a chart, as a share of its highest points
 
 By = Literal["skater", "file"]
 
@@ -59,7 +60,8 @@ def history_page(records: list[Record], by: By, index: str) -> str:
 <main>
 {banner([ScoredBy(one.weights, one.trained_on) for one in records], lead if outside else "")}
 <ul class="legend">{key}</ul>
-<p class="soft">Points over dates, with their intervals as lines; hollow: out of domain. {changed}A difference within
+<p class="soft">Points over dates, with their intervals as lines; hollow: out of domain, which no line joins. {changed}A
+difference within
 the intervals may be the weights' error.</p>
 {"".join(groups)}
 </main>
@@ -71,7 +73,10 @@ def _chart(target: str, records: list[Record], series: dict) -> str:
     days = [date.fromisoformat(one.date).toordinal() for one in records]
     ends = [value for one in records for value in one.points[target] if value is not None]
     low, high = min(ends), max(ends)
-    low, high = (low, high) if high > low else (low - 1, high + 1)
+    more = (
+        max(0.0, _LEAST_SPAN * max(abs(low), abs(high), 1.0) - (high - low)) / 2
+    )  # next to nothing isn't to look steep
+    low, high = low - more, high + more
 
     def x(day: int) -> float:
         return _EDGE + (_WIDE - 2 * _EDGE) * ((day - days[0]) / (days[-1] - days[0]) if days[-1] > days[0] else 0.5)
@@ -83,8 +88,9 @@ def _chart(target: str, records: list[Record], series: dict) -> str:
     for weights, kind in series.items():
         beside = 4 * (list(series).index(weights) - (len(series) - 1) / 2)  # pixels, to be told apart on one day
         found = [(x(day) + beside, one) for day, one in zip(days, records, strict=True) if one.by == weights]
-        if len(found) > 1:
-            joined = " ".join(f"{at:.1f},{y(one.points[target][0]):.1f}" for at, one in found)
+        sound = [(at, one) for at, one in found if one.in_domain is not False]
+        if len(sound) > 1:
+            joined = " ".join(f"{at:.1f},{y(one.points[target][0]):.1f}" for at, one in sound)
             drawn += f'<polyline class="line {kind}" points="{joined}"/>'
         for at, one in found:
             points, start, end = one.points[target]
@@ -107,11 +113,14 @@ def _chart(target: str, records: list[Record], series: dict) -> str:
 def _table(name: str, records: list[Record], named: dict) -> str:
     targets = list(dict.fromkeys(target for one in records for target in one.points))
     heads = "".join(f'<th scope="col">{text(word)}</th>' for word in ("date", "routine", *targets, "weights"))
-    rows = []
+    rows, latest = [], {one.page: one for one in sorted(records, key=lambda one: one.scored)}  # a page shows the last
     for one in records:
         cells = "".join(f"<td>{_points(one, target)}</td>" for target in targets)
-        page = f'<a href="{text(one.page)}">{text(one.name)}</a>'
-        rows.append(f"<tr><td>{one.date}</td><td>{page}</td>{cells}<td>{text(named[one.by])}</td></tr>")
+        shown = latest[one.page] is one
+        day = one.date if one.dated else f"{one.date} (the file's)"
+        outside = ' <span class="badge alarm">out of domain</span>' if one.in_domain is False else ""
+        page = f'<a href="{text(one.page)}">{text(one.name)}</a>' if shown else text(one.name)
+        rows.append(f"<tr><td>{day}</td><td>{page}{outside}</td>{cells}<td>{text(named[one.by])}</td></tr>")
     return table(f"Scores of {name}", heads, "".join(rows))
 
 

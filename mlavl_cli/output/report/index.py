@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import count
 from pathlib import Path, PurePosixPath
@@ -22,6 +23,7 @@ _MOST_BYTES, _MOST_NUMBER = 64 << 20, 1e9  # of an index, and of a score or a du
 _LONGEST_TEXT, _MOST_TEXTS = 4096, 100  # of a row
 _MOST_ROWS = 20_000  # the browser sorts them
 _MOST_TARGETS = 64  # columns of scores; weights have fewer
+_MOST_FAILED = 1000
 _MOST_PICTURES = 2000  # of an index; those of further rows are left out
 _THUMBNAIL = re.compile(r"|data:image/jpeg;base64,[A-Za-z0-9+/=]{1,30000}")
 _DATA_BEGINS = b'<script type="application/json" id="data">'
@@ -110,8 +112,15 @@ def _targets(entries: list[Entry]) -> list[str]:
     return list(dict.fromkeys(target for one in entries for target in one.scores))
 
 
-def index(entries: list[Entry]) -> str:
-    """The index as HTML."""
+def index(entries: list[Entry], failed: Sequence[tuple[str, str]] = ()) -> str:
+    """The index as HTML.
+
+    Args:
+        entries: its rows, in order.
+        failed: path and cause of the inputs of the last run that gave no score.
+    """
+    lost = "".join(f"<li>{text(path)}: {text(cause)}</li>" for path, cause in failed[:_MOST_FAILED])
+    listed = f'<div class="notes"><p>{len(failed)} could not be scored:</p><ul>{lost}</ul></div>' if failed else ""
     targets = _targets(entries)
     columns = ["routine", *targets, "mean consistency", "duration", "weights", "warnings"]
     outside = sum(one.in_domain is False for one in entries)
@@ -124,6 +133,7 @@ def index(entries: list[Entry]) -> str:
 <header><h1>Scores of {len(entries)} routine{"" if len(entries) == 1 else "s"}</h1></header>
 <main>
 {banner(made, lead if outside else "")}
+{listed}
 <p><a href="{HISTORY}">Scores over time</a></p>
 <p class="soft">Press a heading to sort by it. {spelt}.</p>
 {table("Routines", head, rows)}</main>

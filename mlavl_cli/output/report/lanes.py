@@ -29,6 +29,7 @@ def timeline_data(result: RoutineScore, glimpse: Glimpse) -> dict:
         "measures": [{"name": one.name, "label": one.label, "judges": one.judges} for one in result.measured],
         "pictures": glimpse.thumbnails,
         "fps": result.video.fps,
+        "duration_s": result.video.duration_s,
     }
 
 

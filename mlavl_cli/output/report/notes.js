@@ -12,7 +12,10 @@ class Notes {
     this.listed = listed;
     this.notes = kept ? kept.notes.concat(listed.filter((one) => !kept.listed.concat(kept.notes).some(same(one)))) : listed.slice();
     root.querySelector("[data-note=add]").addEventListener("click", () => this.add());
-    this.input.addEventListener("keydown", (event) => { if (event.key === "Enter") this.add(); });
+    this.input.addEventListener("keydown", (event) => {
+      if (event.key === "Enter") this.add();
+      if (event.key === "Enter" || event.key === "Escape") this.input.blur();  // the keys are the player's again
+    });
     for (const form of ["json", "csv", "vtt"]) {
       root.querySelector(`[data-note=${form}]`).addEventListener("click", () => this.save(form));
     }

@@ -3,7 +3,7 @@
 const data = JSON.parse(document.getElementById("data").textContent);
 const clips = data.clips, stage = document.querySelector(".stage"), said = document.querySelector(".said");
 const timeline = new Timeline(document.querySelector(".timeline"), data, (clip) => player.go(clip.start_s, true));
-const player = new Player(document.querySelector(".seat"), data.fps, (seconds) => {
+const player = new Player(document.querySelector(".seat"), data, (seconds) => {
   timeline.show(seconds);
   timeline.mark(...(player.looped || [null, null]));
   said.textContent = timeline.tell(clips[timeline.at]);

@@ -69,7 +69,7 @@ placeholder="Note on this moment"><button type="button" data-note="add">Add</but
 <label class="button">Open<input type="file" accept=".json" class="visually-hidden"></label></p>
 <p class="soft">Save puts the notes into a file: beside this page, under the name it has, the next report finds it.</p>
 </section>
-<details><summary>All clips as a table</summary>{_table(result)}</details>
+{f"<details><summary>All clips as a table</summary>{_table(result)}</details>" if result.measured else ""}
 <details><summary>How this was made</summary>{_provenance(result)}</details>
 </main>
 """
@@ -86,7 +86,12 @@ def shown_clips(result: RoutineScore) -> set[int]:
 
 def _explained(result: RoutineScore) -> str:
     if result.consistency is None:
-        return '<p class="soft">Quality is how good a clip looks by itself (0 to 1, higher is better).</p>'
+        told = {
+            "quality": "Quality is how good a clip looks by itself (0 to 1, higher is better).",
+            "attention": "Attention is how much of the score rests on a clip.",
+        }
+        said = " ".join(told[one.name] for one in result.measured if one.name in told)
+        return f'<p class="soft">{said or "These weights say nothing of single clips."}</p>'
     notes = "".join(f" Note: {text(one.text)}." for one in result.warnings if one.code in OF_CONSISTENCY)
     return f"""
 <figure class="explained">
@@ -144,7 +149,7 @@ def _provenance(result: RoutineScore) -> str:
         "weights": str(result.weights),
         "backbones": json.dumps({role: known.to_dict() for role, known in result.backbones.items()}),
         "device, precision": f"{result.device}, {result.precision}",
-        "consistency": json.dumps(asdict(result.consistency)) if result.consistency else "none: no sound",
+        "consistency": json.dumps(asdict(result.consistency)) if result.consistency else "none",
         "distance from the training set": json.dumps(asdict(result.domain))
         if result.domain
         else "not known for these weights",

@@ -1,10 +1,10 @@
 // A video that plays, loops, goes frame by frame, and asks for its file where it was moved.
 
 class Player {
-  // seat: what holds a video; fps: of its frames; told(seconds): called as it plays or is sought.
-  constructor(seat, fps, told) {
+  // seat: what holds a video; known: fps of its frames, duration_s; told(seconds): called as it plays or is sought.
+  constructor(seat, known, told) {
     this.video = seat.querySelector("video"); this.missing = seat.querySelector(".missing");
-    this.fps = fps; this.told = told; this.looped = null; this.wanted = 0; this.pending = null;
+    this.fps = known.fps; this.told = told; this.looped = null; this.wanted = 0; this.pending = null;
     let next = 0;
     const follow = () => {
       if (this.looped && this.video.currentTime >= this.looped[1]) this.seek(this.looped[0] + 0.001);
@@ -14,6 +14,11 @@ class Player {
     };
     for (const name of ["play", "pause", "seeked", "timeupdate"]) this.video.addEventListener(name, follow);
     this.video.addEventListener("seeked", () => this.sought());
+    this.video.addEventListener("loadedmetadata", () => {
+      const other = seat.querySelector(".other"), seconds = this.video.duration;
+      other.hidden = !(this.url && Math.abs(seconds - known.duration_s) > 0.5);
+      other.textContent = `This file lasts ${clock(seconds)}, the one that was scored ${clock(known.duration_s)}: is it another?`;
+    });
     const missed = () => { this.missing.hidden = false; };
     if (this.video.error) missed();
     this.video.addEventListener("error", missed);
@@ -79,6 +84,12 @@ function takeDrops(take) {
     for (const file of event.dataTransfer.files) take(file, event.target);
   });
 }
+
+// What was pressed by the mouse gives the keys back.
+document.addEventListener("click", (event) => {
+  const pressed = event.target.closest("button, summary");
+  if (event.detail && pressed) pressed.blur();
+});
 
 // Keys, wherever the focus is but where words are typed or a button is pressed.
 function takeKeys(keys) {

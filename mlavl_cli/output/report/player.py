@@ -51,7 +51,7 @@ aria-label="{text(name)}"></video>
 <div class="missing notes" hidden><p>This browser can't play the video, or it isn't where it was. Scores and timeline
 are complete all the same.</p>
 <p><label class="button">Choose the file<input type="file" accept="video/*" class="visually-hidden"></label>
-or drop it on this page.</p></div></div>"""
+or drop it on this page.</p></div><p class="other notes" role="status" hidden></p></div>"""
 
 
 def toolbar() -> str:

@@ -36,33 +36,39 @@ def title_of(target: str) -> str:
 def score_table(scores: dict[str, TargetScore]) -> str:
     """One row a target."""
     heard = any(score.audio_visual is not None for score in scores.values())
-    heads = ["score", "points", "interval", "visual branch", *(["audio-visual branch"] if heard else [])]
-    head = "".join(f'<th scope="col">{name}</th>' for name in heads)
-    rows = "".join(_row(target, score, heard) for target, score in scores.items())
+    graded = any(score.grades["visual"] for score in scores.values())
+    heard = heard and graded
+    branches = ["visual branch", *(["audio-visual branch"] if heard else [])] if graded else []
+    head = "".join(f'<th scope="col">{name}</th>' for name in ("score", "points", "interval", *branches))
+    rows = "".join(_row(target, score, branches) for target, score in scores.items())
     return f"""
 <div class="scroll" tabindex="0" role="region" aria-label="Scores"><table class="scores"><thead><tr>{
         head
     }</tr></thead><tbody>{rows}</tbody></table></div>
 <p class="soft">Points are these weights' estimate of the judges' marks. The interval holds the true score of as many
-routines as it says, of those it was measured on. The visual branch sees the picture alone, the audio-visual branch
-hears too; the score is their weighted mean. Bars: how a branch spreads over the grades from worst to best{
-        ''', <span class="key music"></span> with fitting music and <span class="key plain"></span> without'''
-        if heard
-        else ""
-    }.</p>"""
+routines as it says, of those it was measured on. {_LEGEND if heard else _LEGEND_SILENT if graded else ""}</p>"""
 
 
-def _row(target: str, score: TargetScore, heard: bool) -> str:
+_LEGEND_SILENT = (
+    "Bars: how the visual branch, which sees the picture alone, spreads over the grades from worst to best."
+)
+_LEGEND = """The visual branch sees the picture alone, the audio-visual branch hears too; the score is their weighted
+mean. Bars: how a branch spreads over the grades from worst to best, <span class="key music"></span> with fitting music
+and <span class="key plain"></span> without."""
+
+
+def _row(target: str, score: TargetScore, branches: list[str]) -> str:
     low, high = score.range
     cells = [
         f'<td class="points">{score.score:.2f} <span class="soft">of {low:g} to {high:g} points</span></td>',
         f'<td class="interval">{_bar(score)}<span class="soft">{_interval(score)}</span></td>',
-        f"<td>{_branch('visual branch', score.visual, score, 'visual')}</td>",
     ]
-    if heard:
+    if branches:
+        cells.append(f"<td data-label='visual branch'>{_branch('visual branch', score.visual, score, 'visual')}</td>")
+    if len(branches) > 1:
         points = score.audio_visual
         drawn = "none" if points is None else _branch("audio-visual branch", points, score, "audio_visual")
-        cells.append(f"<td>{drawn}</td>")
+        cells.append(f'<td data-label="audio-visual branch">{drawn}</td>')
     return f'<tr data-target="{text(target)}"><th scope="row">{title_of(target)}</th>{"".join(cells)}</tr>'
 
 

@@ -17,7 +17,12 @@ from mlavl_cli.scoring.result import RoutineScore
 
 HISTORY_DATA = "history.jsonl"
 _MOST_BYTES, _MOST_RECORDS, _MOST_TARGETS, _LONGEST, _MOST = 64 << 20, 50_000, 64, 4096, 1e9
-_DAY = re.compile(r"(?<!\d)(20\d\d)[-_.]?(0[1-9]|1[0-2])[-_.]?(0[1-9]|[12]\d|3[01])(?!\d)")
+_DAY = re.compile(
+    r"(?<!\d)(?:(?P<y>20\d\d)[-_.]?(?P<m>0[1-9]|1[0-2])[-_.]?(?P<d>0[1-9]|[12]\d|3[01])"
+    r"|(?P<d2>0[1-9]|[12]\d|3[01])\.(?P<m2>0[1-9]|1[0-2])\.(?P<y2>20\d\d))(?!\d)"
+)
+# Of a file's name, what says which programme it is and not whose.
+_PROGRAMMES = frozenset("free short long fs sp fd rd rhythm dance program programme skate kür take".split())
 
 
 @dataclass(frozen=True)
@@ -27,7 +32,9 @@ class Record:
     Attributes:
         page: its page, as a URL below the folder.
         name: of the video, below the folder that was scored.
+        skater: whose it is: the folder that it lies in, else its file's name without the date, if that says more.
         date: of the performance: as the path says (2026-10-03), else of the file; ISO 8601.
+        dated: whether the path says so.
         scored: when it was scored; ISO 8601.
         weights, sha256, trained_on: which weights, and the fingerprint of their files.
         points: by target: points, from and to of the interval (None: none).
@@ -36,7 +43,9 @@ class Record:
 
     page: str
     name: str
+    skater: str
     date: str
+    dated: bool
     scored: str
     weights: str
     sha256: str | None
@@ -49,30 +58,40 @@ class Record:
         """Which weights: scores of others are not joined with it."""
         return self.weights, self.sha256
 
-    @property
-    def skater(self) -> str:
-        """Whose it is: the folder it lies in, else its file's name without the date."""
-        path = PurePosixPath(self.name)
-        return path.parts[0] if len(path.parts) > 1 else _DAY.sub("", path.stem).strip(" -_.") or path.stem
-
 
 def record_of(source: Input, result: RoutineScore, page: str) -> Record:
     """Of a score that was given now."""
+    name = PurePosixPath(unquote(page)).with_suffix("")  # a video is called as its page, however it was named this time
+    day = _date_in(source.path)
     points = {target: (score.score, *(score.interval or (None, None))) for target, score in result.scores.items()}
     weights = result.weights
     return Record(
-        page, source.name.as_posix(), _date_of(source.path), datetime.now(UTC).isoformat(timespec="seconds"),
-        weights.name, weights.sha256, weights.trained_on, points, result.in_domain,
+        page, str(name), _skater_of(source.path, name), day or _date_of_file(source.path), day is not None,
+        datetime.now(UTC).isoformat(timespec="seconds"), weights.name, weights.sha256, weights.trained_on, points,
+        result.in_domain,
     )  # fmt: skip
 
 
-def _date_of(video: Path) -> str:
+def _skater_of(video: Path, name: PurePosixPath) -> str:
+    if len(name.parts) > 1:
+        return name.parts[-2]
+    words = re.split(r"[\W_]+", _DAY.sub(" ", name.stem))
+    own = [word for word in words if word and not word.isdigit() and word.casefold() not in _PROGRAMMES]
+    return " ".join(own) or video.absolute().parent.name or name.stem
+
+
+def _date_in(video: Path) -> str | None:
     for part in reversed(video.parts):
         for found in reversed(list(_DAY.finditer(part))):
+            day = [found[name] or found[f"{name}2"] for name in "ymd"]
             try:
-                return date(*map(int, found.groups())).isoformat()
+                return date(*map(int, day)).isoformat()
             except ValueError:  # the 31st of November
                 continue
+    return None
+
+
+def _date_of_file(video: Path) -> str:
     try:
         return date.fromtimestamp(video.stat().st_mtime).isoformat()
     except (OSError, ValueError, OverflowError):
@@ -103,7 +122,7 @@ def append_history(folder: Path, records: list[Record]) -> None:
 def _told(one: Record) -> tuple[Any, ...]:
     """All that a record says but when it was made."""
     points = tuple((target, *found) for target, found in one.points.items())
-    return one.page, one.name, one.date, one.by, one.trained_on, one.in_domain, points
+    return one.page, one.name, one.skater, one.date, one.by, one.trained_on, one.in_domain, points
 
 
 def read_history(folder: Path) -> list[Record]:
@@ -132,13 +151,13 @@ def _record(line: str) -> Record | None:
         points = {str(target): (float(p), _end(low), _end(high)) for target, (p, low, high) in values["points"].items()}
         one = Record(**{**values, "points": points})
         date.fromisoformat(one.date)
-        words = [one.page, one.name, one.scored, one.weights, one.trained_on, one.sha256 or "", *points]
+        words = [one.page, one.name, one.skater, one.scored, one.weights, one.trained_on, one.sha256 or "", *points]
         path = PurePosixPath(unquote(one.page))
         sound = (
             all(isinstance(word, str) and len(word) <= _LONGEST for word in words)
             and len(points) <= _MOST_TARGETS
             and all(v is None or abs(v) <= _MOST for found in points.values() for v in found)
-            and one.in_domain in (True, False, None)
+            and one.in_domain in (True, False, None) and one.dated in (True, False)
             and not path.is_absolute() and ".." not in path.parts and quote(str(path)) == one.page
         )  # fmt: skip
         return one if sound else None

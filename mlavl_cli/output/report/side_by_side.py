@@ -27,8 +27,10 @@ def write_side_by_side(folder: Path, takes: list[RoutineScore], glimpses: list[G
     Raises:
         MlavlError: the folder can't be written.
     """
-    names = [Path(take.video.path).name for take in takes]
-    title = " and ".join(name[:_LONGEST_NAME] for name in names)
+    paths = [Path(take.video.path).absolute() for take in takes]
+    apart = paths[0].parent != paths[1].parent
+    names = [f"{path.parent.name}/{path.name}" if apart else path.name for path in paths]
+    title = " and ".join(name[:_LONGEST_NAME].replace("/", " ") for name in names)
     for number in count(1):
         path = folder / (f"{title}.html" if number == 1 else f"{title} {number}.html")
         urls = [video_url(Path(take.video.path), path) for take in takes]
@@ -36,12 +38,17 @@ def write_side_by_side(folder: Path, takes: list[RoutineScore], glimpses: list[G
             break
     refuse_outside(path, folder)
     with atomic_write(path, "w") as file:
-        file.write(_page(takes, names, glimpses, found, urls))
+        file.write(_page(takes, names, glimpses, found, urls, (folder / "index.html").is_file()))
     return path
 
 
 def _page(
-    takes: list[RoutineScore], names: list[str], glimpses: list[Glimpse], found: Comparison, urls: list[str]
+    takes: list[RoutineScore],
+    names: list[str],
+    glimpses: list[Glimpse],
+    found: Comparison,
+    urls: list[str],
+    indexed: bool,
 ) -> str:
     outside = [name for name, take in zip(names, takes, strict=True) if take.in_domain is False]
     seats = "".join(
@@ -52,13 +59,16 @@ def _page(
         f'<p class="soft">{side}</p>{timeline(take, glimpse, f"Timeline of {side}, by clips")}'
         for side, take, glimpse in zip("AB", takes, glimpses, strict=True)
     )
+    back = '<p class="soft"><a href="index.html">All routines</a></p>' if indexed else ""
+    noted = f'<div class="notes" role="note">{text(found.note)}</div>' if found.note else ""
     aligned = found.aligned_by != "start"
     start = '<button type="button" data-offset="0">by the start</button>' if aligned else ""
     beyond = sum(bool(one.beyond) for one in found.scores.values())
     body = f"""
-<header><h1>{text(" and ".join(names))}</h1></header>
+<header>{back}<h1>{text(" and ".join(names))}</h1></header>
 <main{' class="outside"' if outside else ""}>
 {banner([takes[0].weights], f"{UNFAMILIAR} ({', '.join(outside)})" if outside else "")}
+{noted}
 <h2>Scores</h2>
 {_scores(found)}
 <p class="soft">{_said(beyond, found)}</p>
@@ -114,7 +124,7 @@ def _moments(found: Comparison) -> str:
     differing = found.differing(_MOST_MOMENTS)
     if not differing:
         return '<p class="soft">These weights say nothing of single clips.</p>'
-    columns = ("time in A", "consistency A", "consistency B", "quality A", "quality B", "B - A")
+    columns = ("time in A", "consistency A", "consistency B", "quality A", "quality B", "change, B - A")
     heads = "".join(f'<th scope="col">{name}</th>' for name in columns)
     return table("Moments", heads, "".join(map(_moment, differing)))
 

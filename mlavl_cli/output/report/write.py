@@ -7,7 +7,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from mlavl_cli.errors import MlavlError, UsageError
+from mlavl_cli.errors import MlavlError, UsageError, explained
 from mlavl_cli.files import atomic_write, one_at_a_time, refuse_outside
 from mlavl_cli.inputs import Input
 from mlavl_cli.media.cutting import PAPER_CUTTING, Cutting
@@ -37,6 +37,7 @@ class Report:
     def __init__(self, folder: Path, embed: bool = False, cutting: Cutting = PAPER_CUTTING):
         self.folder, self.embed, self.cutting = folder, embed, cutting
         self.entries: dict[str, Entry] = {}
+        self.failed: list[tuple[str, str]] = []  # path and cause of the inputs of this run that gave no score
         self.fresh: list[Record] = []  # that the history doesn't have yet
         self._indexed = 0.0
 
@@ -78,6 +79,10 @@ class Report:
                 self.write_index()
         return path
 
+    def fail(self, path: Path, problem: Exception) -> None:
+        """The index is to name an input that gave no score, until the next run."""
+        self.failed.append((str(path), explained(problem)))
+
     def write_index(self) -> None:
         """Writes the index of these pages and of those that are there already, if there are any.
 
@@ -91,7 +96,7 @@ class Report:
                 entries = {one.page: one for one in read_index(self.folder)} | self.entries
                 set_foreign_aside(self.folder / INDEX)
                 with atomic_write(self.folder / INDEX, "w") as file:
-                    file.write(index(sorted(entries.values(), key=lambda one: one.page)))
+                    file.write(index(sorted(entries.values(), key=lambda one: one.page), self.failed))
         self._indexed = time.monotonic()
 
     def close(self) -> None:
@@ -121,13 +126,20 @@ class Report:
 
     def _page_path(self, source: Input) -> Path:
         """Where its page goes: where it went before, and not where another video's or somebody else's is."""
+        parts = source.path.absolute().parts[1:]
+        known = [self._page_of(Path(*parts[-count:])) for count in range(1, len(parts) + 1)]
+        for path in known:  # whatever folder was scored then
+            if path.is_file() and not path.is_symlink() and page_about(path, video_url(source.path, path)):
+                return path
         for name in source.names():
-            path = self.folder / f"{name}.html"
-            if path.name in (INDEX, HISTORY):
-                path = path.with_name(f"{path.stem}.video.html")
+            path = self._page_of(name)
             if page_about(path, video_url(source.path, path)):
                 break
         return path
+
+    def _page_of(self, name: Path) -> Path:
+        path = self.folder / f"{name}.html"
+        return path.with_name(f"{path.stem}.video.html") if path.name in (INDEX, HISTORY) else path
 
     @staticmethod
     def _embedded(video: Path) -> str:
