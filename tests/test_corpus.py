@@ -39,7 +39,9 @@ def test_every_case_ends_in_a_score_or_in_one_line(corpus, record_property):
     seconds = time.monotonic() - begin
     stderr = done.stderr.decode()
     errors = [line for line in stderr.splitlines() if line.startswith("error: ")]
-    scored = [json.loads(line) for line in done.stdout.splitlines()]
+    records = [json.loads(line) for line in done.stdout.splitlines()]
+    scored = [one for one in records if not one["error"]]
+    assert sorted(one["video"]["path"] for one in records) == sorted(map(os.fsdecode, corpus))  # one an input
     outcome, documented = Counter(), documentation()
     wrong = []
     for path, (name, expected) in corpus.items():

@@ -95,7 +95,7 @@ def test_a_page_of_an_earlier_run_is_not_replaced_by_another_videos(run, twins, 
     for video in (first, second, first, second):  # one at a time, each twice
         assert run("score", video, "-f", "csv", "--report", pages).exit_code == 0
     found = sorted(str(p.relative_to(pages)) for p in pages.rglob("*.html"))
-    assert found == ["1.mp4.html", "b/1.mp4.html", "index.html"]
+    assert found == ["1.mp4.html", "b/1.mp4.html", "history.html", "index.html"]
     assert "../../b/1.mp4" in (pages / "b" / "1.mp4.html").read_text()
     index = (pages / "index.html").read_text()
     assert all(f'href="{page}"' in index for page in found[:2])

@@ -1711,7 +1711,9 @@ def test_a_page_has_one_name_in_an_index_and_rows_are_few(run, tmp_path):
 def test_a_second_end_does_not_undo_the_first(tmp_path, monkeypatch):
     """SIGINT while a result file is put away: it is whole, and the run ends."""
     from mlavl_cli.cli.outputs import _result_file
+    from mlavl_cli.files import atomic_write
 
+    opened = atomic_write(tmp_path / "o.csv", "w", named=True)
     synced = os.fsync
 
     def interrupted(handle):
@@ -1722,7 +1724,7 @@ def test_a_second_end_does_not_undo_the_first(tmp_path, monkeypatch):
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     monkeypatch.setattr(os, "fsync", interrupted)
     try:
-        with pytest.raises(KeyboardInterrupt), _result_file(tmp_path / "o.csv", [Path("v.mp4")]) as file:
+        with pytest.raises(KeyboardInterrupt), _result_file(opened, {Path("v.mp4")}) as file:
             file.write("whole\n")
             raise KeyboardInterrupt
     finally:

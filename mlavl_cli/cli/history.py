@@ -1,22 +1,22 @@
 """mlavl history: the scores that a folder of pages remembers, over time."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from mlavl_cli.cli import console, options
 from mlavl_cli.cli.tables import Row, TableFormat, print_rows, stdout_to
 from mlavl_cli.errors import UsageError
-from mlavl_cli.output.report.history import By, grouped, weights_named
-from mlavl_cli.output.report.season import Record, read_history
-from mlavl_cli.output.report.write import Report
+
+if TYPE_CHECKING:
+    from mlavl_cli.output.report.season import Record
 
 
 def history(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that `mlavl score --report DIR` filled.")],
     by: Annotated[
-        By,
+        Literal["skater", "file"],
         typer.Option("--by", help="skater: the folder a video lies in, else its name without the date. Or each file."),
     ] = "skater",
     form: Annotated[TableFormat, typer.Option("--format", "-f", help="How the scores are printed.")] = "table",
@@ -31,6 +31,10 @@ def history(
 
     mlavl score season/ --report pages && mlavl history pages
     """
+    from mlavl_cli.output.report.history import grouped, weights_named
+    from mlavl_cli.output.report.season import read_history
+    from mlavl_cli.output.report.write import Report
+
     records = read_history(folder)
     if not records:
         raise UsageError(
@@ -53,12 +57,12 @@ def _print(rows: list[Row], form: TableFormat, title: str = "") -> None:
     print_rows([{name: row.get(name) for name in columns} for row in rows], form, title, tight=True)
 
 
-def _short(who: str, one: Record) -> Row:
+def _short(who: str, one: "Record") -> Row:
     points = {target: f"{found[0]:.1f}" for target, found in one.points.items()}
     return {"": who, "date": one.date, "domain": "out" if one.in_domain is False else "", **points}
 
 
-def _whole(who: str, one: Record, weights: str) -> Row:
+def _whole(who: str, one: "Record", weights: str) -> Row:
     points: Row = {}
     for target, (score, low, high) in one.points.items():
         points |= {target: score, f"{target}_low": low, f"{target}_high": high}

@@ -160,8 +160,9 @@ def test_in_a_process_of_its_own(routine, tmp_path):
     """As a script sees it: results on stdout, errors on stderr, the exit code."""
     result = shell("score", routine, tmp_path / "missing.mp4", "-f", "jsonl", cwd=tmp_path)
     assert result.exit_code == 1
-    assert len(result.stdout.splitlines()) == 1
-    assert result.stderr.splitlines() == [f"error: {tmp_path}/missing.mp4: no such file or folder. Check the path."]
+    missing, scored = map(json.loads, result.stdout.splitlines())
+    assert (missing["error"], scored["error"]) == ("no such file or folder. Check the path.", None)
+    assert result.stderr.splitlines() == [f"error: {tmp_path}/missing.mp4: {missing['error']}"]
 
 
 @pytest.mark.parametrize("name", ["ball_bouncing", "real_two_people"])

@@ -172,7 +172,8 @@ def test_a_decoder_that_crashes_costs_one_file(tmp_path):
     assert [line.split(": ")[1:3] for line in err.splitlines() if line.startswith("error")] == [
         [str(long), "its decoder crashed. It is damaged, or made to do this."]
     ]
-    assert [line.split(",")[0] for line in out.splitlines()] == ["path", str(good)]
+    assert [line.split(",")[0] for line in out.splitlines()] == ["path", str(long), str(good)]
+    assert "its decoder crashed" in out.splitlines()[1]
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])

@@ -133,7 +133,7 @@ def test_a_bundle_that_was_calibrated_says_so_everywhere(run, tmp_path):
     table = run("score", video, "-w", tmp_path / "with", "--report", tmp_path / "pages").stdout
     assert "90% interval" in table
     assert f"{low:.1f} to {high:.1f}" in table
-    assert f"90% interval: {low:.1f} to {high:.1f}" in (tmp_path / "pages" / "0.mp4.html").read_text()
+    assert f"90%: {low:.1f} to {high:.1f}" in (tmp_path / "pages" / "0.mp4.html").read_text()
     (row,) = csv.DictReader(io.StringIO(run("score", video, "-w", tmp_path / "with", "-f", "csv").stdout))
     assert (float(row["TES_low"]), float(row["TES_high"])) == pytest.approx((low, high), abs=1e-3)
 
