@@ -40,7 +40,8 @@ Found = tuple[list[Input], list[MlavlError]]
 def expand_inputs(arguments: Iterable[str], as_they_come: bool = False) -> Iterator[Found]:
     """Files, folders (recursive, known video suffixes) and `-` (a list on stdin) -> inputs and what was wrong.
 
-    Order is that of the arguments, sorted inside a folder; an input given twice is kept once. A list on stdin has one
+    Order is that of the arguments, sorted inside a folder; an input given twice is kept once, but each line of a list
+    that is answered as it comes is answered. A list on stdin has one
     path a line, with blank lines and comments (#) between them, or NUL-separated paths as `find -print0` writes them.
     The good inputs go on.
 
@@ -55,15 +56,17 @@ def expand_inputs(arguments: Iterable[str], as_they_come: bool = False) -> Itera
     Raises:
         UsageError: stdin holds a video instead of a list.
     """
+    arguments = list(arguments)
+    each = as_they_come and "-" in arguments
     seen: set[Path] = set()
     names = _Names()
     for paths in _listed(arguments, as_they_come):
         found: list[Input] = []
         errors: list[MlavlError] = []
         for one in _search(paths, errors):
-            if (identity := _identity(one.path)) not in seen:
-                seen.add(identity)
+            if each or (identity := _identity(one.path)) not in seen:
                 found.append(one)
+                seen |= set() if each else {identity}
         yield names.tell_apart(found), errors
 
 
@@ -156,7 +159,7 @@ def _stdin_paths() -> Iterator[list[str]]:
         if number == 0 and (data[4:8] == b"ftyp" or data.startswith((b"\x1aE\xdf\xa3", b"RIFF"))):
             hint = "mlavl reads videos from files; give - a list of their paths, one a line."
             raise UsageError("stdin holds a video", hint=hint)
-        left += data
+        left += data.removeprefix(b"\xef\xbb\xbf") if number == 0 else data  # as Windows begins its texts
         if separator is None and (b"\0" in left or b"\n" in left):
             separator = b"\0" if b"\0" in left else b"\n"
         if separator:
@@ -175,6 +178,8 @@ def _paths(lines: list[bytes], separator: bytes | None) -> list[str]:
 
 def _stdin_data() -> Iterator[bytes]:
     """What stdin holds, as it comes: each time as much as can be had without waiting."""
+    if sys.stdin is None:  # closed by whoever started us
+        return
     try:
         handle = sys.stdin.fileno()
     except (OSError, ValueError):  # no file of the system's

@@ -125,6 +125,20 @@ def test_each_line_of_stdin_is_answered_as_it_comes(twins, tmp_path):
     assert missing["error"].startswith("no such file")
 
 
+def test_a_name_that_comes_again_is_answered_again(run, routine):
+    """Who waits for the answer to a line gets one; of arguments, and of folders, a video is scored once."""
+    result = run("score", "-", "-f", "jsonl", "-q", stdin=f"\ufeff{routine}\n{routine}\n# {routine}\n{routine}\n")
+    assert [json.loads(line)["video"]["path"] for line in result.stdout.splitlines()] == [str(routine)] * 3
+    assert len(run("score", routine, routine, "-f", "jsonl", "-q").stdout.splitlines()) == 1
+
+
+def test_a_closed_stdin_is_an_empty_list():
+    command = f"{sys.executable} -m mlavl_cli score - <&-"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 1
+    assert "no input" in done.stderr
+
+
 @pytest.mark.parametrize("separator", ["\n", "\r\n", "\0"])
 def test_a_list_may_come_in_pieces(monkeypatch, tmp_path, separator):
     paths = [tmp_path / f"{i:03d}.mp4" for i in range(200)]

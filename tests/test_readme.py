@@ -46,7 +46,7 @@ LONG = (
     "ray start",
     "seq 4",
     "again.txt",
-    ".seen",
+    "done.txt",
     "scores-excel",
     "part-$i",
     "takes.json",

@@ -60,10 +60,8 @@ class Batch:
         count = 0
         for inputs, errors in found:
             for problem in errors:
-                if first == 0 and problem.path:  # of several shards one records it
-                    self.lose(Path(problem.path), problem)
-                else:
-                    self.fail(problem)
+                if first == 0:  # of several shards one says so
+                    self.lose(Path(problem.path or ""), problem)
             self._none = self._none and not inputs and not errors
             share = inputs[(first - count) % of :: of]
             count += len(inputs)

@@ -10,7 +10,7 @@ import typer
 
 from mlavl_cli.cli import console, options
 from mlavl_cli.cli.batch import results_only
-from mlavl_cli.cli.tables import Row, TableFormat, print_rows, stdout_to
+from mlavl_cli.cli.tables import Row, TableFormat, form_of, print_rows, stdout_to
 from mlavl_cli.cli.takes import Take, read_take
 from mlavl_cli.errors import UsageError, one_line
 
@@ -38,8 +38,13 @@ def compare(
     ] = "auto",
     most: Annotated[int, typer.Option(min=1, help="Table: how many moments, those that differ most.")] = 8,
     form: Annotated[
-        TableFormat, typer.Option("--format", "-f", help="csv: one row a moment, all of them. json: everything.")
-    ] = "table",
+        TableFormat | None,
+        typer.Option(
+            "--format",
+            "-f",
+            help="csv: one row a moment, all of them. json: everything.  \\[default: as --output ends, or table]",
+        ),
+    ] = None,
     output: options.Output = None,
     report: Annotated[
         Path | None,
@@ -77,7 +82,7 @@ def compare(
 
         console.told(f"page: {write_side_by_side(report, [take.scored for take in takes], glimpses, found)}")
     with stdout_to(output):
-        _show(takes, found, form, most)
+        _show(takes, found, form_of(form, output), most)
 
 
 def _score(takes: list[Take], weights: str, device: str, precision: Any, features: Path | None) -> "Cutting":

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from mlavl_cli.cli import console, options
-from mlavl_cli.cli.tables import Row, TableFormat, print_rows, stdout_to
+from mlavl_cli.cli.tables import Row, TableFormat, form_of, print_rows, stdout_to
 from mlavl_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -19,7 +19,10 @@ def history(
         Literal["skater", "file"],
         typer.Option("--by", help="skater: the folder a video lies in, else its name without the date. Or each file."),
     ] = "skater",
-    form: Annotated[TableFormat, typer.Option("--format", "-f", help="How the scores are printed.")] = "table",
+    form: Annotated[
+        TableFormat | None,
+        typer.Option("--format", "-f", help="How the scores are printed.  \\[default: as --output ends, or table]"),
+    ] = None,
     output: options.Output = None,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -42,6 +45,7 @@ def history(
         )
     named = weights_named(records)
     with stdout_to(output):
+        form = form_of(form, output)
         if form != "table":
             found = grouped(records, by).items()
             _print([_whole(who, one, named[one.by]) for who, some in found for one in some], form)

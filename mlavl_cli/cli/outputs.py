@@ -119,7 +119,7 @@ class Outputs:
     @property
     def format(self) -> str:
         """As asked for, as --output ends, or a table."""
-        ending = self.output.suffix.lstrip(".") if self.output else ""
+        ending = self.output.suffix.lower().lstrip(".") if self.output else ""
         return self.form or (ending if ending in FORMATS else "table")
 
     @property

@@ -17,6 +17,14 @@ Row = dict[str, Any]
 TableFormat = Literal["table", "csv", "json", "markdown", "latex"]
 
 
+def form_of(asked: TableFormat | None, output: Path | None) -> TableFormat:
+    """As asked for, as the output's name ends, or a table."""
+    if asked:
+        return asked
+    forms: dict[str, TableFormat] = {".csv": "csv", ".json": "json", ".md": "markdown", ".tex": "latex"}
+    return forms.get(output.suffix.lower(), "table") if output else "table"
+
+
 @contextmanager
 def stdout_to(path: Path | None) -> Iterator[None]:
     """What is printed goes to a file that appears whole, if one is named.

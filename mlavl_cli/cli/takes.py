@@ -62,6 +62,8 @@ def _written(path: str) -> dict[str, Any] | None:
         found = json.loads(Path(path).read_text("utf-8"))
         if isinstance(found, list):
             (found,) = found
+        if isinstance(found.get("error"), str) and "scores" not in found:
+            raise DataError(f"was not scored: {found['error']:.500}", path=path, hint="Score the video again.")
         if len(found["scores"]) > _MOST_TARGETS:
             raise ValueError
         numbers = [score["score"] for score in found["scores"].values()]

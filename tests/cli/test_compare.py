@@ -193,6 +193,16 @@ def test_differences_beyond_both_intervals_come_first():
     assert compare_scores(*edge)["IN"].beyond is False
 
 
+def test_the_format_is_as_the_output_ends_and_a_failure_says_why(run, tmp_path):
+    (tmp_path / "a.json").write_text(json.dumps(take((0.0, 1.0, 0.5, 0.5))))
+    for name, begins in (("x.json", "{"), ("x.CSV", "start_s,"), ("x.txt", "A a.mp4")):
+        assert run("compare", tmp_path / "a.json", tmp_path / "a.json", "-o", tmp_path / name).exit_code == 0
+        assert (tmp_path / name).read_text().startswith(begins)
+    assert run("score", tmp_path / "gone.mp4", "-o", tmp_path / "gone.json").exit_code == 1
+    result = run("compare", tmp_path / "a.json", tmp_path / "gone.json")
+    assert "was not scored: no such file" in result.errors[0]
+
+
 def test_a_page_needs_two_videos(run, programmes, tmp_path):
     (tmp_path / "a.json").write_text(json.dumps(take((0.0, 1.0, 0.5, 0.5))))
     result = run("compare", tmp_path / "a.json", programmes / "monday.mp4", "--report", tmp_path / "pages")
