@@ -119,7 +119,13 @@ class Run:
 
 @pytest.fixture
 def run() -> Callable[..., Run]:
-    """The command line in this process; a crash that escapes it fails the test."""
+    """The command line in this process; a crash that escapes it fails the test.
+
+    Without torch here, a command would fork processes for its decoders, which keep what is patched and where they began
+    for all later tests; `shell` has them.
+    """
+    import torch  # noqa: F401
+
     from mlavl_cli.cli.app import app
 
     def call(*args: object, stdin: str | bytes | None = None) -> Run:
