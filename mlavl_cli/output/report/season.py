@@ -31,8 +31,9 @@ class Record:
 
     Attributes:
         page: its page, as a URL below the folder.
-        name: of the video, below the folder that was scored.
-        skater: whose it is: the folder that it lies in, else its file's name without the date, if that says more.
+        name: of the video, as its page is called.
+        skater: whose it is: the folder that it lies in; else its name without date, numbers and programme; else the
+            folder above it.
         date: of the performance: as the path says (2026-10-03), else of the file; ISO 8601.
         dated: whether the path says so.
         scored: when it was scored; ISO 8601.
