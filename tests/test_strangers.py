@@ -720,7 +720,7 @@ def test_a_linked_folder_of_timelines_is_not_followed(run, tmp_path, routine):
     assert list((tmp_path / "precious").iterdir()) == []
 
 
-@pytest.mark.parametrize("number", ["9" * 20, "9" * 400])
+@pytest.mark.parametrize("number", ["9" * 20, pytest.param("9" * 400, marks=pytest.mark.slow)])
 def test_an_empty_file_of_an_odd_name_ends_no_run(run, tmp_path, routine, number):
     for folder in ("store", "pages"):
         (tmp_path / folder).mkdir()

@@ -783,7 +783,9 @@ def test_folds_of_a_target_with_few_scores_are_refused_before_any_is_trained(run
     assert not (tmp_path / "o" / "runs").exists()
 
 
-@pytest.mark.parametrize("closed", ["2>&-", "0<&-", "1>&- 2>&-"])
+@pytest.mark.parametrize(
+    "closed", ["2>&-", *(pytest.param(one, marks=pytest.mark.slow) for one in ("0<&-", "1>&- 2>&-"))]
+)
 def test_a_job_without_streams_does_its_work(tmp_path, closed):
     video = make_video(tmp_path / "v.mp4", 40)
     line = f"{sys.executable} -m mlavl_cli score {video} -o {tmp_path}/o.csv {closed}"

@@ -73,7 +73,14 @@ def kill_in_epoch(number, monkeypatch):
     monkeypatch.setattr(module._Run, "epoch", killed)
 
 
-@pytest.mark.parametrize("options", [[], ["--lambda-c", "0.5", "--window", "full"], ["--optimizer", "sgd"]])
+@pytest.mark.parametrize(
+    "options",
+    [
+        [],
+        pytest.param(["--lambda-c", "0.5", "--window", "full"], marks=pytest.mark.slow),
+        pytest.param(["--optimizer", "sgd"], marks=pytest.mark.slow),
+    ],
+)
 def test_a_killed_run_goes_on_with_the_same_losses(run, tmp_path, text, monkeypatch, options):
     root = layouts.fisv(tmp_path / "d")
     train(run, "fisv", root, tmp_path / "whole", text, "-t", "TES", *options, epochs=25)
