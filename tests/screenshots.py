@@ -55,7 +55,7 @@ def _pages(folder: Path) -> dict[str, Path]:
     mlavl("compare", *takes, "--report", folder / "pages")
     return {
         "report": folder / "demo" / "demo.mp4.html",
-        "compare": folder / "pages" / f"{takes[0].name} and {takes[1].name}.html",
+        "compare": folder / "pages" / f"anna {takes[0].name} and anna {takes[1].name}.html",
         "history": folder / "pages" / "history.html",
     }
 

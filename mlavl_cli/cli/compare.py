@@ -163,9 +163,14 @@ def _show(takes: list[Take], found: "Comparison", form: TableFormat, most: int) 
         return
     for name, take in zip("AB", takes, strict=True):
         typer.echo(one_line(f"{name} {take.known['video']['path']}"))
-    words = {True: "yes", False: "no", None: "no interval"}
     rows = [
-        {"": target, "A": one.a, "B": one.b, "B - A": one.difference, "beyond intervals": words[one.beyond]}
+        {
+            "": target,
+            "A": one.a,
+            "B": one.b,
+            "B - A": one.difference,
+            "beyond intervals": one.why_not if one.beyond is None else "yes" if one.beyond else "no",
+        }
         for target, one in found.scores.items()
     ]
     print_rows(rows, form)
@@ -196,7 +201,13 @@ def _whole(takes: list[Take], found: "Comparison") -> dict[str, Any]:
         "aligned_by": found.aligned_by,
         "note": found.note or None,
         "scores": {
-            target: {"a": one.a, "b": one.b, "difference": one.difference, "beyond_intervals": one.beyond}
+            target: {
+                "a": one.a,
+                "b": one.b,
+                "difference": one.difference,
+                "beyond_intervals": one.beyond,
+                "incomparable": one.incomparable or None,
+            }
             for target, one in found.scores.items()
         },
         "moments": [vars(moment) | {"change": moment.change} for moment in found.moments],

@@ -63,7 +63,9 @@ def _print(rows: list[Row], form: TableFormat, title: str = "") -> None:
 
 def _short(who: str, one: "Record") -> Row:
     points = {target: f"{found[0]:.1f}" for target, found in one.points.items()}
-    return {"": who, "date": one.date, "domain": "out" if one.in_domain is False else "", **points}
+    marks = ["out of domain"] if one.in_domain is False else []
+    marks += [] if one.has_audio else ["no sound"]
+    return {"": who, "date": one.date, **points, " ": ", ".join(marks)}
 
 
 def _whole(who: str, one: "Record", weights: str) -> Row:
@@ -71,4 +73,11 @@ def _whole(who: str, one: "Record", weights: str) -> Row:
     for target, (score, low, high) in one.points.items():
         points |= {target: score, f"{target}_low": low, f"{target}_high": high}
     who_when = {"who": who, "date": one.date, "dated": one.dated, "name": one.name, "scored": one.scored}
-    return {**who_when, "weights": weights, "trained_on": one.trained_on, "in_domain": one.in_domain, **points}
+    return {
+        **who_when,
+        "weights": weights,
+        "trained_on": one.trained_on,
+        "in_domain": one.in_domain,
+        "has_audio": one.has_audio,
+        **points,
+    }

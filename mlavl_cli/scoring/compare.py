@@ -37,6 +37,12 @@ class Difference:
     b: float
     reach_a: float | None = None
     reach_b: float | None = None
+    incomparable: str = ""
+
+    @property
+    def why_not(self) -> str:
+        """Why nothing says whether the difference is beyond the intervals."""
+        return self.incomparable or "no interval"
 
     @property
     def difference(self) -> float:
@@ -46,8 +52,8 @@ class Difference:
     @property
     def beyond(self) -> bool | None:
         """Whether it is more than the intervals explain, where the errors of both takes are independent; None where
-        an interval is missing."""
-        if self.reach_a is None or self.reach_b is None:
+        an interval is missing, or the takes can't be compared."""
+        if self.incomparable or self.reach_a is None or self.reach_b is None:
             return None
         return abs(self.difference) > math.hypot(self.reach_a, self.reach_b)
 
@@ -88,12 +94,21 @@ def compare_scores(a: dict[str, Any], b: dict[str, Any]) -> dict[str, Difference
 
     Those that differ by more than their intervals come first.
     """
+    why = _incomparable(a, b)
     found = {
-        target: Difference(score["score"], other["score"], _reach(score), _reach(other))
+        target: Difference(score["score"], other["score"], _reach(score), _reach(other), why)
         for target, score in a["scores"].items()
         if (other := b["scores"].get(target))
     }
     return dict(sorted(found.items(), key=lambda one: not one[1].beyond))
+
+
+def _incomparable(a: dict[str, Any], b: dict[str, Any]) -> str:
+    """Why two takes' scores mean different things, if they do."""
+    if any((one.get("domain") or {}).get("inside") is False for one in (a, b)):
+        return "out of domain"
+    heard = [(one.get("video") or {}).get("has_audio", True) for one in (a, b)]
+    return "one without sound" if heard[0] != heard[1] else ""
 
 
 def _reach(score: dict[str, Any]) -> float | None:

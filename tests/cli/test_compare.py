@@ -188,6 +188,14 @@ def test_differences_beyond_both_intervals_come_first():
     assert {name: one.beyond for name, one in found.items()} == {"PCS": True, "TES": False, "SS": None}
     assert next(iter(found)) == "PCS"
     assert found["PCS"].difference == 6.0
+    # Scores that mean different things aren't judged at all.
+    for fields, why in (
+        ({"video": {"has_audio": False}}, "one without sound"),
+        ({"domain": {"inside": False}}, "out of domain"),
+    ):
+        found = compare_scores(a, {**b, **fields})
+        assert [one.beyond for one in found.values()] == [None] * 3
+        assert found["PCS"].why_not == why
     # An interval that ends at the range's end reaches as far as its other side.
     edge = scores(IN=(9.8, [7.8, 10.0])), scores(IN=(8.0, [6.0, 10.0]))
     assert compare_scores(*edge)["IN"].beyond is False

@@ -148,6 +148,28 @@ def test_one_video_has_one_page_however_it_is_named(run, season):
     ]
 
 
+def test_a_video_is_called_alike_whatever_was_scored_last(run, season):
+    """Files called by their date alone stand below their skater, on their page and in the index."""
+    videos = season.parent / "season"
+    for named in (videos / "anna" / "2026-10-03.mp4", videos / "anna"):
+        pages = season.parent / f"pages-{named.name}"
+        assert run("score", named, "--report", pages, "-q").exit_code == 0
+        assert ">anna/2026-10-03.mp4</a>" in (pages / "index.html").read_text()
+        assert "<h1>anna/2026-10-03.mp4</h1>" in (pages / "2026-10-03.mp4.html").read_text()
+
+
+def test_scores_with_and_without_sound_are_told_apart(run, season):
+    records = [replace(one, in_domain=True, skater="one") for one in read_history(season)]
+    assert {one.has_audio for one in records} == {True, False}
+    mini = [one for one in records if one.by == records[0].by]
+    html = history_page(mini, "skater", "index.html")
+    for line in re.findall(r'<polyline class="line \w+" points="([^"]+)"', html):
+        assert len(line.split()) == 2  # the two with sound; the third day is without
+    assert html.count("without sound</span>") == 1
+    rows = run("history", season, "-f", "json").json()
+    assert {row["who"]: row["has_audio"] for row in rows} == {"anna": True, "berta": False}
+
+
 def test_the_index_names_what_could_not_be_scored(run, routine, tmp_path):
     (tmp_path / "<b>.mp4").write_text("no video")
     options = ("--report", tmp_path / "pages", "-q", "-f", "csv")

@@ -60,8 +60,8 @@ def history_page(records: list[Record], by: By, index: str) -> str:
 <main>
 {banner([ScoredBy(one.weights, one.trained_on) for one in records], lead if outside else "")}
 <ul class="legend">{key}</ul>
-<p class="soft">Points over dates, with their intervals as lines; hollow: out of domain, which no line joins. {changed}A
-difference within
+<p class="soft">Points over dates, with their intervals as lines; hollow: out of domain, which no line joins; nor does
+one join scores with and without sound. {changed}A difference within
 the intervals may be the weights' error.</p>
 {"".join(groups)}
 </main>
@@ -88,9 +88,11 @@ def _chart(target: str, records: list[Record], series: dict) -> str:
     for weights, kind in series.items():
         beside = 4 * (list(series).index(weights) - (len(series) - 1) / 2)  # pixels, to be told apart on one day
         found = [(x(day) + beside, one) for day, one in zip(days, records, strict=True) if one.by == weights]
-        sound = [(at, one) for at, one in found if one.in_domain is not False]
-        if len(sound) > 1:
-            joined = " ".join(f"{at:.1f},{y(one.points[target][0]):.1f}" for at, one in sound)
+        for heard in (True, False):  # a score without sound is of the picture alone
+            alike = [(at, one) for at, one in found if one.in_domain is not False and one.has_audio is heard]
+            if len(alike) < 2:
+                continue
+            joined = " ".join(f"{at:.1f},{y(one.points[target][0]):.1f}" for at, one in alike)
             drawn += f'<polyline class="line {kind}" points="{joined}"/>'
         for at, one in found:
             points, start, end = one.points[target]
@@ -98,10 +100,11 @@ def _chart(target: str, records: list[Record], series: dict) -> str:
                 drawn += (
                     f'<line class="line {kind}" x1="{at:.1f}" x2="{at:.1f}" y1="{y(end):.1f}" y2="{y(start):.1f}"/>'
                 )
+            silent = "" if one.has_audio else ", without sound"
             hollow = " hollow" if one.in_domain is False else ""
             drawn += (
                 f'<circle class="{kind}{hollow}" cx="{at:.1f}" cy="{y(points):.1f}" r="3.5">'
-                f"<title>{one.date}, {text(one.name)}: {points:.2f}</title></circle>"
+                f"<title>{one.date}, {text(one.name)}: {points:.2f}{silent}</title></circle>"
             )
     said = ", ".join(f"{one.date} {one.points[target][0]:.2f}" for one in records)
     return f"""<figure class="chart"><figcaption>{title_of(target)} <span class="soft">{low:.1f} to {high:.1f}</span>
@@ -119,6 +122,7 @@ def _table(name: str, records: list[Record], named: dict) -> str:
         shown = latest[one.page] is one
         day = one.date if one.dated else f"{one.date} (the file's)"
         outside = ' <span class="badge alarm">out of domain</span>' if one.in_domain is False else ""
+        outside += "" if one.has_audio else ' <span class="badge">without sound</span>'
         page = f'<a href="{text(one.page)}">{text(one.name)}</a>' if shown else text(one.name)
         rows.append(f"<tr><td>{day}</td><td>{page}{outside}</td>{cells}<td>{text(named[one.by])}</td></tr>")
     return table(f"Scores of {name}", heads, "".join(rows))

@@ -40,6 +40,7 @@ class Record:
         weights, sha256, trained_on: which weights, and the fingerprint of their files.
         points: by target: points, from and to of the interval (None: none).
         in_domain: None: the weights don't say.
+        has_audio: whether it was scored with its sound; the score is another one without.
     """
 
     page: str
@@ -53,6 +54,7 @@ class Record:
     trained_on: str
     points: dict[str, tuple[float, float | None, float | None]]
     in_domain: bool | None
+    has_audio: bool = True
 
     @property
     def by(self) -> tuple[str, str | None]:
@@ -69,8 +71,14 @@ def record_of(source: Input, result: RoutineScore, page: str) -> Record:
     return Record(
         page, str(name), _skater_of(source.path, name), day or _date_of_file(source.path), day is not None,
         datetime.now(UTC).isoformat(timespec="seconds"), weights.name, weights.sha256, weights.trained_on, points,
-        result.in_domain,
+        result.in_domain, result.video.has_audio,
     )  # fmt: skip
+
+
+def label_of(video: Path, name: PurePosixPath) -> str:
+    """What a video is called among others: below its skater, where its own name doesn't say whose it is."""
+    skater = _skater_of(video, name)
+    return str(name) if len(name.parts) > 1 or skater.casefold() in name.name.casefold() else f"{skater}/{name}"
 
 
 def _skater_of(video: Path, name: PurePosixPath) -> str:
@@ -123,7 +131,7 @@ def append_history(folder: Path, records: list[Record]) -> None:
 def _told(one: Record) -> tuple[Any, ...]:
     """All that a record says but when it was made."""
     points = tuple((target, *found) for target, found in one.points.items())
-    return one.page, one.name, one.skater, one.date, one.by, one.trained_on, one.in_domain, points
+    return one.page, one.name, one.skater, one.date, one.by, one.trained_on, one.in_domain, one.has_audio, points
 
 
 def read_history(folder: Path) -> list[Record]:
@@ -159,6 +167,7 @@ def _record(line: str) -> Record | None:
             and len(points) <= _MOST_TARGETS
             and all(v is None or abs(v) <= _MOST for found in points.values() for v in found)
             and one.in_domain in (True, False, None) and one.dated in (True, False)
+            and one.has_audio in (True, False)
             and not path.is_absolute() and ".." not in path.parts and quote(str(path)) == one.page
         )  # fmt: skip
         return one if sound else None

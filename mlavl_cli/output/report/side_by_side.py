@@ -1,7 +1,7 @@
 """Two takes of one programme on one page: both videos in step, both timelines, and where they differ."""
 
 from itertools import count
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from mlavl_cli.files import atomic_write, refuse_outside
 from mlavl_cli.output.report.glimpse import Glimpse
@@ -10,6 +10,7 @@ from mlavl_cli.output.report.lanes import timeline, timeline_data
 from mlavl_cli.output.report.links import page_about, video_url
 from mlavl_cli.output.report.player import toolbar, video
 from mlavl_cli.output.report.scores import banner, title_of
+from mlavl_cli.output.report.season import label_of
 from mlavl_cli.scoring.compare import Comparison, Difference, Moment
 from mlavl_cli.scoring.result import UNFAMILIAR, RoutineScore
 from mlavl_cli.scoring.shown import clock
@@ -29,7 +30,7 @@ def write_side_by_side(folder: Path, takes: list[RoutineScore], glimpses: list[G
     """
     paths = [Path(take.video.path).absolute() for take in takes]
     apart = paths[0].parent != paths[1].parent
-    names = [f"{path.parent.name}/{path.name}" if apart else path.name for path in paths]
+    names = [f"{p.parent.name}/{p.name}" if apart else label_of(p, PurePosixPath(p.name)) for p in paths]
     title = " and ".join(name[:_LONGEST_NAME].replace("/", " ") for name in names)
     for number in count(1):
         path = folder / (f"{title}.html" if number == 1 else f"{title} {number}.html")
@@ -97,7 +98,8 @@ value="{found.offset_s:.2f}" aria-label="By how many seconds B is later"></label
 
 def _said(beyond: int, found: Comparison) -> str:
     if all(one.beyond is None for one in found.scores.values()):
-        return "These weights know no intervals, so nothing says which differences are more than their errors."
+        why = next(iter(found.scores.values())).why_not
+        return f"Nothing says which differences are more than the weights' errors: {text(why)}."
     lead = f"{beyond or 'None'} of {len(found.scores)} differ" + ("s" if beyond == 1 else "")
     return f"{lead} by more than the intervals of both scores explain, if their errors are independent."
 
@@ -108,7 +110,7 @@ def _scores(found: Comparison) -> str:
 
 
 def _row(target: str, one: Difference) -> str:
-    word = {True: "<b>yes</b>", False: "no", None: "no interval"}[one.beyond]
+    word = {True: "<b>yes</b>", False: "no", None: one.why_not}[one.beyond]
     cells = [_points(one.a, one.reach_a), _points(one.b, one.reach_b), f"{one.difference:+.2f}", word]
     listed = "".join(f"<td>{cell}</td>" for cell in cells)
     return f'<tr data-target="{text(target)}"><th scope="row">{title_of(target)}</th>{listed}</tr>'

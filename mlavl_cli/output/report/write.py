@@ -5,7 +5,7 @@ import mimetypes
 import os
 import time
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from mlavl_cli.errors import MlavlError, UsageError, explained
 from mlavl_cli.files import atomic_write, one_at_a_time, refuse_outside
@@ -17,7 +17,7 @@ from mlavl_cli.output.report.index import HISTORY, INDEX, Entry, entry, index, r
 from mlavl_cli.output.report.links import page_about, url, video_url
 from mlavl_cli.output.report.notes import read_notes
 from mlavl_cli.output.report.page import page, shown_clips
-from mlavl_cli.output.report.season import Record, append_history, read_history, record_of
+from mlavl_cli.output.report.season import Record, append_history, label_of, read_history, record_of
 from mlavl_cli.scoring.result import RoutineScore
 
 LARGEST_EMBEDDED = 200 << 20  # bytes; browsers give up on far larger pages
@@ -69,10 +69,11 @@ class Report:
             refuse_outside(path, self.folder)
             up = os.path.relpath(self.folder, path.parent)
             urls = (video_url(source.path, path), f"{url(up)}/{INDEX}", embedded)
+            label = label_of(source.path, PurePosixPath(path.relative_to(self.folder)).with_suffix(""))
             with atomic_write(path, "w") as file:
-                file.write(page(result, str(source.name), glimpse, urls, read_notes(path)))
+                file.write(page(result, label, glimpse, urls, read_notes(path)))
         relative = url(path.relative_to(self.folder))
-        self.entries[relative] = entry(result, relative, str(source.name), _portrait(glimpse))
+        self.entries[relative] = entry(result, relative, label, _portrait(glimpse))
         self.fresh.append(record_of(source, result, relative))
         if time.monotonic() - self._indexed > _INDEX_EVERY_S:
             with suppress(MlavlError):  # it is tried again, and said, at the end
