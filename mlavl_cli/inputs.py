@@ -54,7 +54,7 @@ def expand_inputs(arguments: Iterable[str], as_they_come: bool = False) -> Itera
             given before is then taken.
 
     Raises:
-        UsageError: stdin holds a video instead of a list.
+        UsageError: stdin holds a video instead of a list, or a list in UTF-16.
     """
     arguments = list(arguments)
     each = as_they_come and "-" in arguments
@@ -68,6 +68,18 @@ def expand_inputs(arguments: Iterable[str], as_they_come: bool = False) -> Itera
                 found.append(one)
                 seen |= set() if each else {identity}
         yield names.tell_apart(found), errors
+
+
+def refuse_video_name(path: Path | None) -> None:
+    """Results never go where, by its name, a video is: a shell's `*.mp4` behind --output names one.
+
+    Raises:
+        UsageError: the name ends as a video's does.
+    """
+    if path and path.suffix.lower() in VIDEO_SUFFIXES:
+        raise UsageError(
+            "is named like a video, results can't be written there", path=path, hint="Choose another name."
+        )
 
 
 class _Names:
@@ -159,6 +171,8 @@ def _stdin_paths() -> Iterator[list[str]]:
         if number == 0 and (data[4:8] == b"ftyp" or data.startswith((b"\x1aE\xdf\xa3", b"RIFF"))):
             hint = "mlavl reads videos from files; give - a list of their paths, one a line."
             raise UsageError("stdin holds a video", hint=hint)
+        if number == 0 and data.startswith((b"\xff\xfe", b"\xfe\xff")):  # its NULs would part single letters
+            raise UsageError("the list on stdin is in UTF-16", hint="Write it in UTF-8.")
         left += data.removeprefix(b"\xef\xbb\xbf") if number == 0 else data  # as Windows begins its texts
         if separator is None and (b"\0" in left or b"\n" in left):
             separator = b"\0" if b"\0" in left else b"\n"

@@ -132,6 +132,23 @@ def test_a_name_that_comes_again_is_answered_again(run, routine):
     assert len(run("score", routine, routine, "-f", "jsonl", "-q").stdout.splitlines()) == 1
 
 
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_a_list_in_utf_16_is_refused_and_not_taken_for_single_letters(run, routine, encoding):
+    result = run("score", "-", stdin=f"\ufeff{routine}\n".encode(encoding))
+    assert result.exit_code == 2
+    assert "UTF-16" in result.errors[0]
+
+
+def test_results_never_take_the_place_of_a_video_that_is_no_input(run, routine, tmp_path):
+    other = tmp_path / "other.MP4"
+    other.write_bytes(routine.read_bytes())
+    for command in (["score", routine], ["compare", routine, routine]):
+        result = run(*command, "-o", other)
+        assert result.exit_code == 2
+        assert "named like a video" in result.errors[0]
+    assert other.read_bytes() == routine.read_bytes()
+
+
 def test_a_closed_stdin_is_an_empty_list():
     command = f"{sys.executable} -m mlavl_cli score - <&-"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=120, check=False)

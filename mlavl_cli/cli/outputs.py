@@ -14,7 +14,7 @@ from mlavl_cli.cli.ending import before_the_end, undisturbed
 from mlavl_cli.errors import MlavlError, UsageError
 from mlavl_cli.files import atomic_write, is_written_through, refuse_outside
 from mlavl_cli.growing import growing_write
-from mlavl_cli.inputs import Input
+from mlavl_cli.inputs import Input, refuse_video_name
 from mlavl_cli.output.formats import FORMATS, Writer, format_class
 from mlavl_cli.output.plot import Sheet
 
@@ -113,6 +113,8 @@ class Outputs:
             format_class(self.format)
         except UsageError as error:
             raise UsageError(error.message, hint=f"{error.hint} See mlavl score --help.") from error
+        for target in (self.output, self.clips_csv, self.plot):
+            refuse_video_name(target)
         if self.embed and not self.report:
             raise UsageError("--report-embed-video is of no use without --report", hint="Add --report FOLDER.")
 

@@ -27,7 +27,7 @@ from mlavl_cli.scoring.result import RoutineScore
 from mlavl_cli.scoring.scorer import Scorer
 from mlavl_cli.simulate.collection import truth_path, video_path
 from mlavl_cli.simulate.truth import clip_consistency
-from mlavl_cli.training.metrics import auc, mse, srcc
+from mlavl_cli.training.metrics import LEAST_RANKED, auc, mse, srcc
 
 SHIFT_S = 0.5
 FOLLOWS = 0.7  # clips of at least this true consistency are danced to their music; others barely differ from swapped
@@ -59,7 +59,7 @@ class Group:
 
     Attributes:
         routines, clips, following: how many, and how many clips follow their music.
-        srcc, mse, bias: by target; the mean error is in per cent of the range.
+        srcc, mse, bias: by target, srcc of five routines and more; the mean error is in per cent of the range.
         covered: by target, the share of true scores inside their intervals; empty without intervals.
         auc: how often a clip's own music is more consistent than false music: "swapped" and "shifted", over the clips
             that follow their music, and "..._all" over all clips; empty for heads that say nothing of it.
@@ -165,7 +165,7 @@ def summarise(sittings: list[Sitting]) -> Group:
         routines=len(sittings),
         clips=len(truth),
         following=int(follows.sum()),
-        srcc={target: srcc(points[target], true[target]) for target in targets},
+        srcc={t: srcc(points[t], true[t]) for t in targets} if len(sittings) >= LEAST_RANKED else {},
         mse={target: mse(points[target], true[target]) for target in targets},
         bias={target: share[target] * float((points[target] - true[target]).mean()) for target in targets},
         covered={
