@@ -33,7 +33,13 @@ def test_what_cannot_be_drawn_is_said_before_the_work(run, tmp_path, routine):
     assert "--report" in result.errors[0]
 
 
-@pytest.mark.parametrize(("options", "panels"), [([], 3), (["--lambda-c", "1", "--align-epochs", "1"], 4)])
+@pytest.mark.parametrize(
+    ("options", "panels"),
+    [
+        ([], 3),
+        pytest.param(["--lambda-c", "1", "--align-epochs", "1"], 4, marks=pytest.mark.slow),
+    ],
+)
 def test_training_and_judging_are_drawn(run, tmp_path, options, panels):
     root, text = layouts.fisv(tmp_path / "d"), layouts.text_features(tmp_path / "text.npy")
     command = ["train", "fisv", root, "-o", tmp_path / "b", "--text-features", text, "--epochs", 3, "--width", 32]

@@ -319,7 +319,9 @@ def test_the_index_sorts_by_any_column_and_leads_to_the_pages(report, browse):
 
 
 @in_a_browser
-@pytest.mark.parametrize(("width", "scheme"), [(360, "light"), (800, "dark"), (1600, "light")])
+@pytest.mark.parametrize(
+    ("width", "scheme"), [(360, "light"), pytest.param(800, "dark", marks=pytest.mark.slow), (1600, "light")]
+)
 def test_pages_are_accessible_and_fit(report, browse, scheme, width):
     from axe_playwright_python.sync_playwright import Axe
 
@@ -399,7 +401,9 @@ def test_two_videos_play_in_step_by_an_offset_that_can_be_moved(compared, browse
 
 
 @in_a_browser
-@pytest.mark.parametrize(("width", "scheme"), [(360, "dark"), (800, "light"), (1600, "dark")])
+@pytest.mark.parametrize(
+    ("width", "scheme"), [(360, "dark"), pytest.param(800, "light", marks=pytest.mark.slow), (1600, "dark")]
+)
 def test_pages_of_two_takes_and_of_a_season_are_accessible_and_fit(report, compared, browse, width, scheme):
     from axe_playwright_python.sync_playwright import Axe
 

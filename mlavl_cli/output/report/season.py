@@ -78,7 +78,9 @@ def record_of(source: Input, result: RoutineScore, page: str) -> Record:
 def label_of(video: Path, name: PurePosixPath) -> str:
     """What a video is called among others: below its skater, where its own name doesn't say whose it is."""
     skater = _skater_of(video, name)
-    return str(name) if len(name.parts) > 1 or skater.casefold() in name.name.casefold() else f"{skater}/{name}"
+    if len(name.parts) > 1 or not _DAY.search(name.stem) or skater.casefold() in name.name.casefold():
+        return str(name)
+    return f"{skater}/{name}"
 
 
 def _skater_of(video: Path, name: PurePosixPath) -> str:
