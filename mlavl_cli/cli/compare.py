@@ -1,6 +1,7 @@
 """mlavl compare: two takes of one programme, side by side."""
 
 import json
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -10,10 +11,10 @@ import typer
 
 from mlavl_cli.cli import console, options
 from mlavl_cli.cli.batch import results_only
+from mlavl_cli.cli.outputs import refuse_taken
 from mlavl_cli.cli.tables import Row, TableFormat, form_of, print_rows, stdout_to
 from mlavl_cli.cli.takes import Take, read_take
 from mlavl_cli.errors import UsageError, one_line
-from mlavl_cli.inputs import refuse_video_name
 
 if TYPE_CHECKING:
     from mlavl_cli.media.cutting import Cutting
@@ -66,7 +67,7 @@ def compare(
 
     mlavl compare monday.json friday.json --offset 1.5
     """
-    refuse_video_name(output)
+    refuse_taken({os.path.realpath(path): "is one of the takes" for path in (a, b)}, [output])
     takes = [read_take(path) for path in (a, b)]
     filmed = [take.result is None for take in takes]
     if not all(filmed) and (report or offset == "music"):
@@ -79,12 +80,12 @@ def compare(
             if all(filmed) and (report or offset != "start"):
                 glimpses = [_look(take, cutting, bool(report)) for take in takes]
     found = _compared(takes, offset, glimpses)
-    if report:
+    with stdout_to(output):
+        _show(takes, found, form_of(form, output), most)
+    if report:  # where it can't be written, the results are there
         from mlavl_cli.output.report.side_by_side import write_side_by_side
 
         console.told(f"page: {write_side_by_side(report, [take.scored for take in takes], glimpses, found)}")
-    with stdout_to(output):
-        _show(takes, found, form_of(form, output), most)
 
 
 def _score(takes: list[Take], weights: str, device: str, precision: Any, features: Path | None) -> "Cutting":

@@ -1,11 +1,13 @@
 """mlavl history: the scores that a folder of pages remembers, over time."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from mlavl_cli.cli import console, options
+from mlavl_cli.cli.outputs import KEPT, refuse_taken
 from mlavl_cli.cli.tables import Row, TableFormat, form_of, print_rows, stdout_to
 from mlavl_cli.errors import UsageError
 
@@ -38,14 +40,15 @@ def history(
     from mlavl_cli.output.report.season import read_history
     from mlavl_cli.output.report.write import Report
 
+    refuse_taken({os.path.realpath(folder / name): "holds the season" for name in KEPT}, [output])
     records = read_history(folder)
     if not records:
         raise UsageError(
             "nothing was scored into this folder", path=folder, hint="Run: mlavl score VIDEOS --report DIR."
         )
     named = weights_named(records)
+    form = form_of(form, output)
     with stdout_to(output):
-        form = form_of(form, output)
         if form != "table":
             found = grouped(records, by).items()
             _print([_whole(who, one, named[one.by]) for who, some in found for one in some], form)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from mlavl_cli.output.csv import ClipsCsvWriter
     from mlavl_cli.scoring.result import RoutineScore
 
-_KEPT = ("index.html", "history.html", "history.jsonl")  # of a folder of pages
+KEPT = ("index.html", "history.html", "history.jsonl")  # of a folder of pages
 Sink = Callable[[Input, "RoutineScore"], object]
 
 
@@ -113,8 +113,6 @@ class Outputs:
             format_class(self.format)
         except UsageError as error:
             raise UsageError(error.message, hint=f"{error.hint} See mlavl score --help.") from error
-        for target in (self.output, self.clips_csv, self.plot):
-            refuse_video_name(target)
         if self.embed and not self.report:
             raise UsageError("--report-embed-video is of no use without --report", hint="Add --report FOLDER.")
 
@@ -138,7 +136,7 @@ class Outputs:
         taken = {os.path.realpath(source.path): "is one of the videos" for source in inputs}
         for folder in filter(None, (self.report, self.vtt)):
             own = (f"{source.name}{ending}" for source in inputs for ending in (".html", ".vtt"))
-            taken |= {os.path.realpath(folder / name): "is used twice" for name in (*own, *_KEPT)}
+            taken |= {os.path.realpath(folder / name): "is used twice" for name in (*own, *KEPT)}
         refuse_taken(taken, (self.output, self.clips_csv, self.plot))
         if self.plot and len(inputs) > 1:
             raise UsageError("--plot draws one video", hint="Use --report for many.")
@@ -149,7 +147,6 @@ class Outputs:
         sheet = Sheet(self.plot) if self.plot else None
         pages = None
         if self.report:  # only then is its import worth its time
-            index = self.report / "index.html"
             from mlavl_cli.output.report.write import Report
 
             pages = Report(self.report, self.embed, cutting)
@@ -175,7 +172,7 @@ class Outputs:
             if sheet:
                 others.append(lambda source, result: sheet.timeline(result))
             if pages:
-                stack.callback(console.told, f"pages: {index}")
+                stack.callback(console.told, f"pages: {pages.folder / KEPT[0]}")
                 stack.callback(pages.close)
                 others.append(pages.add)
             kept = None if self.output is None or is_written_through(self.output) else self.output
@@ -191,7 +188,7 @@ class Outputs:
 
 
 def refuse_taken(taken: dict[str, str], targets: Iterable[Path | None]) -> None:
-    """Results never take the place of what is read, or of each other.
+    """Results never take the place of what is read, of each other, or of what is named like a video.
 
     Args:
         taken: what each resolved path is that can't be written.
@@ -203,6 +200,7 @@ def refuse_taken(taken: dict[str, str], targets: Iterable[Path | None]) -> None:
     for target in filter(None, targets):
         if cause := taken.get(os.path.realpath(target)):
             raise UsageError(f"{cause}, results can't be written there", path=target, hint="Choose another name.")
+        refuse_video_name(target)
         taken[os.path.realpath(target)] = "is used twice"
 
 

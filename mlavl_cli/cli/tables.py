@@ -10,7 +10,6 @@ from typing import Any, Literal
 
 from mlavl_cli.errors import one_line
 from mlavl_cli.files import atomic_write, csv_text
-from mlavl_cli.inputs import refuse_video_name
 
 Row = dict[str, Any]
 
@@ -31,10 +30,8 @@ def stdout_to(path: Path | None) -> Iterator[None]:
     """What is printed goes to a file that appears whole, if one is named.
 
     Raises:
-        UsageError: it is named like a video.
         MlavlError: it can't be written.
     """
-    refuse_video_name(path)
     if path is None:
         yield
         return

@@ -211,6 +211,20 @@ def test_the_format_is_as_the_output_ends_and_a_failure_says_why(run, tmp_path):
     assert "was not scored: no such file" in result.errors[0]
 
 
+def test_results_never_take_the_place_of_a_take_or_of_a_season(run, tmp_path, routine):
+    one = tmp_path / "a.json"
+    one.write_text(json.dumps(take((0.0, 1.0, 0.5, 0.5))))
+    result = run("compare", one, one, "-o", one)
+    assert (result.exit_code, "is one of the takes" in result.errors[0]) == (2, True)
+    assert json.loads(one.read_text())["scores"]
+    assert run("score", routine, "--report", tmp_path / "pages", "-q").exit_code == 0
+    kept = tmp_path / "pages" / "history.jsonl"
+    before = kept.read_text()
+    result = run("history", tmp_path / "pages", "-o", kept)
+    assert (result.exit_code, "holds the season" in result.errors[0]) == (2, True)
+    assert kept.read_text() == before
+
+
 def test_a_page_needs_two_videos(run, programmes, tmp_path):
     (tmp_path / "a.json").write_text(json.dumps(take((0.0, 1.0, 0.5, 0.5))))
     result = run("compare", tmp_path / "a.json", programmes / "monday.mp4", "--report", tmp_path / "pages")

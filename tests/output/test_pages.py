@@ -23,6 +23,18 @@ def report(tmp_path_factory):
     return folder, {Path(one["video"]["path"]).name: one for one in result.json()}
 
 
+def assert_accessible(browse, path, width, scheme):
+    """A page fits its window, and axe finds nothing, with all of it unfolded."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    page = browse(color_scheme=scheme, viewport={"width": width, "height": 800}, bypass_csp=True).open(path).page
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    for summary in page.locator("summary").all():
+        summary.click()
+    found = Axe().run(page).response["violations"]
+    assert [(one["id"], one["nodes"][0]["html"]) for one in found] == []
+
+
 def page_of(folder: Path, name: str = HOSTILE) -> Path:
     return folder / "out" / f"{name}.html"
 
@@ -323,16 +335,11 @@ def test_the_index_sorts_by_any_column_and_leads_to_the_pages(report, browse):
     ("width", "scheme"), [(360, "light"), pytest.param(800, "dark", marks=pytest.mark.slow), (1600, "light")]
 )
 def test_pages_are_accessible_and_fit(report, browse, scheme, width):
-    from axe_playwright_python.sync_playwright import Axe
-
     folder, _ = report
     for path in (page_of(folder), page_of(folder, "silent.mp4"), folder / "out" / "index.html"):
-        page = browse(color_scheme=scheme, viewport={"width": width, "height": 800}, bypass_csp=True).open(path).page
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
-        for summary in page.locator("summary").all():
-            summary.click()
-        found = Axe().run(page).response["violations"]
-        assert [(one["id"], one["nodes"][0]["html"]) for one in found] == []
+        assert_accessible(
+            browse(color_scheme=scheme, viewport={"width": width, "height": 800}, bypass_csp=True).open(path)
+        )
 
 
 def test_a_silent_video_has_no_fit_and_no_waveform(report):
@@ -405,12 +412,7 @@ def test_two_videos_play_in_step_by_an_offset_that_can_be_moved(compared, browse
     ("width", "scheme"), [(360, "dark"), pytest.param(800, "light", marks=pytest.mark.slow), (1600, "dark")]
 )
 def test_pages_of_two_takes_and_of_a_season_are_accessible_and_fit(report, compared, browse, width, scheme):
-    from axe_playwright_python.sync_playwright import Axe
-
     for path in (compared[0], report[0] / "out" / "history.html"):
-        page = browse(color_scheme=scheme, viewport={"width": width, "height": 800}, bypass_csp=True).open(path).page
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
-        for summary in page.locator("summary").all():
-            summary.click()
-        found = Axe().run(page).response["violations"]
-        assert [(one["id"], one["nodes"][0]["html"]) for one in found] == []
+        assert_accessible(
+            browse(color_scheme=scheme, viewport={"width": width, "height": 800}, bypass_csp=True).open(path)
+        )
