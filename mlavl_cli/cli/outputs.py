@@ -137,7 +137,10 @@ class Outputs:
         for folder in filter(None, (self.report, self.vtt)):
             own = (f"{source.name}{ending}" for source in inputs for ending in (".html", ".vtt"))
             taken |= {os.path.realpath(folder / name): "is used twice" for name in (*own, *KEPT)}
-        refuse_taken(taken, (self.output, self.clips_csv, self.plot))
+        targets = (self.output, self.clips_csv, self.plot)
+        refuse_taken(taken, targets)
+        for target in targets:
+            refuse_video_name(target)
         if self.plot and len(inputs) > 1:
             raise UsageError("--plot draws one video", hint="Use --report for many.")
 
@@ -188,7 +191,7 @@ class Outputs:
 
 
 def refuse_taken(taken: dict[str, str], targets: Iterable[Path | None]) -> None:
-    """Results never take the place of what is read, of each other, or of what is named like a video.
+    """Results never take the place of what is read, or of each other.
 
     Args:
         taken: what each resolved path is that can't be written.
@@ -200,7 +203,6 @@ def refuse_taken(taken: dict[str, str], targets: Iterable[Path | None]) -> None:
     for target in filter(None, targets):
         if cause := taken.get(os.path.realpath(target)):
             raise UsageError(f"{cause}, results can't be written there", path=target, hint="Choose another name.")
-        refuse_video_name(target)
         taken[os.path.realpath(target)] = "is used twice"
 
 

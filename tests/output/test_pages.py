@@ -337,9 +337,7 @@ def test_the_index_sorts_by_any_column_and_leads_to_the_pages(report, browse):
 def test_pages_are_accessible_and_fit(report, browse, scheme, width):
     folder, _ = report
     for path in (page_of(folder), page_of(folder, "silent.mp4"), folder / "out" / "index.html"):
-        assert_accessible(
-            browse(color_scheme=scheme, viewport={"width": width, "height": 800}, bypass_csp=True).open(path)
-        )
+        assert_accessible(browse, path, width, scheme)
 
 
 def test_a_silent_video_has_no_fit_and_no_waveform(report):
@@ -413,6 +411,4 @@ def test_two_videos_play_in_step_by_an_offset_that_can_be_moved(compared, browse
 )
 def test_pages_of_two_takes_and_of_a_season_are_accessible_and_fit(report, compared, browse, width, scheme):
     for path in (compared[0], report[0] / "out" / "history.html"):
-        assert_accessible(
-            browse(color_scheme=scheme, viewport={"width": width, "height": 800}, bypass_csp=True).open(path)
-        )
+        assert_accessible(browse, path, width, scheme)
