@@ -53,7 +53,7 @@ ORDER = {
     "protocols": ["words", "performance", "blocks", "match", "labels"],
     "output": ["formats", "json", "csv", "table", "webvtt", "plot", "report"],
     "output/report": (
-        "glimpse html links scores lanes player notes page season side_by_side history index write"
+        "rhythm glimpse html links scores lanes player notes page season side_by_side history index write"
     ).split(),
 }
 

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -16,11 +15,11 @@ from mlavl_cli.features.reading import Prepared
 from mlavl_cli.media.cutting import Cutting
 from mlavl_cli.media.picture import PictureSpec
 from mlavl_cli.media.sound import SAMPLE_RATE_HZ
+from mlavl_cli.output.report.rhythm import rhythm
 from mlavl_cli.scoring.alignment import Onsets
 
 THUMBNAIL_PX = 160  # the longer side
 _PEAKS_HZ = 20  # of the waveform
-_HOP = 512  # samples between two values of the strength of onsets
 _LISTEN_S = 1200.0  # beats of longer videos are not looked for: a page must not cost more than the score
 
 
@@ -67,7 +66,7 @@ def look(path: Path, wanted: Iterable[int], size_px: tuple[int, int], cutting: C
                 peaks += _peaks(clip.sound, start_s, end_s)
                 if end_s <= _LISTEN_S:
                     sounds.append((start_s, clip.sound))
-    return Glimpse(thumbnails, peaks, *_rhythm(sounds))
+    return Glimpse(thumbnails, peaks, *rhythm(sounds))
 
 
 def _jpeg(picture: np.ndarray) -> str:
@@ -80,21 +79,3 @@ def _peaks(sound: np.ndarray, start_s: float, end_s: float) -> list[tuple[float,
     parts = np.array_split(np.abs(sound), max(1, round(len(sound) / SAMPLE_RATE_HZ * _PEAKS_HZ)))
     edges = np.linspace(start_s, end_s, len(parts) + 1)
     return [(float(a), float(b), float(part.max())) for a, b, part in zip(edges, edges[1:], parts, strict=False)]
-
-
-def _rhythm(sounds: list[tuple[float, np.ndarray]]) -> tuple[list[float], list[float], Onsets | None]:
-    """Onsets and beats, in seconds of the video, and their strength; none where librosa can't be had."""
-    if not sounds:
-        return [], [], None
-    begin, samples = sounds[0][0], np.concatenate([sound for _, sound in sounds])
-    if len(samples) < SAMPLE_RATE_HZ or not samples.any():
-        return [], [], None
-    try:
-        import librosa
-    except (ImportError, RuntimeError):  # numba wants to write a cache beside its code or at home, and may not
-        return [], [], None
-    strength = librosa.onset.onset_strength(y=samples, sr=SAMPLE_RATE_HZ, hop_length=_HOP)
-    rhythm: dict[str, Any] = {"onset_envelope": strength, "sr": SAMPLE_RATE_HZ, "hop_length": _HOP, "units": "time"}
-    onsets, beats = librosa.onset.onset_detect(**rhythm), librosa.beat.beat_track(**rhythm)[1]
-    known = Onsets(begin, _HOP / SAMPLE_RATE_HZ, strength)
-    return [begin + float(t) for t in onsets], [begin + float(t) for t in beats], known
