@@ -8,7 +8,8 @@ from mlavl_cli.errors import NoSuchDevice, UsageError
 if TYPE_CHECKING:
     import torch
 
-Precision = Literal["auto", "fp32", "bf16", "fp16"]
+FloatPrecision = Literal["auto", "fp32", "bf16", "fp16"]
+Precision = Literal[FloatPrecision, "int8"]
 PRECISIONS = get_args(Precision)
 
 
@@ -17,16 +18,22 @@ class Placement:
     """Where backbones run, in which number format, and whether torch compiles the visual one.
 
     Heads always run in fp32, uncompiled: they cost nothing.
+
+    Attributes:
+        quantized: whether feed-forward layers run in int8 (`features.int8`), all else in `dtype`.
     """
 
     device: "torch.device"
     dtype: "torch.dtype"
     compiled: bool = False
+    quantized: bool = False
 
     @property
     def precision(self) -> str:
         import torch
 
+        if self.quantized:
+            return "int8"
         return {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}[self.dtype]
 
 
@@ -55,8 +62,20 @@ def place(device: str = "auto", precision: str = "auto", compiled: bool = False)
         precision = _fastest_safe(where)
     if precision == "fp16" and where.type == "cpu":
         raise NoSuchDevice("fp16 isn't supported on the CPU", hint="Use --precision auto, bf16 or fp32.")
-    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
-    return Placement(where, dtype, compiled)
+    quantized = precision == "int8"
+    if quantized and (where.type != "cpu" or compiled):
+        raise NoSuchDevice("int8 is for CPUs, without --compile", hint="Use --precision auto, or --device cpu.")
+    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision, torch.float32)
+    return Placement(where, dtype, compiled, quantized)
+
+
+def integers_saturate() -> bool:
+    """Whether this CPU adds two products of bytes in 16 bits, which may not hold them: x86 without VNNI."""
+    import torch
+
+    known = torch.cpu.get_capabilities()
+    x86 = known.get("architecture") in ("x86_64", "AMD64", "i386")
+    return x86 and not any(known.get(name) for name in ("avx512_vnni", "avx_vnni", "amx_int8"))
 
 
 def _fastest_safe(device: "torch.device") -> str:

@@ -36,8 +36,8 @@ ORDER = {
         "frame_rate sound_clock sound cutting clips encode sample"
     ).split(),
     "features": (
-        "arrays rows statistics routine hub prompts visual audio text_features text parallel reading apart extract "
-        "store extractor cluster throughput"
+        "arrays rows statistics routine hub prompts int8 visual audio text_features text parallel reading apart "
+        "extract store extractor cluster throughput"
     ).split(),
     "heads": (
         "dims layers noise base multimodal state_dicts mlavl visual exemplars soft_dtw svr lstm ms_lstm "

@@ -21,7 +21,7 @@ from mlavl_cli.cli.training_request import (
     wanted_backbones,
 )
 from mlavl_cli.datasets.rows import GROUP
-from mlavl_cli.device import Precision
+from mlavl_cli.device import FloatPrecision
 from mlavl_cli.heads.dims import Behaviour, Graph, Plug, Regressor
 from mlavl_cli.heads.methods import HEADS
 from mlavl_cli.output.plot import Sheet
@@ -209,7 +209,7 @@ def train(
         TableFormat, typer.Option("--format", "-f", help="How the rows are printed.", rich_help_panel="Output")
     ] = "table",
     device: options.Device = "auto",
-    precision: Annotated[Precision, typer.Option(help="Of the head's forward pass.")] = "fp32",
+    precision: Annotated[FloatPrecision, typer.Option(help="Of the head's forward pass.")] = "fp32",
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:

@@ -16,6 +16,7 @@ from mlavl_cli.backbone import BackboneSpec
 from mlavl_cli.device import Placement
 from mlavl_cli.errors import WeightsError
 from mlavl_cli.features.hub import load_model, load_pretrained, unfit
+from mlavl_cli.features.int8 import put
 from mlavl_cli.media.sound import SAMPLE_RATE_HZ
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ class AudioBackbone:
     """A frozen AST. `dim` is D_a."""
 
     def __init__(self, model: "ASTModel", mel_bins: int, mean: float, std: float, placement: Placement):
-        cast(nn.Module, model).to(placement.device)  # the library's own `to` is annotated as if it took no device
+        put(cast(nn.Module, model), placement)
         self.model, self.placement = model, placement
         self.dim = model.config.hidden_size
         self.mel_bins, self.mean, self.std = mel_bins, mean, std

@@ -16,6 +16,7 @@ from mlavl_cli.backbone import BackboneSpec
 from mlavl_cli.device import Placement
 from mlavl_cli.errors import DeviceError, WeightsError, refusing
 from mlavl_cli.features.hub import load_model, load_pretrained, unfit
+from mlavl_cli.features.int8 import put
 from mlavl_cli.media.cutting import FRAMES_PER_CLIP
 from mlavl_cli.media.picture import PictureSpec
 from mlavl_cli.untrusted import read_torch
@@ -66,7 +67,7 @@ class VisualBackbone(nn.Module):
         self.register_buffer("offset", offset, persistent=False)
         self.parameters_held = sum(tensor.numel() for tensor in self.parameters())
         self.to(placement.device)
-        self.network.to(placement.dtype)
+        put(self.network, placement)
         if placement.compiled:
             self.network.compile()
 

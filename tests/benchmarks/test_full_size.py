@@ -44,7 +44,7 @@ def ast(folder):
 
 
 @pytest.mark.parametrize(("make_visual", "dim"), [(timesformer, 768), (swin, 1024)])
-@pytest.mark.parametrize("precision", ["fp32", "auto"])
+@pytest.mark.parametrize("precision", ["fp32", "int8", "auto"])
 def test_one_clip_at_full_size(tmp_path, capsys, make_visual, dim, precision):
     placement = place("cpu", precision)
     visual = load_visual(make_visual(tmp_path / "visual"), placement)

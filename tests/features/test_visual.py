@@ -7,6 +7,7 @@ import torch
 from mlavl_cli.backbone import BackboneSpec
 from mlavl_cli.device import place
 from mlavl_cli.errors import WeightsError
+from mlavl_cli.features.int8 import Int8Linear
 from mlavl_cli.features.visual import load_visual
 
 CPU = place("cpu", "fp32")
@@ -73,6 +74,24 @@ def test_bf16_stays_close(tmp_path):
     assert fast.dtype == torch.float32
 
 
+@pytest.mark.parametrize(
+    ("kind", "frames", "layers"), [("timesformer", 8, 6), ("videomae", 16, 4), ("vivit", 32, 4), ("vjepa2", 32, 4)]
+)
+def test_feed_forward_layers_alone_are_in_int8(tmp_path, kind, frames, layers):
+    save(tmp_path / "m", kind)
+    spec = BackboneSpec(str(tmp_path / "m"))
+    exact, fast = (load_visual(spec, place("cpu", p)) for p in ("fp32", "int8"))
+    replaced = [name for name, module in fast.network.named_modules() if isinstance(module, Int8Linear)]
+    assert len([name for name in replaced if "pooler" not in name and "predictor" not in name]) == layers
+    assert not any("att" in name for name in replaced)
+    assert fast.parameters_held == exact.parameters_held
+    size = fast.picture.size
+    clips = torch.randint(0, 256, (2, frames, *size, 3), dtype=torch.uint8)
+    rows = fast.encode(clips)
+    assert torch.cosine_similarity(exact.encode(clips), rows).min() > 0.999
+    assert not torch.equal(exact.encode(clips), rows)
+
+
 def swin_file(path, naming):
     """A Video Swin-T with random tensors, in torchvision's or in mmaction's names."""
     from torchvision.models.video import swin3d_t
@@ -115,6 +134,15 @@ def test_video_swin_from_a_local_file(tmp_path, naming):
     with torch.inference_mode():
         expected = model((clip[0].permute(3, 0, 1, 2) / 255 - mean)[None] / std)
     torch.testing.assert_close(backbone.encode(clip), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_video_swin_in_int8(tmp_path):
+    swin_file(tmp_path / "swin.pth", "torchvision")
+    options = {"arch": "swin3d_t", "short_side": 36, "crop": [32, 43], "size": [32, 32]}
+    spec = BackboneSpec(str(tmp_path / "swin.pth"), options=options)
+    clips = torch.randint(0, 256, (2, 32, 32, 32, 3), dtype=torch.uint8)
+    exact, fast = (load_visual(spec, place("cpu", p)).encode(clips) for p in ("fp32", "int8"))
+    assert torch.cosine_similarity(exact, fast).min() > 0.999
 
 
 def test_a_swin_of_another_size_is_named(tmp_path):
