@@ -1,5 +1,7 @@
 """Folders of pages: what is kept, refused and shared, and timelines as WebVTT."""
 
+import base64
+import os
 import re
 
 import pytest
@@ -35,14 +37,18 @@ def test_the_index_keeps_earlier_runs_and_forgets_pages_that_are_gone(run, tmp_p
 
 
 def test_a_video_can_be_embedded_and_is_linked_otherwise(run, tmp_path, routine):
+    mine = tmp_path / "routine.mp4"
+    mine.write_bytes(routine.read_bytes() + (7_000_001).to_bytes(4, "big") + b"free" + os.urandom(6_999_993))
     for name, options in (("linked", []), ("whole", ["--report-embed-video"])):
-        assert run("score", routine, "--report", tmp_path / name, "-q", *options).exit_code == 0
+        assert run("score", mine, "--report", tmp_path / name, "-q", *options).exit_code == 0
     sources = [
         re.search(r'<video[^>]* src="([^"]*)"', (tmp_path / name / "routine.mp4.html").read_text())[1]
         for name in ("linked", "whole")
     ]
-    assert (tmp_path / "linked" / sources[0]).resolve() == routine
-    assert sources[1].startswith("data:video/mp4;base64,")
+    assert (tmp_path / "linked" / sources[0]).resolve() == mine
+    kind, content = sources[1].split(",")
+    assert kind == "data:video/mp4;base64"
+    assert base64.b64decode(content, validate=True) == mine.read_bytes()
     assert run("score", routine, "--report-embed-video").exit_code == 2
 
 

@@ -31,8 +31,8 @@ def page(
         result: its score.
         name: what it is called, as plain text.
         glimpse: pictures and waveform.
-        urls: of the video, relative; of the index, relative; the video's content as a data URI, where the page is to
-            hold it.
+        urls: of the video, relative; of the index, relative; a data URI of its content, where the page is to hold
+            it.
         notes: what lies beside the page (notes.py).
     """
     video_url, index_url, embedded_url = urls

@@ -3,9 +3,11 @@
 import base64
 import mimetypes
 import os
+import secrets
 import time
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
+from typing import IO
 
 from mlavl_cli.errors import MlavlError, UsageError, explained
 from mlavl_cli.files import atomic_write, one_at_a_time, refuse_outside
@@ -40,6 +42,7 @@ class Report:
         self.failed: list[tuple[str, str]] = []  # path and cause of the inputs of this run that gave no score
         self.fresh: list[Record] = []  # that the history doesn't have yet
         self._indexed = 0.0
+        self._place = secrets.token_hex()  # stands in a page for the video's content, which is written piece by piece
 
     def check(self, sources: list[Input]) -> None:
         """Before any work: is every video small enough to be embedded, if it is to be?
@@ -62,16 +65,19 @@ class Report:
         """
         size_px = (result.video.width_px, result.video.height_px)
         glimpse = look(source.path, shown_clips(result), size_px, self.cutting)
-        embedded = self._embedded(source.path) if self.embed else None
         self.folder.mkdir(parents=True, exist_ok=True)
         with one_at_a_time(self.folder / LOCK):  # another process may be about to take the same name
             path = self._page_path(source)
             refuse_outside(path, self.folder)
             up = os.path.relpath(self.folder, path.parent)
-            urls = (video_url(source.path, path), f"{url(up)}/{INDEX}", embedded)
+            urls = (video_url(source.path, path), f"{url(up)}/{INDEX}", self._embedded(source.path))
             label = label_of(source.path, PurePosixPath(path.relative_to(self.folder)).with_suffix(""))
             with atomic_write(path, "w") as file:
-                file.write(page(result, label, glimpse, urls, read_notes(path)))
+                before, *after = page(result, label, glimpse, urls, read_notes(path)).split(self._place)
+                file.write(before)
+                for rest in after:
+                    _write_base64(file, source.path)
+                    file.write(rest)
         relative = url(path.relative_to(self.folder))
         self.entries[relative] = entry(result, relative, label, _portrait(glimpse))
         self.fresh.append(record_of(source, result, relative))
@@ -142,10 +148,15 @@ class Report:
         path = self.folder / f"{name}.html"
         return path.with_name(f"{path.stem}.video.html") if path.name in (INDEX, HISTORY) else path
 
-    @staticmethod
-    def _embedded(video: Path) -> str:
+    def _embedded(self, video: Path) -> str | None:
         kind = mimetypes.guess_type(video.name)[0] or "video/mp4"
-        return f"data:{kind};base64,{base64.b64encode(video.read_bytes()).decode()}"
+        return f"data:{kind};base64,{self._place}" if self.embed else None
+
+
+def _write_base64(file: IO[str], path: Path) -> None:
+    with path.open("rb") as content:
+        while piece := content.read(3 << 20):  # a multiple of three, so that pieces follow each other without padding
+            file.write(base64.b64encode(piece).decode())
 
 
 def _portrait(glimpse: Glimpse) -> str:
