@@ -15,7 +15,9 @@ def orientation(picture: av.VideoFrame) -> tuple[int, bool]:
     `UPRIGHT` where there is no matrix, or one that shows nothing. A point (x, y) of the decoded picture, y downwards,
     is shown at (a x + c y, b x + d y).
     """
-    data = next((one for one in side_data(picture) if one.type is Type.DISPLAYMATRIX), None)
+    if (listed := side_data(picture)) is None:  # then PyAV says how it is turned, and not whether it is mirrored
+        return round(picture.rotation / 90) % 4, False
+    data = next((one for one in listed if one.type is Type.DISPLAYMATRIX), None)
     if data is None or data.buffer_size < 36:
         return UPRIGHT
     a, b, _, c, d = (int(value) for value in np.frombuffer(bytes(data), np.int32)[:5])

@@ -122,7 +122,7 @@ class PictureMaker:
         as it is after some changes.
         """
         if frame.color_trc in _HDR:
-            told = tuple(bytes(one) for one in side_data(frame) if one.type.name in _TELL_COLOURS)
+            told = tuple(bytes(one) for one in side_data(frame) or () if one.type.name in _TELL_COLOURS)
             colours = (frame.color_trc, frame.color_primaries, told)
             self._changes += colours != self._colours
             self._colours = colours
@@ -134,9 +134,15 @@ class PictureMaker:
         return {}
 
 
-def side_data(frame: av.VideoFrame) -> SideDataContainer:
-    """What a file says besides the picture. PyAV's own annotation knows of motion vectors alone."""
-    return cast(SideDataContainer, frame.side_data)
+def side_data(frame: av.VideoFrame) -> SideDataContainer | None:
+    """What a file says besides the picture; None where there is a kind among it that PyAV doesn't know (EXIF).
+
+    PyAV's own annotation knows of motion vectors alone.
+    """
+    try:
+        return cast(SideDataContainer, frame.side_data)
+    except ValueError:
+        return None
 
 
 def high_dynamic_range(frame: av.VideoFrame) -> str | None:

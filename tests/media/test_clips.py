@@ -1,6 +1,7 @@
 """Clips are 32 consecutive frames; their times come from timestamps, their sound from the same span."""
 
 import gc
+import io
 from fractions import Fraction
 from itertools import islice
 
@@ -8,6 +9,7 @@ import av
 import numpy as np
 import pytest
 from conftest import make_sound, make_video, moving_square, tone
+from PIL import Image
 
 from mlavl_cli.errors import MediaError
 from mlavl_cli.media.clips import ClipReader, sampled_positions
@@ -145,6 +147,35 @@ def test_rotation_is_applied(tmp_path, degrees):
     assert np.abs(clips[0].frames.astype(int) - expected).mean() < 3
     size = (reader.info.width_px, reader.info.height_px)
     assert size == ((96, 64) if degrees == 180 else (64, 96))
+
+
+@pytest.mark.parametrize(("orientation", "turns"), [(1, 0), (3, 2), (6, 3), (8, 1)])
+@pytest.mark.parametrize("ending", ["mjpeg", "avi"])
+def test_pictures_with_exif_are_read_and_turned(tmp_path, orientation, turns, ending):
+    """As cameras write them; EXIF counts how a picture is to be turned from 1 to 8."""
+    about = Image.Exif()
+    about[0x112] = orientation
+    pictures = []
+    for i in range(40):
+        file = io.BytesIO()
+        Image.fromarray(moving_square(i, 96, 64)).save(file, "JPEG", quality=95, exif=about.tobytes())
+        pictures.append(file.getvalue())
+    path = tmp_path / f"camera.{ending}"
+    if ending == "mjpeg":
+        path.write_bytes(b"".join(pictures))
+    else:
+        with av.open(str(path), "w") as container:
+            stream = container.add_stream("mjpeg", rate=25)
+            stream.width, stream.height, stream.pix_fmt = 96, 64, "yuvj420p"
+            for i, content in enumerate(pictures):
+                packet = av.Packet(content)
+                packet.stream, packet.pts, packet.dts, packet.time_base = stream, i, i, Fraction(1, 25)
+                container.mux(packet)
+    clips, reader = read(path, spec=PictureSpec((48, 48)))
+    upright = read(make_video(tmp_path / "u.mp4", 40, size=(96, 64), options={"crf": "5"}), spec=PictureSpec((48, 48)))
+    expected = np.stack([np.rot90(frame, turns) for frame in upright[0][0].frames])
+    assert np.abs(clips[0].frames.astype(int) - expected).mean() < 4
+    assert (reader.info.width_px, reader.info.height_px) == ((96, 64) if turns % 2 == 0 else (64, 96))
 
 
 @pytest.mark.parametrize(
