@@ -5,6 +5,7 @@ import hashlib
 import os
 import platform
 import re
+import stat
 import tempfile
 import time
 from collections.abc import Iterator
@@ -134,7 +135,7 @@ def atomic_write(path: Path, mode: str = "wb", named: bool = False) -> Iterator[
             with open(path, mode, **text) as file:  # noqa: PTH123
                 yield file
             return
-        path = Path(os.path.realpath(path)) if named else path
+        path = _followed(path) if named else path
         path.parent.mkdir(parents=True, exist_ok=True)
         sweep_parts(path.parent)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.", suffix=_part_suffix())
@@ -152,6 +153,33 @@ def atomic_write(path: Path, mode: str = "wb", named: bool = False) -> Iterator[
     finally:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
+
+
+def _followed(path: Path) -> Path:
+    """Where a path leads that a user named; as the system does it, no link of another user in a folder for all."""
+    if path.is_symlink() and hasattr(os, "geteuid"):
+        folder, link = path.parent.stat(), path.lstat()
+        if folder.st_mode & stat.S_ISVTX and link.st_uid not in (os.geteuid(), folder.st_uid):
+            raise OSError(errno.EACCES, "a link of another user in a folder for all", str(path))
+    return Path(os.path.realpath(path))
+
+
+def refuse_another_users(status: os.stat_result, path: Path) -> None:
+    """Raises OSError where a file or folder belongs to somebody else than who runs this."""
+    if hasattr(os, "geteuid") and status.st_uid != os.geteuid():
+        raise OSError(errno.EPERM, "belongs to another user", str(path))
+
+
+def make_folder(path: Path) -> None:
+    """Makes a folder, and those that it lies in.
+
+    Raises:
+        MlavlError: it can't be made; a file may lie in its place.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise MlavlError(f"can't be made ({error.strerror})", path=path, hint="Choose another folder.") from error
 
 
 _held_by_others: set[Path] = set()  # locks that were waited for in vain

@@ -1,9 +1,10 @@
 """A file of lines that others follow while it is written."""
 
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Any, cast
 
 from mlavl_cli.files import atomic_write, is_written_through
 
@@ -32,7 +33,7 @@ class _Lines:
     """What `growing_write` gives: a file that is begun beside, and put in its place by the first flush."""
 
     def __init__(self, path: Path, stack: ExitStack):
-        self._path, self._stack, self._grows = path, stack, False
+        self._stack, self._grows = stack, False
         self._file = stack.enter_context(atomic_write(path, "w", named=True))
 
     def write(self, text: str) -> None:
@@ -40,8 +41,10 @@ class _Lines:
 
     def flush(self) -> None:
         if not self._grows:
+            handle = os.dup(self._file.fileno())  # by its name another file may be there by then
             self.settle()
-            self._file = self._stack.enter_context(self._path.open("a", encoding="utf-8"))
+            text: dict[str, Any] = {"encoding": "utf-8", "errors": "surrogateescape", "newline": ""}
+            self._file = self._stack.enter_context(os.fdopen(handle, "w", **text))
         self._file.flush()
 
     def settle(self) -> None:

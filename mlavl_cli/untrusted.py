@@ -122,6 +122,8 @@ def read_torch(path: Path, most: int | None = None) -> Any:
     found = torch.load(path, map_location="cpu", weights_only=True)
     for tensor in _tensors(found):
         held = 0 if tensor.is_meta else tensor.untyped_storage().nbytes()
+        if tensor.is_nested:  # it has no shape
+            raise pickle.UnpicklingError("it holds a tensor of tensors")
         if tensor.layout is not torch.strided or tensor.numel() * tensor.element_size() > held:
             raise pickle.UnpicklingError(f"it holds a tensor of shape {tuple(tensor.shape)} without the numbers for it")
     return found
@@ -186,16 +188,21 @@ def _directory(path: Path) -> int:
 
 
 def _tensors(value: Any) -> "Iterator[torch.Tensor]":
-    """All tensors in dicts, lists and tuples, each container looked into once."""
+    """All tensors in dicts, lists and tuples, each container looked into once.
+
+    Attributes that a pickle gave to a dict or a tensor, which may take the place of its methods, are removed.
+    """
     import torch
 
     todo, seen = [value], set()
     while todo:
         one = todo.pop()
         if isinstance(one, torch.Tensor):
+            vars(one).clear()
             yield one
         elif isinstance(one, dict | list | tuple) and id(one) not in seen:
             seen.add(id(one))
+            getattr(one, "__dict__", {}).clear()
             todo += dict.values(one) if isinstance(one, dict) else one
 
 

@@ -95,6 +95,41 @@ def test_a_place_that_cannot_be_written_is_one_line(run, season, option, place):
     assert result.exit_code in (1, 2)
     assert len(result.stderr.splitlines()) == 1, result.stderr
     assert place in result.stderr
+    assert "internal error" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "score {video} --report {file}", "score {video} --vtt {file}", "score {video} --features {file}",
+        "compare {video} {video} --report {file}", "extract-features {video} -o {file}", "synthesize {file}",
+        "train fisv . -o {file}", "weights import {file} -t TES --range 0:9 --backbones fisv -o {file}",
+        "score {video} -o {folder}", "score {video} --clips-csv {folder}", "score {video} --plot {folder}",
+        "compare {video} {video} -o {folder}", "history {folder} -o {folder}",
+        "labels {file} -o {folder}", "evaluate fisv . --predictions {folder}", "evaluate fisv . --plot {folder}",
+    ],
+)  # fmt: skip
+def test_a_file_in_a_folders_place_or_a_folder_in_a_files_is_told_before_any_work(run, season, tmp_path, words):
+    (tmp_path / "file").write_bytes(b"mine")
+    (tmp_path / "folder.png").mkdir()
+    places = {"video": season / "0.mp4", "file": tmp_path / "file", "folder": tmp_path / "folder.png"}
+    result = run(*words.format(**places).split())
+    assert result.exit_code == 2, result.stderr
+    assert len(result.stderr.splitlines()) == 1, result.stderr
+    assert "is a file" in result.stderr or "is a directory" in result.stderr
+    assert result.stdout == ""
+    assert (tmp_path / "file").read_bytes() == b"mine"
+
+
+def test_a_folder_that_cannot_be_made_is_told_before_any_work(season, tmp_path):
+    (tmp_path / "file").touch()
+    result = shell("synthesize", tmp_path / "file" / "x", "-n", 2)
+    assert (result.exit_code, len(result.errors)) == (1, 1), result.stderr
+    assert "can't be made" in result.stderr
+    result = shell("score", season / "0.mp4", "--report", tmp_path / "file" / "x", "-f", "csv")
+    assert (result.exit_code, len(result.errors)) == (1, 1), result.stderr
+    assert "pages:" not in result.stderr
+    assert len(result.stdout.splitlines()) == 2
 
 
 # --- Signals and other processes -------------------------------------------------------------------------------------

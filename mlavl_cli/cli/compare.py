@@ -51,7 +51,11 @@ def compare(
     output: options.Output = None,
     report: Annotated[
         Path | None,
-        typer.Option("--report", help="Write a page here: both videos side by side, in step, and where they differ."),
+        typer.Option(
+            "--report",
+            help="Write a page here: both videos side by side, in step, and where they differ.",
+            file_okay=False,
+        ),
     ] = None,
     weights: options.Weights = "mini",
     features: options.Features = None,

@@ -12,6 +12,8 @@ import typer
 
 from mlavl_cli.errors import MlavlError, explained, one_line
 
+_LONGEST = 4000  # letters of a line on stderr
+
 if TYPE_CHECKING:
     from mlavl_cli.media.decode import VideoInfo
 
@@ -36,7 +38,7 @@ def set_quiet(value: bool) -> bool:
 def error(problem: Exception, path: Path | None = None) -> None:
     """One line; with --verbose also where it came from. `path` is the file on which a bug showed itself."""
     where = "" if isinstance(problem, MlavlError) or path is None else f"{path}: "
-    line = one_line(f"{where}{problem if isinstance(problem, MlavlError) else explained(problem)}")
+    line = _bounded(one_line(f"{where}{problem if isinstance(problem, MlavlError) else explained(problem)}"))
     if verbose:
         for text in traceback.format_exception(problem):
             for part in text.splitlines():
@@ -48,7 +50,12 @@ def error(problem: Exception, path: Path | None = None) -> None:
 def warning(text: str) -> None:
     if not quiet:
         typer.secho("warning: ", fg="yellow", err=True, nl=False)
-        typer.echo(one_line(text), err=True)
+        typer.echo(_bounded(one_line(text)), err=True)
+
+
+def _bounded(line: str) -> str:
+    """A file can name things in words of megabytes."""
+    return line if len(line) <= _LONGEST else f"{line[: _LONGEST // 2]} ... {line[-_LONGEST // 2 :]}"
 
 
 def told(text: str) -> None:

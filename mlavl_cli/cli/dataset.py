@@ -154,5 +154,8 @@ ExtractAgain = Annotated[
     ),
 ]
 Features = Annotated[
-    Path | None, typer.Option("--features", help="Where a manifest's features are kept.  \\[default: beside the csv]")
+    Path | None,
+    typer.Option(
+        "--features", help="Where a manifest's features are kept.  \\[default: beside the csv]", file_okay=False
+    ),
 ]

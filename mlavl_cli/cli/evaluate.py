@@ -27,10 +27,11 @@ def evaluate(
     shift: Annotated[int, typer.Option(min=1, help="Clips by which the music is shifted to test consistency.")] = 2,
     save: Annotated[bool, typer.Option("--save", help="Write metrics and consistency AUCs into the bundle.")] = False,
     plot: Annotated[
-        Path | None, typer.Option(help="Predicted against true scores, and how reliable: .png, .svg or .pdf.")
+        Path | None,
+        typer.Option(help="Predicted against true scores, and how reliable: .png, .svg or .pdf.", dir_okay=False),
     ] = None,
     predictions: Annotated[
-        Path | None, typer.Option(help="Write each routine's true and predicted score as csv.")
+        Path | None, typer.Option(help="Write each routine's true and predicted score as csv.", dir_okay=False)
     ] = None,
     batch_size: Annotated[int, typer.Option(min=2, help="Routines a pass of a head.")] = 64,
     form: Annotated[TableFormat, typer.Option("--format", "-f", help="How the rows are printed.")] = "table",

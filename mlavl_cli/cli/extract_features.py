@@ -14,7 +14,9 @@ from mlavl_cli.inputs import Input
 
 def extract_features(
     inputs: options.Inputs,
-    output: Annotated[Path, typer.Option("--output", "-o", help="The feature store: one file a video.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="The feature store: one file a video.", file_okay=False)
+    ],
     weights: Annotated[
         str,
         typer.Option(

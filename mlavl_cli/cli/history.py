@@ -1,8 +1,9 @@
 """mlavl history: the scores that a folder of pages remembers, over time."""
 
 import os
+from collections import defaultdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -55,8 +56,11 @@ def history(
             found = grouped(records, by).items()
             _print([_whole(who, one, named[one.by]) for who, some in found for one in some], form)
             return
+        by_weights: dict[Any, list[Record]] = defaultdict(list)
+        for one in records:
+            by_weights[one.by].append(one)
         for weights, name in named.items():  # a table each: as wide as a terminal
-            found = grouped([one for one in records if one.by == weights], by).items()
+            found = grouped(by_weights[weights], by).items()
             _print([_short(who, one) for who, some in found for one in some], form, name)
     console.told(f"page: {Report(folder).write_history(by)}")
 

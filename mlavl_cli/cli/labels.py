@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def labels(
     protocols: Annotated[list[Path], typer.Argument(metavar="PROTOCOL...", help="PDFs of judges' details per skater.")],
     videos: Annotated[Path | None, typer.Option("--videos", help="The folder of the videos, searched whole.")] = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="The manifest: a csv.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="The manifest: a csv.", dir_okay=False)] = None,
     of_map: Annotated[
         Path | None,
         typer.Option("--map", help="A csv of columns skater, path (below --videos) and, if needed, segment and event."),

@@ -114,7 +114,9 @@ Audio = Annotated[
 ]
 Features = Annotated[
     Path | None,
-    typer.Option("--features", help="A feature store to reuse and to fill, so that nothing is computed twice."),
+    typer.Option(
+        "--features", help="A feature store to reuse and to fill, so that nothing is computed twice.", file_okay=False
+    ),
 ]
 Device = Annotated[str, typer.Option("--device", "-d", help="auto, cpu, cuda, cuda:N or mps.")]
 PrecisionOption = Annotated[Precision, typer.Option("--precision", help="Number format of the backbones.")]
@@ -168,4 +170,6 @@ Quiet = Annotated[
 Verbose = Annotated[
     bool, typer.Option("--verbose", "-v", callback=console.set_verbose, help="Verbose output, with tracebacks.")
 ]
-Output = Annotated[Path | None, typer.Option("--output", "-o", help="Write the results here instead of to stdout.")]
+Output = Annotated[
+    Path | None, typer.Option("--output", "-o", help="Write the results here instead of to stdout.", dir_okay=False)
+]

@@ -21,6 +21,7 @@ from mlavl_cli.output.plot import Sheet
 if TYPE_CHECKING:
     from mlavl_cli.media.cutting import Cutting
     from mlavl_cli.output.csv import ClipsCsvWriter
+    from mlavl_cli.output.report.write import Report
     from mlavl_cli.scoring.result import RoutineScore
 
 KEPT = ("index.html", "history.html", "history.jsonl")  # of a folder of pages
@@ -175,8 +176,7 @@ class Outputs:
             if sheet:
                 others.append(lambda source, result: sheet.timeline(result))
             if pages:
-                stack.callback(console.told, f"pages: {pages.folder / KEPT[0]}")
-                stack.callback(pages.close)
+                stack.callback(_close, pages)
                 others.append(pages.add)
             kept = None if self.output is None or is_written_through(self.output) else self.output
             yield Sinks(writer, kept, others, pages.fail if pages else None, recorded)
@@ -188,6 +188,14 @@ class Outputs:
         timeline = self.vtt / f"{source.name}.vtt"
         refuse_outside(timeline, self.vtt)
         write_webvtt(timeline, result)
+
+
+def _close(pages: "Report") -> None:
+    try:
+        pages.close()
+    finally:
+        if pages.entries:
+            console.told(f"pages: {pages.folder / KEPT[0]}")
 
 
 def refuse_taken(taken: dict[str, str], targets: Iterable[Path | None]) -> None:

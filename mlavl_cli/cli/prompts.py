@@ -41,7 +41,9 @@ def list_(
 def encode(
     output: Annotated[
         Path,
-        typer.Option("--output", "-o", help="(P, width) float32: .safetensors, which keeps the texts, or .npy."),
+        typer.Option(
+            "--output", "-o", help="(P, width) float32: .safetensors, which keeps the texts, or .npy.", dir_okay=False
+        ),
     ],
     sport: Annotated[Sport, typer.Argument()] = "skating",
     actions: Actions = None,

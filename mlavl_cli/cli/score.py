@@ -28,19 +28,28 @@ def score(
         ),
     ] = None,
     output: options.Output = None,
-    clips_csv: Annotated[Path | None, typer.Option("--clips-csv", help="Also write one row a clip here.")] = None,
+    clips_csv: Annotated[
+        Path | None, typer.Option("--clips-csv", help="Also write one row a clip here.", dir_okay=False)
+    ] = None,
     report: Annotated[
         Path | None,
-        typer.Option("--report", help="Write a page a video here, with the video's timeline, and an index of them."),
+        typer.Option(
+            "--report",
+            help="Write a page a video here, with the video's timeline, and an index of them.",
+            file_okay=False,
+        ),
     ] = None,
     embed: Annotated[
         bool, typer.Option("--report-embed-video", help="Put the videos into the pages, instead of links to them.")
     ] = False,
     vtt: Annotated[
-        Path | None, typer.Option("--vtt", help="Write the timelines here as WebVTT, for players: one file a video.")
+        Path | None,
+        typer.Option(
+            "--vtt", help="Write the timelines here as WebVTT, for players: one file a video.", file_okay=False
+        ),
     ] = None,
     plot: Annotated[
-        Path | None, typer.Option("--plot", help="Draw the timeline of one video: .png, .svg or .pdf.")
+        Path | None, typer.Option("--plot", help="Draw the timeline of one video: .png, .svg or .pdf.", dir_okay=False)
     ] = None,
     weights: options.Weights = "mini",
     features: options.Features = None,

@@ -45,7 +45,9 @@ def size_of(text: str) -> tuple[int, int]:
 
 
 def synthesize(
-    output: Annotated[Path, typer.Argument(metavar="OUT", help="Gets videos/, truth/ and manifest.csv.")],
+    output: Annotated[
+        Path, typer.Argument(metavar="OUT", help="Gets videos/, truth/ and manifest.csv.", file_okay=False)
+    ],
     count: Annotated[int, typer.Option("--count", "-n", min=1, help="How many routines.")] = 40,
     seed: Annotated[int, typer.Option(min=0, help="The same seed makes the same files.")] = 0,
     style: Annotated[

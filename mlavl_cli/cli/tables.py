@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
+from html import escape
 from pathlib import Path
 from typing import Any, Literal
 
@@ -57,9 +58,7 @@ def print_rows(rows: list[Row], form: TableFormat, title: str = "", tight: bool 
         out.writerows(map(_cell, row.values()) for row in rows)
     elif form == "markdown":
         lines = [rows[0].keys(), ["---"] * len(rows[0]), *(row.values() for row in rows)]
-        sys.stdout.writelines(
-            "| " + " | ".join(_plain(cell).replace("|", "\\|") for cell in line) + " |\n" for line in lines
-        )
+        sys.stdout.writelines("| " + " | ".join(_markdown(cell) for cell in line) + " |\n" for line in lines)
     elif form == "latex":
         sys.stdout.write(_latex(rows))
     else:
@@ -94,6 +93,11 @@ def _apart(rows: list[Row]) -> list[Row]:
             cells |= {f"{key} low": low, f"{key} high": high} if key in ends else {key: value}
         found.append(cells)
     return found
+
+
+def _markdown(cell: Any) -> str:
+    """Text in a table of Markdown, in which a viewer sees no markup."""
+    return escape(_plain(cell), quote=False).replace("|", "\\|")
 
 
 def _latex(rows: list[Row]) -> str:

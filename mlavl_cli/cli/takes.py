@@ -77,6 +77,8 @@ def _written(path: str) -> dict[str, Any] | None:
         warnings = found.get("warnings", [])
         if not isinstance(warnings, list) or len(warnings) > _MOST_WARNINGS:
             raise TypeError
+        if not isinstance(found.get("domain") or {}, dict):
+            raise TypeError
         words = [found["weights"]["name"], found["weights"]["trained_on"], found["video"]["path"]]
         words += [*found["scores"], *warnings]
         if not all(type(n) in (int, float) and abs(n) <= _MOST_NUMBER for n in numbers):

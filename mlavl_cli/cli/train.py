@@ -31,7 +31,9 @@ from mlavl_cli.training.choices import Modalities, Part, RecipeName
 def train(
     kind: dataset.KindArgument,
     path: dataset.PathArgument,
-    output: Annotated[Path, typer.Option("--output", "-o", help="The bundle; a killed run resumes there.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="The bundle; a killed run resumes there.", file_okay=False)
+    ],
     target: dataset.Targets = None,
     backbones: Annotated[
         str | None,
@@ -203,7 +205,8 @@ def train(
         bool, typer.Option("--tensorboard", help="Also log for TensorBoard, in OUTPUT/runs.", rich_help_panel="Output")
     ] = False,
     plot: Annotated[
-        Path | None, typer.Option(help="Draw the epochs of all runs: .png, .svg or .pdf.", rich_help_panel="Output")
+        Path | None,
+        typer.Option(help="Draw the epochs of all runs: .png, .svg or .pdf.", dir_okay=False, rich_help_panel="Output"),
     ] = None,
     form: Annotated[
         TableFormat, typer.Option("--format", "-f", help="How the rows are printed.", rich_help_panel="Output")

@@ -107,7 +107,9 @@ def import_(
             help="Of that score, in points: 0:130, or TES=0:130.",
         ),
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The bundle; other targets in it are kept.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="The bundle; other targets in it are kept.", file_okay=False)
+    ],
     backbones: Annotated[str, typer.Option("--backbones", help="Whose features it was trained on: fs1000, fisv, rg.")],
     model: Annotated[
         str, typer.Option("--model", help=f"The method: {', '.join(name for name in HEADS if name != 'svr')}.")

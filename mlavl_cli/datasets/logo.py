@@ -31,6 +31,8 @@ def load_logo(root: Path) -> Dataset:
     Raises:
         DataError: a file is missing or doesn't fit.
     """
+    if not root.is_dir():
+        raise DataError("no such folder", path=root, hint="See `mlavl train --help` for the layout.")
     folders = [root, *_below(root), *(deeper for folder in _below(root) for deeper in _below(folder))]
     source = next((folder / _ANNOTATIONS for folder in folders if (folder / _ANNOTATIONS).is_file()), None)
     if source is None:
@@ -44,7 +46,8 @@ def load_logo(root: Path) -> Dataset:
 
 
 def _below(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_dir())
+    with refusing(DataError, "can't be searched", folder, "Check its permissions."):
+        return sorted(path for path in folder.iterdir() if path.is_dir())
 
 
 def _read_split(folders: list[Path], split: str, source: Path, annotations: dict[Any, Any]) -> list[Routine]:
@@ -86,6 +89,8 @@ def _score(annotation: Any, name: str, path: Path) -> float:
     try:
         if isinstance(annotation, dict):
             return float(next(annotation[key] for key in _SCORE_KEYS if key in annotation))
+        if isinstance(annotation, str):
+            return float(annotation)
         if isinstance(annotation, Sequence) or (isinstance(annotation, np.ndarray) and annotation.ndim):
             return float(annotation[1])
         return float(annotation)

@@ -10,6 +10,7 @@ RG      ROOT/
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -84,11 +85,19 @@ class _Features:
             if id not in features:
                 raise DataError(f"has no features of {id}", path=path, hint="Do labels and features belong together?")
             try:
-                arrays.append(np.asarray(features[id], np.float32))
-                self.taken[path] = self.taken.get(path, 0) + arrays[-1].nbytes
+                self.taken[path] = self.taken.get(path, 0) + 4 * _numbers_in(features[id])
                 if self.taken[path] > _WIDEST * path.stat().st_size:
                     raise DataError("names the same features by many ids", path=path)
+                with np.errstate(over="ignore"):  # what float32 can't hold is infinity, which is refused
+                    arrays.append(np.asarray(features[id]).astype(np.float32, casting="same_kind"))
             except (ValueError, TypeError) as error:
                 raise DataError(f"features of {id} are no array of numbers", path=path) from error
         visual, audio, *flow = arrays
         return routine(id, visual, audio, scores, next(iter(self.by_path)), flow[0] if flow else None)
+
+
+def _numbers_in(value: Any) -> int:
+    """How many numbers an array, or a list of lists or of arrays, would become."""
+    if isinstance(value, list | tuple):
+        return sum(map(_numbers_in, value))
+    return value.size if isinstance(value, np.ndarray) else 1

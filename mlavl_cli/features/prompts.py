@@ -85,11 +85,13 @@ def read_prompts(path: Path) -> Prompts:
                 raise DataError(
                     f"has {len(reader.fieldnames or ())} columns", path=path, hint="Expected columns id,name."
                 )
-            names = tuple(row["name"].strip() for row in islice(reader, _MOST_PROMPTS))
+            names = tuple(row["name"].strip() for row in islice(reader, _MOST_PROMPTS + 1))
     except (OSError, UnicodeError, csv.Error) as error:
         raise DataError(f"can't be read as csv ({error})", path=path) from error
     except (KeyError, AttributeError) as error:
         raise DataError("has no column 'name' in every row", path=path, hint="Expected columns id,name.") from error
+    if len(names) > _MOST_PROMPTS:
+        raise DataError(f"has more than {_MOST_PROMPTS:,} rows", path=path)
     if not names or not all(names):
         raise DataError("needs one or more actions, each with a name", path=path)
     if _holds_texts(names):

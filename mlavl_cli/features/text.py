@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlavl_cli.backbone import BackboneSpec
-from mlavl_cli.errors import WeightsError
+from mlavl_cli.errors import WeightsError, refusing
 from mlavl_cli.features.hub import load_model, load_pretrained
 from mlavl_cli.features.prompts import as_sentences
 from mlavl_cli.features.text_features import TextFeatures
@@ -75,7 +75,8 @@ def load_openai_tensors(model: "torch.nn.Module", path: Path) -> None:
         raise WeightsError("can't be read as a checkpoint", path=path, hint="Expected a .pth of ViFi-CLIP.") from error
     for key in ("model", "state_dict"):
         state = state.get(key, state) if isinstance(state, dict) else {}
-    ours = _from_openai({name: tensor for name, tensor in state.items() if isinstance(tensor, torch.Tensor)})
+    with refusing(WeightsError, "can't be read as a checkpoint", path, "Expected a .pth of ViFi-CLIP."):
+        ours = _from_openai({str(name): one for name, one in state.items() if isinstance(one, torch.Tensor)})
     wanted = model.state_dict()
     for name, tensor in wanted.items():
         if name.endswith("position_ids") or (name.endswith("token_embedding.weight") and name not in ours):

@@ -4,7 +4,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlavl_cli.errors import UsageError
+from mlavl_cli.errors import UsageError, one_line
 
 if TYPE_CHECKING:
     from mlavl_cli.scoring.result import RoutineScore
@@ -105,4 +105,5 @@ class Sheet:
 
 def _plain(text: str) -> str:
     """Not to be read as mathematics, nor to hold what no font can show."""
-    return text.encode("utf-8", "replace").decode().replace("$", r"\$")
+    shown = "\n".join(map(one_line, text.split("\n")))
+    return shown.encode("utf-8", "replace").decode().replace("$", r"\$")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from mlavl_cli.csv_rows import read_csv
 from mlavl_cli.errors import DataError
-from mlavl_cli.files import atomic_write, csv_text, refuse_irregular
+from mlavl_cli.files import atomic_write, csv_text, make_folder, refuse_irregular
 from mlavl_cli.simulate.truth import COMPONENTS
 from mlavl_cli.simulate.write import Recipe, synthesize
 
@@ -55,6 +55,7 @@ def synthesize_set(folder: Path, recipes: list[Recipe], splits: list[str], worke
         MlavlError: a routine can't be written. Those that are done stay.
         DataError: the folder's manifest isn't one of these.
     """
+    make_folder(folder)
     rows = _read_manifest(folder / MANIFEST)
     todo = []
     for recipe, split in zip(recipes, splits, strict=True):
@@ -73,13 +74,11 @@ def synthesize_set(folder: Path, recipes: list[Recipe], splits: list[str], worke
                 id, split = jobs[job]
                 rows[id] = _row(id, split, job.result())
                 yield id
-        except BaseException:
+        except BaseException:  # the pool tells those that wait; one that is cancelled by then, it trips over
             for worker in multiprocessing.active_children():  # what they are drawing would take minutes
                 worker.terminate()
             raise
         finally:
-            for job in jobs:
-                job.cancel()
             _write_manifest(folder / MANIFEST, rows)
 
 

@@ -19,7 +19,7 @@ from mlavl_cli.datasets.dataset import Dataset, chosen_targets
 from mlavl_cli.datasets.splits import with_validation
 from mlavl_cli.device import Placement
 from mlavl_cli.errors import DataError, MlavlError, UsageError, one_line, refusing
-from mlavl_cli.files import atomic_write, refuse_irregular
+from mlavl_cli.files import atomic_write, make_folder, refuse_irregular
 from mlavl_cli.heads.base import Batch, Head
 from mlavl_cli.training.bundle import TrainingOptions, run_folder
 from mlavl_cli.training.evaluate import of_head
@@ -111,6 +111,7 @@ def run_table(
         target: np.array([routine.scores[target] for routine in data.of_target(target, "test")]) for target in targets
     }
     window = data.window if options.window == "auto" else options.window
+    make_folder(output)
     cells: list[Cell] = []
     failed: dict[tuple[str, str], MlavlError] = {}
     for job, seed in _jobs(data, prompts, targets, options, window, seeds):

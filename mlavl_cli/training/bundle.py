@@ -12,6 +12,7 @@ from mlavl_cli.datasets.dataset import Dataset, chosen_targets
 from mlavl_cli.datasets.videos import names_of
 from mlavl_cli.device import Placement, place
 from mlavl_cli.errors import UsageError
+from mlavl_cli.files import make_folder
 from mlavl_cli.heads.checkpoint import TargetHead, load_head
 from mlavl_cli.scoring.interval import Interval
 from mlavl_cli.training.config import TrainConfig
@@ -137,6 +138,7 @@ def train_bundle(
     begun = _heads_of(options.start_from, targets) if options.start_from else {}
     window = data.window if options.window == "auto" else options.window
     calibrates = saved and find_spec("crepes") is not None
+    make_folder(output)
     runs, heads, metrics, intervals = [], {}, {}, {}
     for target in targets:
         for variant in options.variants:

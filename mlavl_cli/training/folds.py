@@ -13,6 +13,7 @@ from mlavl_cli.datasets.dataset import Dataset, chosen_targets
 from mlavl_cli.datasets.splits import folds, in_one
 from mlavl_cli.device import Placement, place
 from mlavl_cli.errors import UsageError
+from mlavl_cli.files import make_folder
 from mlavl_cli.scoring.interval import Interval
 from mlavl_cli.training.bundle import TrainingOptions, run_folder, train_bundle
 from mlavl_cli.training.calibrate import fit_interval
@@ -105,6 +106,7 @@ def train_folds(
         for part in (everybody, *parts):
             for split in part.splits:
                 part.of_target(target, split)
+    make_folder(output)
     found = []
     for target in targets:
         judged: list[tuple[Metrics, tuple[str, ...], np.ndarray, np.ndarray, np.ndarray]] = []

@@ -1,11 +1,13 @@
 """The state from which a training run resumes: written whole, read without running code, compared by meaning."""
 
 import io
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from mlavl_cli.errors import DataError, refusing
 from mlavl_cli.files import atomic_write
@@ -15,7 +17,7 @@ from mlavl_cli.heads.mlavl.losses import LossWeights
 from mlavl_cli.training.choices import OptimizerName
 from mlavl_cli.training.config import TrainConfig
 from mlavl_cli.training.recipes import OPTIMIZERS
-from mlavl_cli.untrusted import read_torch
+from mlavl_cli.untrusted import read_torch, wrong_numbers
 
 LAST = "last.pt"
 NO_STATE = "is no state of a training run, or a damaged one"
@@ -30,14 +32,33 @@ def save_state(path: Path, state: dict[str, Any]) -> None:
         file.write(written.getbuffer())
 
 
+def refusing_state(path: Path, hint: str = START_ANEW) -> AbstractContextManager[None]:
+    """Within it, whatever a file does that is no state of a run is one DataError."""
+    return refusing(DataError, NO_STATE, path, hint)
+
+
 def load_state(path: Path, hint: str = START_ANEW) -> dict[str, Any]:
     """What `save_state` wrote, on the CPU.
 
     Raises:
         DataError: can't be read.
     """
-    with refusing(DataError, NO_STATE, path, hint):  # torch raises many kinds for a damaged file
+    with refusing_state(path, hint):  # torch raises many kinds for a damaged file
         return dict(read_torch(path))
+
+
+def fill(model: nn.Module, path: Path) -> None:
+    """Fills a head with tensors that `save_state` wrote.
+
+    Raises:
+        DataError: can't be read, or holds what are not its weights.
+    """
+    with refusing_state(path):
+        state = load_state(path)
+        for name, tensor in state.items():
+            if wrong := wrong_numbers(name, tensor):
+                raise DataError(f"{name} {wrong}", path=path, hint=START_ANEW)
+        model.load_state_dict(state)
 
 
 def dims_of_run(folder: Path) -> HeadDims | None:

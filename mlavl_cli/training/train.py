@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from mlavl_cli.device import Placement
-from mlavl_cli.errors import DataError, refusing
+from mlavl_cli.errors import DataError
 from mlavl_cli.files import atomic_write
 from mlavl_cli.heads.base import Batch, Head, added
 from mlavl_cli.heads.mlavl.losses import LossWeights
@@ -24,7 +24,7 @@ from mlavl_cli.training.evaluate import consistency_aucs, predict
 from mlavl_cli.training.history import Epoch, history_of, log_csv
 from mlavl_cli.training.metrics import Metrics, measure
 from mlavl_cli.training.recipes import OPTIMIZERS, rate
-from mlavl_cli.training.state import LAST, NO_STATE, START_ANEW, load_state, meant_settings, moments_of, save_state
+from mlavl_cli.training.state import LAST, fill, load_state, meant_settings, moments_of, refusing_state, save_state
 
 
 @dataclass(frozen=True)
@@ -87,9 +87,7 @@ def train_head(
         if watch.on_epoch:
             watch.on_epoch(history[-1], history)
     run.save()
-    best = folder / "best_srcc.pt"
-    with refusing(DataError, NO_STATE, best, START_ANEW):
-        model.load_state_dict(load_state(best))
+    fill(model, folder / "best_srcc.pt")
     found = [split.points(predict(model, split, placement)) if split else None for split in (judged, tested)]
     assert found[0] is not None
     return Trained(model, measure(found[0], judged.true()), run.history, found[1])
@@ -138,7 +136,7 @@ class _Run:
             "content": features_of(self.train, self.model.prompts_read()),  # the same for all targets
         }
         state = load_state(kept, f"Delete {kept.name}.") if kept.exists() else {}
-        with refusing(DataError, NO_STATE, kept, f"Delete {kept.name}."):
+        with refusing_state(kept, f"Delete {kept.name}."):
             known = bool(state.get("asked") == asked)
             if known:
                 self.model.load_state_dict(state["model"])
@@ -269,7 +267,7 @@ class _Run:
         if not path.exists():
             return
         state = load_state(path)
-        with refusing(DataError, NO_STATE, path, START_ANEW):
+        with refusing_state(path):
             # mlavl 0.1 didn't say what a run learns from.
             was = meant_settings({"content": self.content, **state["settings"]}, path)
             now = meant_settings(self._settings(), path)

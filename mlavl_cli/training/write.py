@@ -11,7 +11,7 @@ from mlavl_cli.backbone import BackboneSpec, content_of
 from mlavl_cli.bundle import MANIFEST, Bundle, find_bundle, is_frame_rate, write_bundle
 from mlavl_cli.datasets.dataset import Dataset, Routine
 from mlavl_cli.errors import WeightsError
-from mlavl_cli.files import one_at_a_time
+from mlavl_cli.files import make_folder, one_at_a_time
 from mlavl_cli.heads.checkpoint import TargetHead, save_head
 from mlavl_cli.scoring.domain import fit_detector, save_detector
 from mlavl_cli.scoring.interval import Interval
@@ -70,7 +70,7 @@ def write_heads(
     """
     refuse_links(folder / "backbones")
     refuse_links(folder / "heads")
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     with one_at_a_time(folder / LOCK):  # another run may add its heads to the same bundle
         return _write_heads(folder, base, heads, about, dataset, half)
 

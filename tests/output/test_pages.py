@@ -279,6 +279,24 @@ def test_notes_are_kept_and_saved_and_found_by_the_next_report(report, browse):
 
 
 @in_a_browser
+def test_no_note_is_a_formula_however_cells_are_parted(report, browse):
+    import csv
+    import io
+
+    folder, _ = report
+    page = browse().open(folder / "out" / "deep" / "two.mp4.html").page
+    texts = ["=1", "\uff1d1+1", '"=1+1', 'x;=HYPERLINK("a")', "a\n=cmd|' /C calc'!A0", "\r=2", "x,+cmd", "-2.5", "good"]
+    notes = [{"time_s": i, "text": text} for i, text in enumerate(texts)]
+    saved = page.evaluate("notes => Notes.prototype.text.call({ notes, name: 'x' }, 'csv')", notes)
+    for separator in ",;\t":
+        cells = [cell.strip(' "') for row in csv.reader(io.StringIO(saved), delimiter=separator) for cell in row]
+        assert not [cell for cell in cells if cell[:1] in tuple("=+@\uff1d") or cell.startswith("-c")], cells
+    rows = list(csv.DictReader(io.StringIO(saved)))
+    assert [rows[i]["note"] for i in (7, 8)] == ["-2.5", "good"]
+    assert len(rows) == len(texts)
+
+
+@in_a_browser
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_page_prints_on_one_sheet(report, browse, scheme):
     import io

@@ -46,6 +46,15 @@ def test_every_layout_trains_stops_goes_on_and_is_evaluated(run, tmp_path, text,
     assert run("weights", "verify", output).exit_code == 0
 
 
+def test_a_folder_that_cannot_be_made_is_told_before_an_epoch(run, tmp_path, text):
+    (tmp_path / "file").touch()
+    root = layouts.fisv(tmp_path / "d")
+    for options in ([], ["--seeds", 2]):
+        result = train(run, "fisv", root, tmp_path / "file" / "x", text, *options, epochs=10**6)
+        assert result.exit_code == 1
+        assert "can't be made" in result.stderr
+
+
 def test_it_learns(run, tmp_path, text):
     root = layouts.fisv(tmp_path / "d")
     rows = train(run, "fisv", root, tmp_path / "b", text, "-t", "TES", "--lr", "3e-3", epochs=60).json()

@@ -3,10 +3,11 @@
 Scores of different weights are different series: no line joins them.
 """
 
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from datetime import date
 from itertools import groupby
-from typing import Literal
+from typing import Any, Literal
 
 from mlavl_cli.output.report.html import document, table, text
 from mlavl_cli.output.report.scores import banner, title_of
@@ -30,20 +31,19 @@ def grouped(records: Iterable[Record], by: By) -> dict[str, list[Record]]:
 def weights_named(records: Iterable[Record]) -> dict[tuple[str, str | None], str]:
     """What each of the weights is called; with the beginning of their fingerprint where two have one name."""
     used = list(dict.fromkeys(one.by for one in records))
-    names = [name for name, _ in used]
+    names = Counter(name for name, _ in used)
     return {
-        (name, sha256): f"{name} ({(sha256 or 'unknown')[:8]})" if names.count(name) > 1 else name
-        for name, sha256 in used
+        (name, sha256): f"{name} ({(sha256 or 'unknown')[:8]})" if names[name] > 1 else name for name, sha256 in used
     }
 
 
 def history_page(records: list[Record], by: By, index: str) -> str:
     """The page, as HTML; `index` is the index's URL."""
     named = weights_named(records)
-    series = {one: _SERIES[i % len(_SERIES)] for i, one in enumerate(named)}
+    series = {one: (i - (len(named) - 1) / 2, _SERIES[i % len(_SERIES)]) for i, one in enumerate(named)}
     outside = sum(one.in_domain is False for one in records)
     lead = f"{outside} of {len(records)} scores out of domain: unlike the training data, so they have no meaning"
-    key = "".join(f'<li><span class="key {series[one]}"></span> {text(name)}</li>' for one, name in named.items())
+    key = "".join(f'<li><span class="key {series[one][1]}"></span> {text(name)}</li>' for one, name in named.items())
     left = _MOST_CHARTS
     groups = []
     for name, found in grouped(records, by).items():
@@ -85,9 +85,12 @@ def _chart(target: str, records: list[Record], series: dict) -> str:
         return _EDGE + (_HIGH - 2 * _EDGE) * (high - points) / (high - low)
 
     drawn = ""
-    for weights, kind in series.items():
-        beside = 4 * (list(series).index(weights) - (len(series) - 1) / 2)  # pixels, to be told apart on one day
-        found = [(x(day) + beside, one) for day, one in zip(days, records, strict=True) if one.by == weights]
+    by_weights: dict[Any, list[tuple[float, Record]]] = defaultdict(list)
+    for day, one in zip(days, records, strict=True):
+        beside = max(-_EDGE, min(4 * series[one.by][0], _EDGE))  # pixels, to be told apart on one day
+        by_weights[one.by].append((x(day) + beside, one))
+    for weights, found in by_weights.items():
+        kind = series[weights][1]
         for heard in (True, False):  # a score without sound is of the picture alone
             alike = [(at, one) for at, one in found if one.in_domain is not False and one.has_audio is heard]
             if len(alike) < 2:

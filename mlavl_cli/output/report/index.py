@@ -2,16 +2,16 @@
 
 import json
 import re
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from itertools import count
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
-from urllib.parse import quote, unquote
 
 from mlavl_cli.errors import MlavlError
 from mlavl_cli.files import refuse_irregular
 from mlavl_cli.output.report.html import document, table, text
+from mlavl_cli.output.report.links import path_of, url
 from mlavl_cli.output.report.scores import banner
 from mlavl_cli.score_range import TARGET_NAMES
 from mlavl_cli.scoring.result import RoutineScore, ScoredBy
@@ -19,12 +19,13 @@ from mlavl_cli.scoring.shown import clock
 
 INDEX, HISTORY = "index.html", "history.html"
 _DATA = re.compile(r'<script type="application/json" id="data">(.*?)</script>', re.DOTALL)
-_MOST_BYTES, _MOST_NUMBER = 64 << 20, 1e9  # of an index, and of a score or a duration in it
-_LONGEST_TEXT, _MOST_TEXTS = 4096, 100  # of a row
+_MOST_BYTES, _MOST_NUMBER = 256 << 20, 1e9  # of an index, and of a score or a duration in it
+_MOST_PARTS, _MOST_WORDS = 400_000, 4_000_000  # lists and objects of an index, and its quotation marks
+_LONGEST_TEXT, _MOST_TEXTS, _LONGEST_TARGET = 4096, 100, 200  # of a row
 _MOST_ROWS = 20_000  # the browser sorts them
 _MOST_TARGETS = 64  # columns of scores; weights have fewer
 _MOST_FAILED = 1000
-_MOST_PICTURES = 2000  # of an index; those of further rows are left out
+_MOST_PICTURES = 12 << 20  # letters of an index's pictures; those of further rows are left out
 _THUMBNAIL = re.compile(r"|data:image/jpeg;base64,[A-Za-z0-9+/=]{1,30000}")
 _DATA_BEGINS = b'<script type="application/json" id="data">'
 
@@ -68,9 +69,9 @@ def read_index(folder: Path) -> list[Entry]:
         if (folder / INDEX).stat().st_size > _MOST_BYTES:
             return []
         found = _DATA.search((folder / INDEX).read_text("utf-8"))
-        listed = json.loads(found[1])["routines"] if found else []
-        rows = [Entry(**row) for row in listed[:_MOST_ROWS]]
-        rows = [row for row in rows if _is_entry(row) and (folder / unquote(row.page)).is_file()]
+        if not found or found[1].count("{") + found[1].count("[") > _MOST_PARTS or found[1].count('"') > _MOST_WORDS:
+            return []
+        rows = [one for row in json.loads(found[1])["routines"][:_MOST_ROWS] if (one := _entry_of(row, folder))]
         return rows if len(_targets(rows)) <= _MOST_TARGETS else []
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return []
@@ -93,16 +94,25 @@ def set_foreign_aside(path: Path) -> None:
         raise MlavlError(f"can't be renamed ({error.strerror})", path=path) from error
 
 
+def _entry_of(row: Any, folder: Path) -> Entry | None:
+    """A row that was read, if it is one of ours and its page is there."""
+    try:
+        one = Entry(**row)
+        return one if _is_entry(one) and (folder / path_of(one.page)).is_file() else None
+    except (OSError, ValueError, TypeError, AttributeError):
+        return None
+
+
 def _is_entry(one: Entry) -> bool:
     """Whether a row that was read holds what we write: words, numbers, and a page below this folder.
 
     A page's link is a relative path, quoted: a name like a script's is no script.
     """
-    path = PurePosixPath(unquote(one.page))
-    inside = not path.is_absolute() and ".." not in path.parts and quote(str(path)) == one.page  # one page, one name
+    path = path_of(one.page)
+    inside = not path.is_absolute() and ".." not in path.parts and url(path) == one.page  # one page, one name
     texts = (one.page, one.name, one.weights, one.trained_on, *one.warnings)
     words = all(isinstance(text, str) and len(text) <= _LONGEST_TEXT for text in texts) and len(texts) <= _MOST_TEXTS
-    words = words and one.in_domain in (True, False, None)
+    words = words and one.in_domain in (True, False, None) and all(len(name) <= _LONGEST_TARGET for name in one.scores)
     words = words and isinstance(one.thumbnail, str) and bool(_THUMBNAIL.fullmatch(one.thumbnail))
     numbers = [*one.scores.values(), one.duration_s, *([] if one.consistency is None else [one.consistency])]
     return inside and words and all(type(n) in (int, float) and abs(n) <= _MOST_NUMBER for n in numbers)
@@ -121,13 +131,14 @@ def index(entries: list[Entry], failed: Sequence[tuple[str, str]] = ()) -> str:
     """
     lost = "".join(f"<li>{text(path)}: {text(cause)}</li>" for path, cause in failed[:_MOST_FAILED])
     listed = f'<div class="notes"><p>{len(failed)} could not be scored:</p><ul>{lost}</ul></div>' if failed else ""
+    entries = list(_with_pictures(entries[:_MOST_ROWS]))
     targets = _targets(entries)
     columns = ["routine", *targets, "mean consistency", "duration", "weights", "warnings"]
     outside = sum(one.in_domain is False for one in entries)
     lead = f"{outside} of {len(entries)} out of domain: unlike the training data, so these scores have no meaning"
     made = [ScoredBy(one.weights, one.trained_on) for one in entries]
     head = "".join(f'<th scope="col"><button type="button">{text(name)}</button></th>' for name in columns)
-    rows = "".join(_row(one, targets, i < _MOST_PICTURES) for i, one in enumerate(entries))
+    rows = "".join(_row(one, targets) for one in entries)
     spelt = ", ".join(f"{text(target)}: {TARGET_NAMES[target]}" for target in targets if target in TARGET_NAMES)
     body = f"""
 <header><h1>Scores of {len(entries)} routine{"" if len(entries) == 1 else "s"}</h1></header>
@@ -141,12 +152,20 @@ def index(entries: list[Entry], failed: Sequence[tuple[str, str]] = ()) -> str:
     return document("Scores", body, {"routines": [asdict(one) for one in entries]}, ("index.js",))
 
 
-def _row(one: Entry, targets: list[str], pictured: bool) -> str:
+def _with_pictures(entries: list[Entry]) -> Iterator[Entry]:
+    """The rows; without pictures once those before them are large enough."""
+    left = _MOST_PICTURES
+    for one in entries:
+        left -= len(one.thumbnail)
+        yield one if left >= 0 else replace(one, thumbnail="")
+
+
+def _row(one: Entry, targets: list[str]) -> str:
     def number(value: float | None, digits: int = 2) -> str:
         shown = "" if value is None else f"{value:.{digits}f}"
         return f'<td data-value="{"" if value is None else value}">{shown}</td>'
 
-    shown = f'<img class="thumbnail" alt="" src="{one.thumbnail}">' if one.thumbnail and pictured else ""
+    shown = f'<img class="thumbnail" alt="" src="{one.thumbnail}">' if one.thumbnail else ""
     badges = [("alarm", "out of domain")] if one.in_domain is False else []
     badges += [("", "no consistency")] if one.consistency is None else []
     marked = "".join(f'<span class="badge {kind}">{label}</span>' for kind, label in badges)

@@ -73,7 +73,10 @@ class Notes {
   text(form) {
     if (form === "json") return JSON.stringify({ schema: 1, video: this.name, notes: this.notes }, null, 1) + "\n";
     if (form === "csv") {
-      const cell = (text) => '"' + text.replace(/^\s*(?=[=@+\-])/, "'").replaceAll('"', '""') + '"';
+      // No cell is a formula, wherever a spreadsheet parts cells (as csv_text of files.py).
+      const formula = /(^\s*|[;,|]\s*)(["']*\s*(?:[=@\uff1d\uff20\uff0b\uff0d]|[+\-](?!\d+(\.\d+)?($|[;,]))))/g;
+      const control = /[\x00-\x1f\x7f-\x9f]/g;
+      const cell = (text) => '"' + text.replace(control, " ").replace(formula, "$1'$2").replaceAll('"', '""') + '"';
       return "time_s,time,note\n" + this.notes.map((one) => `${one.time_s},${clock(one.time_s)},${cell(one.text)}\n`).join("");
     }
     const stamp = (s) => new Date(Math.round(s * 1000)).toISOString().slice(11, 23);
@@ -82,7 +85,8 @@ class Notes {
   }
 
   async save(form) {
-    const page = decodeURIComponent(location.pathname.split("/").pop()).replace(/\.html$/, "");
+    let page = location.pathname.split("/").pop().replace(/\.html$/, "");
+    try { page = decodeURIComponent(page); } catch { /* a name that is no UTF-8 */ }
     const name = `${page}.notes.${form}`, content = new Blob([this.text(form)], { type: "text/plain" });
     if (form === "json" && window.showSaveFilePicker) {  // asks for the folder; elsewhere it is the downloads'
       try {

@@ -1,20 +1,22 @@
 """Where a routine's music has onsets and beats, by librosa."""
 
 import atexit
+import errno
 import os
 import shutil
+import stat
 import tempfile
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
 from mlavl_cli.errors import MlavlError
-from mlavl_cli.files import atomic_write, refuse_irregular
+from mlavl_cli.files import atomic_write, refuse_another_users
 from mlavl_cli.media.sound import SAMPLE_RATE_HZ
 from mlavl_cli.scoring.alignment import Onsets
 
@@ -66,9 +68,12 @@ def _compiled_apart() -> Iterator[None]:
     finally:
         config.CACHE_DIR = usual
     if _files(folder) != before:
-        with suppress(MlavlError, RuntimeError), atomic_write(_kept()) as file, zipfile.ZipFile(file, "w") as archive:
-            for path in sorted(_files(folder)):
-                archive.write(folder / path, path)
+        with suppress(OSError, MlavlError, RuntimeError):
+            _kept().parent.mkdir(parents=True, exist_ok=True)
+            refuse_another_users(_kept().parent.lstat(), _kept().parent)
+            with atomic_write(_kept()) as file, zipfile.ZipFile(file, "w") as archive:
+                for path in sorted(_files(folder)):
+                    archive.write(folder / path, path)
 
 
 @cache
@@ -77,12 +82,10 @@ def _own_folder() -> Path:
     folder = Path(tempfile.mkdtemp(prefix="mlavl-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     try:
-        refuse_irregular(_kept(), _LARGEST_KEPT)
-        if _is_mine(_kept()):
-            with zipfile.ZipFile(_kept()) as archive:
-                archive.extractall(folder / "kept")
+        with _open_kept() as file, zipfile.ZipFile(file) as archive:
+            archive.extractall(folder / "kept")
         return folder / "kept"
-    except (OSError, RuntimeError, zipfile.BadZipFile):  # there is none, or a part of one, which would fit no other
+    except Exception:  # there is none, or a damaged one, of which zipfile raises many kinds: no part of it is used
         return folder / "new"
 
 
@@ -91,9 +94,21 @@ def _kept() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mlavl" / "librosa.zip"
 
 
-def _is_mine(path: Path) -> bool:
-    """Compiled code of another user is not run: HOME may be somebody else's, as with sudo."""
-    return not hasattr(os, "geteuid") or path.stat().st_uid == os.geteuid()
+def _open_kept() -> IO[bytes]:
+    """The archive, if it is this user's, in a folder of this user's: HOME may be somebody else's, as with sudo.
+
+    Raises:
+        OSError: it isn't there, or may hold another user's code.
+    """
+    refuse_another_users(_kept().parent.lstat(), _kept().parent)
+    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    file = open(os.open(_kept(), flags), "rb")  # noqa: PTH123, SIM115 - what was looked at is what is read
+    status = os.fstat(file.fileno())
+    if not stat.S_ISREG(status.st_mode) or status.st_size > _LARGEST_KEPT:
+        file.close()
+        raise OSError(errno.EINVAL, "no archive of compiled code", str(_kept()))
+    refuse_another_users(status, _kept())
+    return file
 
 
 def _files(folder: Path) -> set[str]:

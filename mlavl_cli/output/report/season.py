@@ -8,15 +8,16 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
-from urllib.parse import quote, unquote
 
 from mlavl_cli.errors import MlavlError
 from mlavl_cli.files import refuse_irregular
 from mlavl_cli.inputs import Input
+from mlavl_cli.output.report.links import path_of, url
 from mlavl_cli.scoring.result import RoutineScore
 
 HISTORY_DATA = "history.jsonl"
 _MOST_BYTES, _MOST_RECORDS, _MOST_TARGETS, _LONGEST, _MOST = 64 << 20, 50_000, 64, 4096, 1e9
+_LONGEST_LINE = 1 << 16  # of one record
 _DAY = re.compile(
     r"(?<!\d)(?:(?P<y>20\d\d)[-_.]?(?P<m>0[1-9]|1[0-2])[-_.]?(?P<d>0[1-9]|[12]\d|3[01])"
     r"|(?P<d2>0[1-9]|[12]\d|3[01])\.(?P<m2>0[1-9]|1[0-2])\.(?P<y2>20\d\d))(?!\d)"
@@ -64,7 +65,7 @@ class Record:
 
 def record_of(source: Input, result: RoutineScore, page: str) -> Record:
     """Of a score that was given now."""
-    name = PurePosixPath(unquote(page)).with_suffix("")  # a video is called as its page, however it was named this time
+    name = path_of(page).with_suffix("")  # a video is called as its page, however it was named this time
     day = _date_in(source.path)
     points = {target: (score.score, *(score.interval or (None, None))) for target, score in result.scores.items()}
     weights = result.weights
@@ -123,8 +124,11 @@ def append_history(folder: Path, records: list[Record]) -> None:
     lines = "".join(json.dumps(asdict(one), allow_nan=False) + "\n" for one in fresh)
     try:
         refuse_irregular(path)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0)
-        with open(os.open(path, flags, 0o666), "ab") as file:  # noqa: PTH123
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0)
+        with open(os.open(path, flags, 0o666), "a+b") as file:  # noqa: PTH123
+            if size := file.seek(0, os.SEEK_END):
+                file.seek(size - 1)
+                lines = lines if file.read(1) == b"\n" else f"\n{lines}"  # somebody edited it, or it broke off
             file.write(lines.encode("utf-8", "surrogateescape"))
     except OSError as error:
         raise MlavlError(f"can't be written ({error.strerror})", path=path, hint="Move it away.") from error
@@ -151,7 +155,7 @@ def read_history(folder: Path) -> list[Record]:
     except OSError:
         return []
     for line in lines:
-        if one := _record(line):
+        if len(line) <= _LONGEST_LINE and (one := _record(line)):
             found[one.page, one.date, one.by] = one
     return sorted(found.values(), key=lambda one: (one.date, one.scored))
 
@@ -162,15 +166,16 @@ def _record(line: str) -> Record | None:
         points = {str(target): (float(p), _end(low), _end(high)) for target, (p, low, high) in values["points"].items()}
         one = Record(**{**values, "points": points})
         date.fromisoformat(one.date)
-        words = [one.page, one.name, one.skater, one.scored, one.weights, one.trained_on, one.sha256 or "", *points]
-        path = PurePosixPath(unquote(one.page))
+        words = [one.page, one.name, one.skater, one.scored, one.weights, one.trained_on, *points]
+        words += [] if one.sha256 is None else [one.sha256]
+        path = path_of(one.page)
         sound = (
             all(isinstance(word, str) and len(word) <= _LONGEST for word in words)
             and len(points) <= _MOST_TARGETS
             and all(v is None or abs(v) <= _MOST for found in points.values() for v in found)
             and one.in_domain in (True, False, None) and one.dated in (True, False)
             and one.has_audio in (True, False)
-            and not path.is_absolute() and ".." not in path.parts and quote(str(path)) == one.page
+            and not path.is_absolute() and ".." not in path.parts and url(path) == one.page
         )  # fmt: skip
         return one if sound else None
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):

@@ -7,7 +7,7 @@ from mlavl_cli.files import atomic_write, refuse_outside
 from mlavl_cli.output.report.glimpse import Glimpse
 from mlavl_cli.output.report.html import document, table, text
 from mlavl_cli.output.report.lanes import timeline, timeline_data
-from mlavl_cli.output.report.links import page_about, video_url
+from mlavl_cli.output.report.links import fitting, page_about, video_url
 from mlavl_cli.output.report.player import toolbar, video
 from mlavl_cli.output.report.scores import banner, title_of
 from mlavl_cli.output.report.season import label_of
@@ -33,7 +33,7 @@ def write_side_by_side(folder: Path, takes: list[RoutineScore], glimpses: list[G
     names = [f"{p.parent.name}/{p.name}" if apart else label_of(p, PurePosixPath(p.name)) for p in paths]
     title = " and ".join(name[:_LONGEST_NAME].replace("/", " ") for name in names)
     for number in count(1):
-        path = folder / (f"{title}.html" if number == 1 else f"{title} {number}.html")
+        path = folder / f"{fitting(title if number == 1 else f'{title} {number}')}.html"
         urls = [video_url(Path(take.video.path), path) for take in takes]
         if page_about(path, " + ".join(urls)):
             break

@@ -10,20 +10,21 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from mlavl_cli.errors import MlavlError, UsageError, explained
-from mlavl_cli.files import atomic_write, one_at_a_time, refuse_outside
+from mlavl_cli.files import atomic_write, make_folder, one_at_a_time, refuse_outside
 from mlavl_cli.inputs import Input
 from mlavl_cli.media.cutting import PAPER_CUTTING, Cutting
 from mlavl_cli.output.report.glimpse import Glimpse, look
 from mlavl_cli.output.report.history import By, history_page
 from mlavl_cli.output.report.index import HISTORY, INDEX, Entry, entry, index, read_index, set_foreign_aside
-from mlavl_cli.output.report.links import page_about, url, video_url
+from mlavl_cli.output.report.links import fitting, page_about, url, video_url
 from mlavl_cli.output.report.notes import read_notes
 from mlavl_cli.output.report.page import page, shown_clips
-from mlavl_cli.output.report.season import Record, append_history, label_of, read_history, record_of
+from mlavl_cli.output.report.season import HISTORY_DATA, Record, append_history, label_of, read_history, record_of
 from mlavl_cli.scoring.result import RoutineScore
 
 LARGEST_EMBEDDED = 200 << 20  # bytes; browsers give up on far larger pages
 LOCK = ".index.lock"
+_OWN = (INDEX, HISTORY, HISTORY_DATA, LOCK)  # what lies beside the pages
 _INDEX_EVERY_S = 5.0  # a long batch is not to write its index ten thousand times
 
 
@@ -65,7 +66,7 @@ class Report:
         """
         size_px = (result.video.width_px, result.video.height_px)
         glimpse = look(source.path, shown_clips(result), size_px, self.cutting)
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self.folder)
         with one_at_a_time(self.folder / LOCK):  # another process may be about to take the same name
             path = self._page_path(source)
             refuse_outside(path, self.folder)
@@ -112,12 +113,14 @@ class Report:
         Raises:
             MlavlError: the folder can't be written.
         """
-        self.write_index()
-        if self.fresh:
-            with one_at_a_time(self.folder / LOCK):
-                append_history(self.folder, self.fresh)
-            self.fresh.clear()
-            self.write_history("skater")
+        try:
+            self.write_index()
+        finally:  # neither is lost with the other
+            if self.fresh:
+                with one_at_a_time(self.folder / LOCK):
+                    append_history(self.folder, self.fresh)
+                self.fresh.clear()
+                self.write_history("skater")
 
     def write_history(self, by: By) -> Path:
         """Writes the page of all scores that the folder remembers, and returns its path.
@@ -145,7 +148,10 @@ class Report:
         return path
 
     def _page_of(self, name: Path) -> Path:
-        path = self.folder / f"{name}.html"
+        *folders, last = name.parts
+        if folders and folders[0] in _OWN:
+            folders[0] += ".videos"
+        path = self.folder.joinpath(*folders, f"{fitting(last)}.html")
         return path.with_name(f"{path.stem}.video.html") if path.name in (INDEX, HISTORY) else path
 
     def _embedded(self, video: Path) -> str | None:
