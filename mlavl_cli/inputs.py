@@ -27,11 +27,18 @@ class Input:
     path: Path
     name: Path
 
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Of its absolute path, without the root."""
+        return Path(os.path.abspath(self.path)).parts[1:]  # noqa: PTH100 - a link keeps its own name
+
+    def called(self, count: int) -> Path:
+        """Its name of so many parts."""
+        return self.name if count == len(self.name.parts) else Path(*self.parts[-count:])
+
     def names(self) -> Iterator[Path]:
         """Its name, and the names that it can have instead: below more and more of the folders that it lies in."""
-        parts = Path(os.path.abspath(self.path)).parts[1:]  # noqa: PTH100 - a link keeps its own name
-        yield self.name
-        yield from (Path(*parts[-count:]) for count in range(len(self.name.parts) + 1, len(parts) + 1))
+        return (self.called(count) for count in range(len(self.name.parts), len(self.parts) + 1))
 
 
 Found = tuple[list[Input], list[MlavlError]]
@@ -84,22 +91,31 @@ def refuse_video_name(path: Path | None) -> None:
 
 class _Names:
     def __init__(self) -> None:
-        self._taken: set[Path] = set()
+        self._numbers: dict[tuple[int, str], int] = {}  # of a name: by that of the name without its first part
+        self._taken: set[int] = set()
 
     def tell_apart(self, inputs: list[Input]) -> list[Input]:
         """The inputs, named so that no two share a name; the same names in whatever order they come."""
-        others = [one.names() for one in inputs]
+        others = [self._names(one) for one in inputs]
         named = [next(names) for names in others]
         while True:
-            counts = Counter(named)
-            alike = [i for i, name in enumerate(named) if counts[name] > 1 or name in self._taken]
+            counts = Counter(number for number, _ in named)
+            alike = [i for i, (number, _) in enumerate(named) if counts[number] > 1 or number in self._taken]
             longer = {i: name for i in alike if (name := next(others[i], None))}
             if not longer:
                 break
             for i, name in longer.items():
                 named[i] = name
-        self._taken.update(named)
-        return [replace(one, name=name) for one, name in zip(inputs, named, strict=True)]
+        self._taken.update(number for number, _ in named)
+        return [replace(one, name=one.called(parts)) for one, (_, parts) in zip(inputs, named, strict=True)]
+
+    def _names(self, one: Input) -> Iterator[tuple[int, int]]:
+        """As `Input.names`: a number for each name, the same for the same, and of how many parts it is."""
+        number = 0
+        for count, part in enumerate(reversed(one.parts), 1):
+            number = self._numbers.setdefault((number, part), len(self._numbers) + 1)
+            if count >= len(one.name.parts):
+                yield number, count
 
 
 def _search(paths: list[str], errors: list[MlavlError]) -> Iterator[Input]:

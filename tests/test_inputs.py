@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from conftest import make_video, shell
 
-from mlavl_cli.inputs import VIDEO_SUFFIXES, expand_inputs
+from mlavl_cli.inputs import VIDEO_SUFFIXES, Input, _Names, expand_inputs
 
 
 def expand(*arguments):
@@ -58,6 +58,28 @@ def test_videos_of_one_name_are_told_apart_in_the_same_way_in_any_order(tmp_path
         inputs, errors = expand(*order)
         assert {one.path: str(one.name) for one in inputs} == expected
         assert errors == []
+
+
+def test_videos_that_differ_in_a_folder_far_above_are_named_by_it(tmp_path):
+    """Each step looks at one more folder of each path, and at no path whole."""
+    deep = "/".join(f"d{i}" for i in range(700))
+    paths = [f"{tmp_path}/{top}/{deep}/v.mp4" for top in "abcd"]
+    looked = 0
+
+    class Parts(tuple):
+        def __getitem__(self, key):
+            nonlocal looked
+            looked += 1
+            return super().__getitem__(key)
+
+    class Counted(Input):
+        @property
+        def parts(self):
+            return Parts(super().parts)
+
+    found = _Names().tell_apart([Counted(Path(path), Path("v.mp4")) for path in paths])
+    assert [one.name for one in found] == [Path(top, deep, "v.mp4") for top in "abcd"]
+    assert looked < 4 * 720 + 10
 
 
 def test_a_name_below_a_folder_is_not_taken_twice(tmp_path):

@@ -136,8 +136,7 @@ class Report:
 
     def _page_path(self, source: Input) -> Path:
         """Where its page goes: where it went before, and not where another video's or somebody else's is."""
-        parts = Path(os.path.abspath(source.path)).parts[1:]  # noqa: PTH100 - without "..", a link keeps its own name
-        known = [self._page_of(Path(*parts[-count:])) for count in range(1, len(parts) + 1)]
+        known = [self._page_of(Path(*source.parts[-count:])) for count in range(1, len(source.parts) + 1)]
         for path in known:  # whatever folder was scored then
             if path.is_file() and not path.is_symlink() and page_about(path, video_url(source.path, path)):
                 return path
