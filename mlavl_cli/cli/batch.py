@@ -45,7 +45,7 @@ class Batch:
         self._record: Callable[[Path, Exception], object] = lambda *lost: self._lost.append(lost)
         self._groups = self._expanded(expand_inputs(arguments, as_they_come), number - 1, of)
         self.known = next(self._groups, [])
-        if not self.known and not (recorded and self._lost):
+        if not self.known and (self._none or not recorded):  # a shard without inputs has results: none
             if self._none:
                 console.error(UsageError("no input", hint="Name videos or folders, or list them on stdin."))
             raise typer.Exit(1 if self.failed or self._none else 0)

@@ -243,6 +243,14 @@ def test_shards_share_the_work(run, routine, tmp_path):
         seen.append([Path(json.loads(line)["video"]["path"]).stem for line in lines])
     assert seen == [["a", "d"], ["b", "e"], ["c"]]
     assert run("score", tmp_path / "in", "--shard", "9/9").exit_code == 0  # nothing left for this one
+    first, last = (
+        run("score", tmp_path / "in", "--shard", shard, "-o", tmp_path / f"{shard[0]}.csv") for shard in ("1/9", "9/9")
+    )
+    assert (first.exit_code, last.exit_code) == (0, 0)
+    heads = [(tmp_path / f"{i}.csv").read_text().splitlines()[0] for i in (1, 9)]
+    assert heads[0] == heads[1]  # so that parts can be joined
+    assert run("score", tmp_path / "in", "-f", "json", "--shard", "9/9").json() == []
+    assert run("score", tmp_path / "in", "-f", "jsonl", "--shard", "9/9").stdout == ""
     for wrong in ("0/3", "4/3", "x", "1"):
         assert run("score", tmp_path / "in", "--shard", wrong).exit_code == 2
 
