@@ -156,17 +156,23 @@ def atomic_write(path: Path, mode: str = "wb", named: bool = False) -> Iterator[
 
 
 def _followed(path: Path) -> Path:
-    """Where a path leads that a user named; as the system does it, no link of another user in a folder for all."""
-    if path.is_symlink() and hasattr(os, "geteuid"):
-        folder, link = path.parent.stat(), path.lstat()
-        if folder.st_mode & stat.S_ISVTX and link.st_uid not in (os.geteuid(), folder.st_uid):
-            raise OSError(errno.EACCES, "a link of another user in a folder for all", str(path))
+    """Where a path leads that a user named."""
+    if is_others_link(path):
+        raise OSError(errno.EACCES, "a link of another user in a folder for all", str(path))
     return Path(os.path.realpath(path))
 
 
+def is_others_link(path: Path) -> bool:
+    """Whether a path is a link of another user in a folder for all, which systems don't follow either."""
+    if not path.is_symlink() or not hasattr(os, "geteuid"):
+        return False
+    folder, link = path.parent.stat(), path.lstat()
+    return bool(folder.st_mode & stat.S_ISVTX) and link.st_uid not in (os.geteuid(), folder.st_uid)
+
+
 def refuse_another_users(status: os.stat_result, path: Path) -> None:
-    """Raises OSError where a file or folder belongs to somebody else than who runs this."""
-    if hasattr(os, "geteuid") and status.st_uid != os.geteuid():
+    """Raises OSError where a file or folder is somebody else's than who runs this, or others may write to it."""
+    if hasattr(os, "geteuid") and (status.st_uid != os.geteuid() or status.st_mode & 0o022):
         raise OSError(errno.EPERM, "belongs to another user", str(path))
 
 

@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -65,7 +66,7 @@ def memory_mb(*words):
 
 
 @AS_ROOT
-@pytest.mark.parametrize("trick", ["link", "folder", "folder link"])
+@pytest.mark.parametrize("trick", ["link", "folder", "folder link", "open folder", "open file"])
 def test_no_compiled_code_of_another_user_is_read(tmp_path, trick):
     """HOME is somebody else's, who has a zip of ours in reach of a link, or owns the folder."""
     cache = tmp_path / "home" / "mlavl"
@@ -79,6 +80,9 @@ def test_no_compiled_code_of_another_user_is_read(tmp_path, trick):
     elif trick == "folder":
         shutil.copy(target, cache / "librosa.zip")
         os.chown(cache, 1234, 1234)
+    elif trick.startswith("open"):
+        shutil.copy(target, cache / "librosa.zip")
+        (cache if trick == "open folder" else cache / "librosa.zip").chmod(0o777)
     else:
         cache.rmdir()
         cache.symlink_to(target.parent)
@@ -169,6 +173,67 @@ def test_one_odd_row_of_an_index_costs_no_other(tmp_path):
     assert [one.page for one in read_index(tmp_path)] == ["a.html"]
 
 
+def test_an_index_of_openings_without_end_is_read_at_once(tmp_path):
+    """Each would be looked for its end in vain."""
+    (tmp_path / "index.html").write_text('<script type="application/json" id="data">' * 200_000)
+    assert read_index(tmp_path) == []
+
+
+def test_rows_of_a_stranger_cost_no_others(tmp_path):
+    """More targets than an index has columns, and brackets in texts, which are no parts."""
+    honest = [Entry(f"{i}.html", "[" * 2000, "{" * 500, {"TES": 1.0}, None, 1.0, ['"[\\'] * 9) for i in range(60)]
+    theirs = [Entry(f"x{n}.html", "x", "w", {f"{n} {i}": 1.0 for i in range(60)}, None, 1.0, []) for n in range(2)]
+    for one in (*honest, *theirs):
+        (tmp_path / one.page).touch()
+    for _ in range(2):
+        page = index([*theirs, *honest])
+        (tmp_path / "index.html").write_text(page)
+        assert page.count("<th ") == 64 + 5
+        assert ">TES<" in page
+        assert read_index(tmp_path) == [*theirs, *honest]
+
+
+def test_a_history_of_long_names_and_many_targets_makes_a_bounded_page(tmp_path):
+    from mlavl_cli.output.report.history import history_page
+    from mlavl_cli.output.report.season import read_history
+
+    points = {f"T{i}": [1, None, None] for i in range(64)}
+    lines = [json.dumps({**RECORD, "page": f"{i}.html", "name": "&" * 4096, "points": points}) for i in range(400)]
+    (tmp_path / "history.jsonl").write_text("\n".join(lines))
+    page = history_page(read_history(tmp_path), "skater", "index.html")
+    assert len(page) < 150 << 20
+    assert "Of 400 scores the newest" in page
+
+
+def test_a_history_is_read_from_its_end(run, tmp_path, monkeypatch):
+    from mlavl_cli.output.report import season
+
+    lines = [json.dumps({**RECORD, "page": f"{i}.html", "date": f"2026-01-{i:02}"}) for i in range(1, 29)]
+    (tmp_path / "history.jsonl").write_text("\n".join(lines) + "\n")
+    monkeypatch.setattr(season, "_MOST_BYTES", 10 * len(lines[0]))
+    assert [one["date"] for one in run("history", tmp_path, "-f", "json").json()][-1] == "2026-01-28"
+    monkeypatch.setattr(season, "_MOST_BYTES", 1 << 20)
+    monkeypatch.setattr(season, "_MOST_RECORDS", 5)
+    assert [one["date"][-2:] for one in run("history", tmp_path, "-f", "json").json()] == ["24", "25", "26", "27", "28"]
+
+
+def test_very_many_short_lines_of_a_history_take_no_memory(tmp_path):
+    (tmp_path / "history.jsonl").write_text("\u0100\n" * 8_000_000 + json.dumps(RECORD) + "\n", "utf-8")
+    assert memory_mb("history", tmp_path, "-f", "csv") < 250
+
+
+def test_the_last_scoring_of_a_video_is_the_last_of_its_history(tmp_path):
+    from mlavl_cli.output.report.season import Record, append_history, read_history
+
+    one, other = (
+        Record(**{**RECORD, "points": {"T": (1.0, None, None)}, "weights": weights}) for weights in ("a", "b")
+    )
+    for at, record in enumerate((one, other, one, one)):
+        append_history(tmp_path, [replace(record, scored=f"2026-01-0{at + 1}")])
+    assert max(read_history(tmp_path), key=lambda found: found.scored).weights == "a"
+    assert len((tmp_path / "history.jsonl").read_text().splitlines()) == 3
+
+
 @pytest.mark.parametrize("name", ["index.html", "history.html", "history.jsonl", ".index.lock"])
 def test_a_folder_called_like_a_file_of_ours_has_pages(run, scored, tmp_path, name):
     for folder in (name, "z"):
@@ -253,6 +318,13 @@ def test_results_follow_no_link_of_another_user_in_a_folder_for_all(run, scored,
     assert result.exit_code == 1
     assert "a link of another user" in result.stderr
     assert (tmp_path / "mine").read_text() == "mine"
+    (tmp_path / "site").mkdir()
+    (everybodys / "pages").symlink_to(tmp_path / "site")
+    os.chown(everybodys / "pages", 1234, 1234, follow_symlinks=False)
+    for option in ("--report", "--vtt"):
+        result = run("score", scored / "v.mp4", *features, option, everybodys / "pages")
+        assert (result.exit_code, len(result.errors)) == (2, 1)
+        assert list((tmp_path / "site").iterdir()) == []
     assert run("score", scored / "v.mp4", *features, "--output", everybodys / "own.jsonl").exit_code == 0
     assert "mine" not in (tmp_path / "mine").read_text()
 
@@ -371,6 +443,8 @@ def test_a_file_in_logos_place_is_one_line(run, tmp_path):
     ("table", "cause"),
     [
         ([np.zeros((4000, 64), bool)] * 14, "many ids"),
+        ([b"a" * 100_000, *[b"b"] * 300], "no array of numbers"),
+        (["1", "2"], "no array of numbers"),
         (np.zeros((5, 1024), complex), "no array of numbers"),
         (np.full((5, 1024), 1e300), "NaN or infinity"),
     ],
@@ -404,3 +478,6 @@ def test_a_target_is_text_in_markdown(run, scored, tmp_path):
     assert result.exit_code == 0, result.stderr
     assert "<img" not in result.stdout
     assert "&lt;img" in result.stdout
+    written["scores"] = {"![x](http://example.org/p.png)": next(iter(written["scores"].values()))}
+    (tmp_path / "a.json").write_text(json.dumps(written))
+    assert "](" not in run("compare", tmp_path / "a.json", tmp_path / "a.json", "-f", "markdown").stdout

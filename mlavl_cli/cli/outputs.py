@@ -12,7 +12,7 @@ from mlavl_cli.cli import console
 from mlavl_cli.cli.batch import StdoutError, results_only, writing_results
 from mlavl_cli.cli.ending import before_the_end, undisturbed
 from mlavl_cli.errors import MlavlError, UsageError
-from mlavl_cli.files import atomic_write, is_written_through, refuse_outside
+from mlavl_cli.files import atomic_write, is_others_link, is_written_through, refuse_outside
 from mlavl_cli.growing import growing_write
 from mlavl_cli.inputs import Input, refuse_video_name
 from mlavl_cli.output.formats import FORMATS, Writer, format_class
@@ -136,6 +136,8 @@ class Outputs:
         """
         taken = {os.path.realpath(source.path): "is one of the videos" for source in inputs}
         for folder in filter(None, (self.report, self.vtt)):
+            if is_others_link(folder):
+                raise UsageError("is a link of another user in a folder for all", path=folder, hint="Name another.")
             own = (f"{source.name}{ending}" for source in inputs for ending in (".html", ".vtt"))
             taken |= {os.path.realpath(folder / name): "is used twice" for name in (*own, *KEPT)}
         targets = (self.output, self.clips_csv, self.plot)
@@ -159,7 +161,11 @@ class Outputs:
             recorded: set[Path] = set()
             stdout = stack.enter_context(results_only())
             opening = growing_write if self.format == "jsonl" else partial(atomic_write, mode="w", named=True)
-            stream = stack.enter_context(_result_file(opening(self.output), recorded)) if self.output else stdout
+            stream = (
+                stack.enter_context(_result_file(self.output, opening(self.output), recorded))
+                if self.output
+                else stdout
+            )
             writer = format_class(self.format)(stream, targets, self.many)
             stack.callback(writer.close)
             before_the_end(lambda: stack.close() if recorded else None)
@@ -169,7 +175,7 @@ class Outputs:
 
                 opened = atomic_write(self.clips_csv, "w", named=True)
                 written: set[Path] = set()
-                rows = ClipsCsvWriter(stack.enter_context(_result_file(opened, written)))
+                rows = ClipsCsvWriter(stack.enter_context(_result_file(self.clips_csv, opened, written)))
                 others.append(partial(_write_clips, rows, written))
             if self.vtt:
                 others.append(self._write_timeline)
@@ -221,7 +227,7 @@ def _write_clips(rows: "ClipsCsvWriter", written: set[Path], source: Input, resu
 
 
 @contextmanager
-def _result_file(manager: AbstractContextManager[IO], written: set[Path]) -> Iterator[TextIO]:
+def _result_file(path: Path, manager: AbstractContextManager[IO], written: set[Path]) -> Iterator[TextIO]:
     """A file that is begun at once, so that a folder that can't be written is known before the work.
 
     After Ctrl-C or an error it holds the results so far; without any, what stood under its name is left alone.
@@ -233,6 +239,8 @@ def _result_file(manager: AbstractContextManager[IO], written: set[Path]) -> Ite
         if written:
             with undisturbed():
                 manager.__exit__(None, None, None)
+            if isinstance(error, KeyboardInterrupt):
+                console.told(f"interrupted: {path} holds the {len(written)} inputs that were done")
         elif manager.__exit__(type(error), error, error.__traceback__):
             return
         raise

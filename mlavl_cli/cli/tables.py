@@ -97,7 +97,7 @@ def _apart(rows: list[Row]) -> list[Row]:
 
 def _markdown(cell: Any) -> str:
     """Text in a table of Markdown, in which a viewer sees no markup."""
-    return escape(_plain(cell), quote=False).replace("|", "\\|")
+    return escape(_plain(cell), quote=False).replace("|", "\\|").replace("](", "]\\(")
 
 
 def _latex(rows: list[Row]) -> str:

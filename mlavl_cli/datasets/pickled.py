@@ -97,7 +97,11 @@ class _Features:
 
 
 def _numbers_in(value: Any) -> int:
-    """How many numbers an array, or a list of lists or of arrays, would become."""
+    """How many numbers an array, or a list of lists or of arrays, would become; TypeError where it holds others."""
     if isinstance(value, list | tuple):
         return sum(map(_numbers_in, value))
-    return value.size if isinstance(value, np.ndarray) else 1
+    if isinstance(value, np.ndarray | np.generic) and value.dtype.kind in "biuf":
+        return value.size
+    if not isinstance(value, int | float):
+        raise TypeError("no number")
+    return 1

@@ -240,6 +240,7 @@ def test_ctrl_c_is_130_without_a_traceback_and_keeps_what_is_done(tmp_path):
     assert b"Traceback" not in stderr
     done = list((tmp_path / "store").glob("*.safetensors"))
     assert 0 < len(done) < 6
+    assert b"interrupted: " in stderr
     assert len((tmp_path / "out.csv").read_text().splitlines()) >= 2  # the columns and one video at least
 
 

@@ -223,6 +223,13 @@ def test_a_moved_video_asks_for_its_file(report, browse, tmp_path):
     seen.until(f"Math.abs(document.querySelector('video').currentTime - {start}) < 0.01")
     seen.page.locator(".missing input").set_input_files(folder / "in" / "deep" / "two.mp4")
     seen.page.locator(".other", has_text="is it another?").wait_for(state="visible")
+    # Where another lies in its place, too.
+    seen.open(page_of(folder))
+    assert seen.page.locator(".other").is_hidden()
+    seen.page.evaluate(
+        "url => { document.querySelector('video').src = url; }", (folder / "in" / "deep" / "two.mp4").as_uri()
+    )
+    seen.page.locator(".other", has_text="is it another?").wait_for(state="visible")
     # Dropped, it is taken too.
     seen.open(tmp_path / "page.html")
     missing.wait_for(state="visible")

@@ -36,6 +36,14 @@ def test_the_index_keeps_earlier_runs_and_forgets_pages_that_are_gone(run, tmp_p
     assert names() == ["c.mp4.html"]
 
 
+def test_the_index_names_what_failed_also_where_nothing_was_scored(run, tmp_path, routine):
+    assert run("score", routine, "--report", tmp_path / "r", "-q").exit_code == 0
+    (tmp_path / "empty.mp4").touch()
+    assert run("score", tmp_path / "empty.mp4", "--report", tmp_path / "r", "-q").exit_code == 1
+    assert "empty.mp4" in (tmp_path / "r" / "index.html").read_text()
+    assert listed(tmp_path / "r" / "index.html") == ["routine.mp4.html"]
+
+
 def test_a_video_can_be_embedded_and_is_linked_otherwise(run, tmp_path, routine):
     mine = tmp_path / "routine.mp4"
     mine.write_bytes(routine.read_bytes() + (7_000_001).to_bytes(4, "big") + b"free" + os.urandom(6_999_993))

@@ -17,6 +17,7 @@ from mlavl_cli.scoring.result import ScoredBy
 _WIDE, _HIGH, _EDGE = 300, 110, 8  # of a chart, and around it
 _SERIES = ("plain", "music", "third", "fourth")  # colours, again and again
 _MOST_CHARTS = 600
+_MOST_TEXT, _CHART_LETTERS = 16 << 20, 150  # letters of all records on a page, and around each in a chart
 _LEAST_SPAN = 0.1  # of a chart, as a share of its highest points
 
 By = Literal["skater", "file"]
@@ -39,6 +40,7 @@ def weights_named(records: Iterable[Record]) -> dict[tuple[str, str | None], str
 
 def history_page(records: list[Record], by: By, index: str) -> str:
     """The page, as HTML; `index` is the index's URL."""
+    everything, records = len(records), _newest(records)
     named = weights_named(records)
     series = {one: (i - (len(named) - 1) / 2, _SERIES[i % len(_SERIES)]) for i, one in enumerate(named)}
     outside = sum(one.in_domain is False for one in records)
@@ -54,6 +56,7 @@ def history_page(records: list[Record], by: By, index: str) -> str:
             f'<section aria-label="{text(name)}"><h2>{text(name)}</h2><div class="charts">{charts}</div>'
             f"<details><summary>As a table</summary>{_table(name, found, named)}</details></section>"
         )
+    cut = f"Of {everything} scores the newest {len(records)} are shown. " if len(records) < everything else ""
     changed = "Other weights have another colour, and no line joins their scores. " if len(named) > 1 else ""
     body = f"""
 <header><p class="soft"><a href="{text(index)}">All routines</a></p><h1>Scores over time</h1></header>
@@ -61,12 +64,24 @@ def history_page(records: list[Record], by: By, index: str) -> str:
 {banner([ScoredBy(one.weights, one.trained_on) for one in records], lead if outside else "")}
 <ul class="legend">{key}</ul>
 <p class="soft">Points over dates, with their intervals as lines; hollow: out of domain, which no line joins; nor does
-one join scores with and without sound. {changed}A difference within
+one join scores with and without sound. {cut}{changed}A difference within
 the intervals may be the weights' error.</p>
 {"".join(groups)}
 </main>
 """
     return document("Scores over time", body, None)
+
+
+def _newest(records: list[Record]) -> list[Record]:
+    """The records that a page takes, in order: each stands in a chart and in a cell for every target."""
+    left, shown = _MOST_TEXT, 0
+    for one in reversed(records):
+        texts = len(one.page) + len(one.skater) + len(one.weights)
+        left -= texts + (len(one.name) + _CHART_LETTERS) * (len(one.points) + 1)
+        if left < 0:
+            break
+        shown += 1
+    return records[len(records) - shown :]
 
 
 def _chart(target: str, records: list[Record], series: dict) -> str:

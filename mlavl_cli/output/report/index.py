@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import count
@@ -18,16 +19,15 @@ from mlavl_cli.scoring.result import RoutineScore, ScoredBy
 from mlavl_cli.scoring.shown import clock
 
 INDEX, HISTORY = "index.html", "history.html"
-_DATA = re.compile(r'<script type="application/json" id="data">(.*?)</script>', re.DOTALL)
-_MOST_BYTES, _MOST_NUMBER = 256 << 20, 1e9  # of an index, and of a score or a duration in it
-_MOST_PARTS, _MOST_WORDS = 400_000, 4_000_000  # lists and objects of an index, and its quotation marks
+_MOST_BYTES, _MOST_NUMBER = 128 << 20, 1e9  # of an index, and of a score or a duration in it
+_MOST_DATA, _MOST_PARTS, _MOST_WORDS = 48 << 20, 100_000, 4_000_000  # of its rows: bytes, lists and objects, quotes
 _LONGEST_TEXT, _MOST_TEXTS, _LONGEST_TARGET = 4096, 100, 200  # of a row
 _MOST_ROWS = 20_000  # the browser sorts them
 _MOST_TARGETS = 64  # columns of scores; weights have fewer
 _MOST_FAILED = 1000
-_MOST_PICTURES = 12 << 20  # letters of an index's pictures; those of further rows are left out
+_MOST_PICTURES, _MOST_TEXT = 12 << 20, 24 << 20  # letters of an index's pictures, and of its rows; more is left out
 _THUMBNAIL = re.compile(r"|data:image/jpeg;base64,[A-Za-z0-9+/=]{1,30000}")
-_DATA_BEGINS = b'<script type="application/json" id="data">'
+_DATA_BEGINS, _DATA_ENDS = b'<script type="application/json" id="data">', b"</script>"
 
 
 @dataclass(frozen=True)
@@ -68,13 +68,21 @@ def read_index(folder: Path) -> list[Entry]:
         refuse_irregular(folder / INDEX)
         if (folder / INDEX).stat().st_size > _MOST_BYTES:
             return []
-        found = _DATA.search((folder / INDEX).read_text("utf-8"))
-        if not found or found[1].count("{") + found[1].count("[") > _MOST_PARTS or found[1].count('"') > _MOST_WORDS:
+        _, _, rest = (folder / INDEX).read_bytes().partition(_DATA_BEGINS)
+        data, end, _ = rest.partition(_DATA_ENDS)
+        if not end or not _is_bounded(data):
             return []
-        rows = [one for row in json.loads(found[1])["routines"][:_MOST_ROWS] if (one := _entry_of(row, folder))]
-        return rows if len(_targets(rows)) <= _MOST_TARGETS else []
+        return [one for row in json.loads(data)["routines"][:_MOST_ROWS] if (one := _entry_of(row, folder))]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return []
+
+
+def _is_bounded(data: bytes) -> bool:
+    """Whether json takes memory in proportion, before it is parsed: what stands in its texts is no part of it."""
+    if len(data) > _MOST_DATA or data.count(b'"') > _MOST_WORDS:
+        return False
+    outside = b"".join(data.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')[::2])
+    return outside.count(b"{") + outside.count(b"[") <= _MOST_PARTS
 
 
 def set_foreign_aside(path: Path) -> None:
@@ -112,14 +120,18 @@ def _is_entry(one: Entry) -> bool:
     inside = not path.is_absolute() and ".." not in path.parts and url(path) == one.page  # one page, one name
     texts = (one.page, one.name, one.weights, one.trained_on, *one.warnings)
     words = all(isinstance(text, str) and len(text) <= _LONGEST_TEXT for text in texts) and len(texts) <= _MOST_TEXTS
-    words = words and one.in_domain in (True, False, None) and all(len(name) <= _LONGEST_TARGET for name in one.scores)
+    words = words and one.in_domain in (True, False, None) and len(one.scores) <= _MOST_TARGETS
+    words = words and all(len(name) <= _LONGEST_TARGET for name in one.scores)
     words = words and isinstance(one.thumbnail, str) and bool(_THUMBNAIL.fullmatch(one.thumbnail))
     numbers = [*one.scores.values(), one.duration_s, *([] if one.consistency is None else [one.consistency])]
     return inside and words and all(type(n) in (int, float) and abs(n) <= _MOST_NUMBER for n in numbers)
 
 
 def _targets(entries: list[Entry]) -> list[str]:
-    return list(dict.fromkeys(target for one in entries for target in one.scores))
+    """The targets of a table, those of the most rows."""
+    counts = Counter(target for one in entries for target in one.scores)
+    most = {name for name, _ in counts.most_common(_MOST_TARGETS)}
+    return [name for name in counts if name in most]
 
 
 def index(entries: list[Entry], failed: Sequence[tuple[str, str]] = ()) -> str:
@@ -131,7 +143,7 @@ def index(entries: list[Entry], failed: Sequence[tuple[str, str]] = ()) -> str:
     """
     lost = "".join(f"<li>{text(path)}: {text(cause)}</li>" for path, cause in failed[:_MOST_FAILED])
     listed = f'<div class="notes"><p>{len(failed)} could not be scored:</p><ul>{lost}</ul></div>' if failed else ""
-    entries = list(_with_pictures(entries[:_MOST_ROWS]))
+    entries = list(_fitting(entries[:_MOST_ROWS]))
     targets = _targets(entries)
     columns = ["routine", *targets, "mean consistency", "duration", "weights", "warnings"]
     outside = sum(one.in_domain is False for one in entries)
@@ -152,12 +164,16 @@ def index(entries: list[Entry], failed: Sequence[tuple[str, str]] = ()) -> str:
     return document("Scores", body, {"routines": [asdict(one) for one in entries]}, ("index.js",))
 
 
-def _with_pictures(entries: list[Entry]) -> Iterator[Entry]:
-    """The rows; without pictures once those before them are large enough."""
-    left = _MOST_PICTURES
+def _fitting(entries: list[Entry]) -> Iterator[Entry]:
+    """The rows that an index takes; without pictures once those before them are large enough."""
+    pictures, texts = _MOST_PICTURES, _MOST_TEXT
     for one in entries:
-        left -= len(one.thumbnail)
-        yield one if left >= 0 else replace(one, thumbnail="")
+        bare = replace(one, thumbnail="")
+        pictures -= len(one.thumbnail)
+        texts -= len(json.dumps(asdict(bare)))
+        if texts < 0:
+            return
+        yield one if pictures >= 0 else bare
 
 
 def _row(one: Entry, targets: list[str]) -> str:

@@ -8,7 +8,7 @@ from urllib.parse import quote, unquote_to_bytes
 from mlavl_cli.files import refuse_irregular
 from mlavl_cli.output.report.html import video_of
 
-_LONGEST_NAME = 230  # bytes of a page's name without .html, or .notes.json: file systems take 255
+_LONGEST_NAME = 244  # bytes of a page's name without .html, or .notes.json: file systems take 255
 _HEAD = 1 << 16  # characters of a page, in which it says what it is about
 
 

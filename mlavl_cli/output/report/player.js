@@ -16,7 +16,8 @@ class Player {
     this.video.addEventListener("seeked", () => this.sought());
     this.video.addEventListener("loadedmetadata", () => {
       const other = seat.querySelector(".other"), seconds = this.video.duration;
-      other.hidden = !(this.url && Math.abs(seconds - known.duration_s) > 0.5);
+      // A linked file may have been replaced since; its sound may end a little later than its picture.
+      other.hidden = !(Math.abs(seconds - known.duration_s) > (this.url ? 0.5 : 1));
       other.textContent = `This file lasts ${clock(seconds)}, the one that was scored ${clock(known.duration_s)}: is it another?`;
     });
     const missed = () => { this.missing.hidden = false; };

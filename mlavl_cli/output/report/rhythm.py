@@ -69,11 +69,12 @@ def _compiled_apart() -> Iterator[None]:
         config.CACHE_DIR = usual
     if _files(folder) != before:
         with suppress(OSError, MlavlError, RuntimeError):
-            _kept().parent.mkdir(parents=True, exist_ok=True)
+            _kept().parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             refuse_another_users(_kept().parent.lstat(), _kept().parent)
-            with atomic_write(_kept()) as file, zipfile.ZipFile(file, "w") as archive:
+            with atomic_write(_kept()) as file, zipfile.ZipFile(file, "w", strict_timestamps=False) as archive:
                 for path in sorted(_files(folder)):
                     archive.write(folder / path, path)
+            _kept().chmod(0o600)
 
 
 @cache

@@ -117,8 +117,9 @@ def append_history(folder: Path, records: list[Record]) -> None:
         MlavlError: it can't be written, or something else lies there.
     """
     path = folder / HISTORY_DATA
-    known = set(map(_told, read_history(folder)))
-    fresh = [one for one in records if _told(one) not in known]
+    before = sorted(read_history(folder), key=lambda one: one.scored)
+    known, latest = set(map(_told, before)), {one.page: _told(one) for one in before}
+    fresh = [one for one in records if _told(one) not in known or latest[one.page] != _told(one)]
     if not fresh:
         return
     lines = "".join(json.dumps(asdict(one), allow_nan=False) + "\n" for one in fresh)
@@ -150,12 +151,14 @@ def read_history(folder: Path) -> list[Record]:
     try:
         if path.is_symlink():
             return []
-        refuse_irregular(path, _MOST_BYTES)
-        lines = path.read_text("utf-8", "surrogateescape").splitlines()[-_MOST_RECORDS:]
+        refuse_irregular(path)
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - _MOST_BYTES))
+            lines = file.read(_MOST_BYTES).rsplit(b"\n", _MOST_RECORDS + 1)[-_MOST_RECORDS - 1 :]
     except OSError:
         return []
     for line in lines:
-        if len(line) <= _LONGEST_LINE and (one := _record(line)):
+        if len(line) <= _LONGEST_LINE and (one := _record(line.decode("utf-8", "surrogateescape"))):
             found[one.page, one.date, one.by] = one
     return sorted(found.values(), key=lambda one: (one.date, one.scored))
 

@@ -99,7 +99,7 @@ class Report:
         Raises:
             MlavlError: the folder can't be written.
         """
-        if self.entries:
+        if self.entries or (self.failed and (self.folder / INDEX).is_file()):
             with one_at_a_time(self.folder / LOCK):
                 entries = {one.page: one for one in read_index(self.folder)} | self.entries
                 set_foreign_aside(self.folder / INDEX)
