@@ -22,6 +22,9 @@ from mlavl_cli.bundle import find_bundle
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="/dev/full, /proc and POSIX signals")
 
 
+SLOW = pytest.mark.slow
+
+
 @pytest.fixture(scope="module")
 def season(tmp_path_factory):
     folder = tmp_path_factory.mktemp("season")
@@ -66,8 +69,10 @@ def test_a_full_disk_costs_no_more_than_what_did_not_fit(season, whole, tmp_path
     assert contents(tmp_path / "store") == whole
 
 
-@pytest.mark.parametrize("buffered", [True, False])
-@pytest.mark.parametrize("form", ["json", "csv"])
+@pytest.mark.parametrize(
+    ("form", "buffered"),
+    [("json", True), ("csv", False), *(pytest.param(*one, marks=SLOW) for one in (("json", False), ("csv", True)))],
+)
 def test_a_full_disk_behind_the_results_is_one_line(season, form, buffered):
     """Whether Python meets it with the first word or as it ends."""
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"}
@@ -121,12 +126,12 @@ def test_a_file_in_a_folders_place_or_a_folder_in_a_files_is_told_before_any_wor
     assert (tmp_path / "file").read_bytes() == b"mine"
 
 
-def test_a_folder_that_cannot_be_made_is_told_before_any_work(season, tmp_path):
+def test_a_folder_that_cannot_be_made_is_told_before_any_work(run, season, tmp_path):
     (tmp_path / "file").touch()
     result = shell("synthesize", tmp_path / "file" / "x", "-n", 2)
     assert (result.exit_code, len(result.errors)) == (1, 1), result.stderr
     assert "can't be made" in result.stderr
-    result = shell("score", season / "0.mp4", "--report", tmp_path / "file" / "x", "-f", "csv")
+    result = run("score", season / "0.mp4", "--report", tmp_path / "file" / "x", "-f", "csv")
     assert (result.exit_code, len(result.errors)) == (1, 1), result.stderr
     assert "pages:" not in result.stderr
     assert len(result.stdout.splitlines()) == 2
@@ -163,6 +168,7 @@ def test_ctrl_c_at_any_moment(season, whole, tmp_path):
     assert stopped >= 4
 
 
+@SLOW
 def test_two_processes_on_one_store(season, whole, tmp_path):
     for _ in range(2):
         both = [

@@ -205,6 +205,7 @@ def test_an_output_that_cannot_be_written_is_known_before_the_work(run, routine,
     assert run("score", routine, "-f", "csv", "-o", tmp_path / "file" / "x.csv").exit_code == 1
 
 
+@pytest.mark.slow
 def test_names_that_are_not_utf_8(routine, tmp_path):
 
     name = os.fsdecode(b"caf\xe9.mp4")

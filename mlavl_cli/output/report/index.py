@@ -128,9 +128,9 @@ def _is_entry(one: Entry) -> bool:
 
 
 def _targets(entries: list[Entry]) -> list[str]:
-    """The targets of a table, those of the most rows."""
+    """The targets of a table: where there are too many, the usual ones and those of the most rows."""
     counts = Counter(target for one in entries for target in one.scores)
-    most = {name for name, _ in counts.most_common(_MOST_TARGETS)}
+    most = set(sorted(counts, key=lambda name: (name not in TARGET_NAMES, -counts[name]))[:_MOST_TARGETS])
     return [name for name in counts if name in most]
 
 
