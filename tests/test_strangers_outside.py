@@ -543,7 +543,7 @@ def peak_of(*words):
     return int(done.stdout.rsplit("PEAK", 1)[1]), done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("kind", ["shared", "packed"])
+@pytest.mark.parametrize("kind", ["shared", pytest.param("packed", marks=pytest.mark.slow)])
 def test_small_files_of_many_numbers_take_no_memory(tmp_path, kind):
     import torch
 

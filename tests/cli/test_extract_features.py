@@ -111,6 +111,7 @@ def test_a_compiled_backbone_sees_the_same(run, tmp_path, routine):
     np.testing.assert_array_equal(plain.audio, compiled.audio)
 
 
+@pytest.mark.slow
 def test_no_compiler_is_one_line(tmp_path, routine):
     nothing = {"PATH": str(tmp_path), "CXX": str(tmp_path / "g++"), "TORCHINDUCTOR_CACHE_DIR": str(tmp_path)}
     result = shell("extract-features", routine, "-o", tmp_path / "store", "--compile", **nothing)
