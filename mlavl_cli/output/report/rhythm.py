@@ -103,13 +103,16 @@ def _open_kept() -> IO[bytes]:
     """
     refuse_another_users(_kept().parent.lstat(), _kept().parent)
     flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-    file = open(os.open(_kept(), flags), "rb")  # noqa: PTH123, SIM115 - what was looked at is what is read
-    status = os.fstat(file.fileno())
-    if not stat.S_ISREG(status.st_mode) or status.st_size > _LARGEST_KEPT:
-        file.close()
-        raise OSError(errno.EINVAL, "no archive of compiled code", str(_kept()))
-    refuse_another_users(status, _kept())
-    return file
+    handle = os.open(_kept(), flags)
+    try:  # what is looked at is what is read
+        status = os.fstat(handle)
+        refuse_another_users(status, _kept())
+        if not stat.S_ISREG(status.st_mode) or status.st_size > _LARGEST_KEPT:
+            raise OSError(errno.EINVAL, "no archive of compiled code", str(_kept()))
+    except OSError:
+        os.close(handle)
+        raise
+    return os.fdopen(handle, "rb")
 
 
 def _files(folder: Path) -> set[str]:
