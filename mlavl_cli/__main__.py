@@ -15,12 +15,10 @@ def main() -> None:
         except OSError:
             os.open(os.devnull, os.O_RDWR)
     sys.stdout, sys.stderr = (stream or open(os.devnull, "w") for stream in (sys.stdout, sys.stderr))  # noqa: PTH123, SIM115
-    usual = signal.getsignal(signal.SIGINT)
-    if usual is signal.default_int_handler:  # else it was told to ignore it (nohup)
-        signal.signal(signal.SIGINT, lambda *_: os._exit(_INTERRUPTED))
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it was told to ignore it (nohup)
+        signal.signal(signal.SIGINT, lambda *_: os._exit(_INTERRUPTED))  # until the command line has its own
     from mlavl_cli.cli.app import main as run
 
-    signal.signal(signal.SIGINT, usual)
     run()
 
 

@@ -136,8 +136,11 @@ app.add_typer(prompts.app, name="prompts")
 def main() -> None:
     """The console script."""
     settle()
-    watch_for_the_end()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a name that no terminal can show must not end a run
             stream.reconfigure(errors="backslashreplace")
-    app()
+    all_is_done = watch_for_the_end()
+    try:
+        app()
+    finally:
+        all_is_done()

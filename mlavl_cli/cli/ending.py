@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 
 _INTERRUPTED = 130
 _LAST_S = 15  # after being told to end: what is under way is put away by then
+_A_MOMENT_S = 0.05
 _SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 _last_words: list[Callable[[], object]] = []
 
@@ -39,10 +40,13 @@ def undisturbed() -> Iterator[None]:
         raise KeyboardInterrupt
 
 
-def watch_for_the_end() -> None:
+def watch_for_the_end() -> Callable[[], None]:
     """Makes SIGTERM and SIGHUP end the process as Ctrl-C does, unless it was told to ignore them (nohup).
 
     Python hears signals between two steps. Where a library ignores them, the process ends some seconds later.
+
+    Returns:
+        What is to be called when all is done: from then on nothing is interrupted, as nothing below would catch it.
     """
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
@@ -55,8 +59,19 @@ def watch_for_the_end() -> None:
             raise KeyboardInterrupt
 
     for number in _SIGNALS:
-        if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
+        if signal.getsignal(number) not in (signal.SIG_IGN, None):
             signal.signal(number, end)
+
+    def unraised(what: "sys.UnraisableHookArgs") -> None:
+        """Told in a finalizer or a callback of C, which swallows it: again, a moment later."""
+        if not isinstance(what.exc_value, KeyboardInterrupt):
+            sys.__unraisablehook__(what)
+        elif len(told) == 1:
+            again = threading.Timer(_A_MOMENT_S, lambda: os.kill(os.getpid(), told.pop()))
+            again.daemon = True
+            again.start()
+
+    sys.unraisablehook = unraised
 
     def watch() -> None:
         while os.read(reading, 1)[0] not in _SIGNALS:
@@ -71,3 +86,4 @@ def watch_for_the_end() -> None:
         os._exit(_INTERRUPTED)
 
     threading.Thread(target=watch, daemon=True).start()
+    return lambda: told.append(0)
