@@ -3,18 +3,17 @@
 import errno
 import hashlib
 import os
-import platform
 import re
 import stat
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from functools import cache
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 from mlavl_cli.errors import MlavlError, one_line
+from mlavl_cli.leftovers import hold, own_mark, sweep_parts
 
 
 def sha256(path: Path) -> str:
@@ -138,9 +137,11 @@ def atomic_write(path: Path, mode: str = "wb", named: bool = False) -> Iterator[
         path = _followed(path) if named else path
         path.parent.mkdir(parents=True, exist_ok=True)
         sweep_parts(path.parent)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.", suffix=_part_suffix())
+        handle, temporary = tempfile.mkstemp(
+            dir=path.parent, prefix=f".{path.name[:40]}.", suffix=f".{own_mark()}.part"
+        )
         with os.fdopen(handle, mode, **text) as file:
-            _hold(file)
+            hold(file)
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -221,63 +222,6 @@ def one_at_a_time(path: Path) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
-
-
-_PART = re.compile(r"\..*\.([0-9a-f]{8})-(\d{1,9})\.part")  # a process has no longer number
-_swept: set[Path] = set()
-
-
-def sweep_parts(folder: Path) -> None:
-    """Removes what killed writers of this machine left in a folder, once in the life of a process."""
-    if folder in _swept:
-        return
-    _swept.add(folder)
-    with suppress(OSError, ImportError):
-        for path in folder.glob(".*.part"):
-            found = _PART.fullmatch(path.name)
-            if found and found[1] == _machine() and not _alive(int(found[2])) and not path.is_symlink():
-                with suppress(OSError):  # of this one alone
-                    _remove_unless_held(path)
-
-
-def _remove_unless_held(path: Path) -> None:
-    """In another container of the same name a process may have a number that no process here has: it holds a lock."""
-    import fcntl
-
-    handle = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        path.unlink(missing_ok=True)
-    finally:
-        os.close(handle)
-
-
-def _hold(file: IO) -> None:
-    """Locks a file while it is written, where there are locks."""
-    with suppress(ImportError, OSError):
-        import fcntl
-
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-
-def _part_suffix() -> str:
-    """Says who writes, so that an abandoned file can be recognised."""
-    return f".{_machine()}-{os.getpid()}.part"
-
-
-@cache
-def _machine() -> str:
-    return hashlib.sha256(platform.node().encode()).hexdigest()[:8]
-
-
-def _alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:  # another user's
-        return True
-    return True
 
 
 def is_written_through(path: Path) -> bool:

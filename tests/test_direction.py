@@ -11,6 +11,7 @@ GROUND = [
     "tables",
     "score_range",
     "cores",
+    "leftovers",
     "files",
     "growing",
     "groups",

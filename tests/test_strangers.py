@@ -25,7 +25,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save
 
-from mlavl_cli import files
+from mlavl_cli import files, leftovers
 from mlavl_cli.backbone import model_files
 from mlavl_cli.bundle import find_bundle, read_bundle
 from mlavl_cli.datasets.load import load_dataset
@@ -1325,16 +1325,16 @@ def test_a_traceback_sends_no_escape_codes(run, tmp_path):
 @pytest.mark.skipif(sys.platform != "linux", reason="locks as Linux has them")
 def test_a_writers_file_is_not_swept_though_its_number_means_nobody_here(tmp_path, monkeypatch):
     """In a container of the same name processes have other numbers; whoever writes holds a lock."""
-    monkeypatch.setattr(files, "_alive", lambda number: False)
+    monkeypatch.setattr(leftovers, "_alive", lambda number: False)
     with atomic_write(tmp_path / "a.csv", "w") as file:
         file.write("1")
-        files._swept.clear()
-        files.sweep_parts(tmp_path)
+        leftovers._swept.clear()
+        leftovers.sweep_parts(tmp_path)
     assert (tmp_path / "a.csv").read_text() == "1"
-    left = tmp_path / f".b.csv.{files._machine()}-999999.part"
+    left = tmp_path / f".b.csv.{leftovers.own_mark()}.part"
     left.write_text("2")
-    files._swept.clear()
-    files.sweep_parts(tmp_path)
+    leftovers._swept.clear()
+    leftovers.sweep_parts(tmp_path)
     assert not left.exists()
 
 

@@ -321,7 +321,7 @@ def test_results_follow_no_link_of_another_user_in_a_folder_for_all(run, scored,
     (tmp_path / "site").mkdir()
     (everybodys / "pages").symlink_to(tmp_path / "site")
     os.chown(everybodys / "pages", 1234, 1234, follow_symlinks=False)
-    for option in ("--report", "--vtt"):
+    for option in ("--report", "--vtt", "--features"):
         result = run("score", scored / "v.mp4", *features, option, everybodys / "pages")
         assert (result.exit_code, len(result.errors)) == (2, 1)
         assert list((tmp_path / "site").iterdir()) == []

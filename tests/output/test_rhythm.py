@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from conftest import make_video, shell
 
+from mlavl_cli.leftovers import own_mark
+
 
 @pytest.fixture(scope="module")
 def video(tmp_path_factory) -> Path:
@@ -35,6 +37,12 @@ def test_a_page_reads_what_an_earlier_one_compiled(tmp_path, video, kept):
     archive = Path(shutil.copy(kept, archive_in(tmp_path / "cache")))
     before, elsewhere, temporary = archive.stat().st_mtime_ns, tmp_path / "numba", tmp_path / "tmp"
     elsewhere.mkdir(), temporary.mkdir()
+    machine = own_mark().split("-")[0]
+    marks = (f"{machine}-99999999", own_mark(), "0a1b2c3d-99999999")
+    left, under_way, others = (temporary / f"mlavl-{mark}-x" for mark in marks)
+    for folder in (left, under_way, others):
+        (folder / "new").mkdir(parents=True)
+        (folder / "new" / "x").touch()
     done = shell(
         "score", video, "--report", tmp_path / "pages",
         XDG_CACHE_HOME=str(tmp_path / "cache"), NUMBA_CACHE_DIR=str(elsewhere), TMPDIR=str(temporary),
@@ -44,6 +52,7 @@ def test_a_page_reads_what_an_earlier_one_compiled(tmp_path, video, kept):
     assert archive.stat().st_mtime_ns == before  # nothing was compiled anew
     assert not list(elsewhere.rglob("*"))  # and numba's cache, which others share, was neither filled nor read
     assert not list(temporary.rglob("*.nb?"))
+    assert sorted(temporary.glob("mlavl-*")) == sorted([under_way, others])  # what a killed process left is gone
 
 
 def test_a_page_without_a_place_for_compiled_code_has_no_beats(tmp_path, video):

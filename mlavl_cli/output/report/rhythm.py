@@ -5,7 +5,6 @@ import errno
 import os
 import shutil
 import stat
-import tempfile
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -17,6 +16,7 @@ import numpy as np
 
 from mlavl_cli.errors import MlavlError
 from mlavl_cli.files import atomic_write, refuse_another_users
+from mlavl_cli.leftovers import temporary_folder
 from mlavl_cli.media.sound import SAMPLE_RATE_HZ
 from mlavl_cli.scoring.alignment import Onsets
 
@@ -80,7 +80,7 @@ def _compiled_apart() -> Iterator[None]:
 @cache
 def _own_folder() -> Path:
     """A folder with what earlier processes compiled, which goes when this process ends."""
-    folder = Path(tempfile.mkdtemp(prefix="mlavl-"))
+    folder = temporary_folder()
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     try:
         with _open_kept() as file, zipfile.ZipFile(file) as archive:
