@@ -425,6 +425,12 @@ def test_two_videos_play_in_step_by_an_offset_that_can_be_moved(compared, browse
     assert page.evaluate(muted) == [False, True]
     page.locator("button", has_text="sound of B").click()
     assert page.evaluate(muted) == [True, False]
+    page.locator("summary", has_text="Keys").click()
+    listed = page.locator("details", has_text="Keys").inner_text()
+    assert "Home" not in listed  # which does nothing here
+    assert "half speed" in listed
+    page.keyboard.press("h")
+    assert page.locator("[data-do=slow]").get_attribute("aria-pressed") == "true"
     for target, one in said["scores"].items():
         assert f"{one['difference']:+.2f}" in page.locator(f"tr[data-target={target}]").inner_text()
     assert seen.said == []

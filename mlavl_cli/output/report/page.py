@@ -7,7 +7,7 @@ from typing import Any
 from mlavl_cli.output.report.glimpse import Glimpse
 from mlavl_cli.output.report.html import document, table, text
 from mlavl_cli.output.report.lanes import timeline, timeline_data
-from mlavl_cli.output.report.player import KEYS, player
+from mlavl_cli.output.report.player import keys, player
 from mlavl_cli.output.report.scores import notes_of, score_table
 from mlavl_cli.scoring.measures import MEASURES, Measure
 from mlavl_cli.scoring.moments import Moment, strongest, weakest
@@ -56,7 +56,7 @@ def page(
 {player(name, embedded_url or video_url, glimpse.thumbnails.get(0, ""))}
 {timeline(result, glimpse)}
 {_explained(result)}
-{KEYS}
+{keys()}
 <div class="pair"><section><h2>Weakest moments</h2>
 {_moments(weakest(result), result.measured, glimpse)}</section>
 <section><h2>Strongest moments</h2>

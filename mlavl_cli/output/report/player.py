@@ -18,20 +18,23 @@ _BUTTONS = (
 _KEYS = (
     ("space, K", "play or pause"),
     ("left, right", "clip before, next clip"),
-    ("Page Up, Page Down", "ten clips, with the timeline in focus"),
-    ("Home, End", "first clip, last clip, with the timeline in focus"),
     ("comma, full stop", "frame before, next frame"),
-    ("W, S", "next weakest, next strongest moment"),
     ("L", "loop this clip, or stop looping"),
     ("H", "half speed or full"),
     ("plus, minus, 0", "zoom in, zoom out, whole routine"),
+)
+_KEYS_OF_ONE = (
+    ("Page Up, Page Down", "ten clips, with the timeline in focus"),
+    ("Home, End", "first clip, last clip, with the timeline in focus"),
+    ("W, S", "next weakest, next strongest moment"),
     ("N", "write a note on this moment"),
 )
-KEYS = (
-    "<details><summary>Keys</summary><dl>"
-    + "".join(f"<dt>{keys}</dt><dd>{does}</dd>" for keys, does in _KEYS)
-    + "</dl></details>"
-)
+
+
+def keys(two: bool = False) -> str:
+    """The keys of a page: of one video, or of two."""
+    listed = "".join(f"<dt>{key}</dt><dd>{does}</dd>" for key, does in (*_KEYS, *(() if two else _KEYS_OF_ONE)))
+    return f"<details><summary>Keys</summary><dl>{listed}</dl></details>"
 
 
 def player(name: str, url: str, poster: str) -> str:

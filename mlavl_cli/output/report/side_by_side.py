@@ -8,7 +8,7 @@ from mlavl_cli.output.report.glimpse import Glimpse
 from mlavl_cli.output.report.html import document, table, text
 from mlavl_cli.output.report.lanes import timeline, timeline_data
 from mlavl_cli.output.report.links import fitting, page_about, video_url
-from mlavl_cli.output.report.player import toolbar, video
+from mlavl_cli.output.report.player import keys, toolbar, video
 from mlavl_cli.output.report.scores import banner, title_of
 from mlavl_cli.output.report.season import label_of
 from mlavl_cli.scoring.compare import Comparison, Difference, Moment
@@ -85,6 +85,7 @@ value="{found.offset_s:.2f}" aria-label="By how many seconds B is later"></label
 </div>
 <h2>Timelines</h2>
 {lanes}
+{keys(two=True)}
 <h2>Where they differ most</h2>
 {_moments(found)}
 </main>
