@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path, PurePosixPath
@@ -11,12 +12,13 @@ from mlavl_cli.backbone import MANIFEST_MAX_BYTES, BackboneSpec, is_hub_id
 from mlavl_cli.errors import NoSuchWeights, WeightsError, one_line, refusing
 from mlavl_cli.files import atomic_write, refuse_irregular
 from mlavl_cli.hub_bundle import fetch_bundle, is_hub_name
-from mlavl_cli.untrusted import digest_of, plain_name, refuse_links
+from mlavl_cli.untrusted import digest_of, plain_targets, refuse_links
 
 BUNDLE_VERSION = 1
 MANIFEST = "bundle.json"
 _FASTEST = 1000  # frames a second
 _MOST_HEADS, _LONGEST_PATH = 64, 4096  # letters
+MOST_WORDS = 2000  # letters of what stands with every score
 _PACKAGE = Path(__file__).resolve().parent
 WEIGHTS_FOLDERS = (_PACKAGE / "weights", _PACKAGE.parent / "weights")  # installed wheel, source checkout
 
@@ -98,7 +100,7 @@ def read_bundle(folder: Path) -> Bundle:
             raise WeightsError(f"bundle version {data['version']!r}", path=manifest, hint=hint)
         return Bundle(
             folder=folder,
-            **{key: one_line(_typed(data, key, str)) for key in ("name", "sport", "trained_on", "licence")},
+            **{key: one_line(_words(data, key)) for key in ("name", "sport", "trained_on", "licence")},
             clip_frames=_typed(data, "clip_frames", int),
             visual=_backbone(folder, data["visual"]),
             audio=_backbone(folder, data["audio"]),
@@ -192,13 +194,13 @@ def _backbone(folder: Path, data: dict[str, Any]) -> BackboneSpec:
 def _heads(folder: Path, data: dict[str, str]) -> dict[str, Path]:
     if len(data) > _MOST_HEADS or len(set(data.values())) < len(data):
         raise WeightsError(f"names {len(data)} heads, more than it can hold", path=folder / MANIFEST)
-    return {plain_name(target, "a target", WeightsError): _inside(folder, name) for target, name in data.items()}
+    return {target: _inside(folder, data[target]) for target in plain_targets(data, WeightsError)}
 
 
 def _inside(folder: Path, name: str) -> Path:
     relative = PurePosixPath(name[:_LONGEST_PATH])  # of a million parts a path takes hours to look at
     odd = len(name) > _LONGEST_PATH or relative.is_absolute() or ".." in relative.parts
-    if odd or not (folder / relative).resolve().is_relative_to(folder.resolve()):
+    if odd or not Path(os.path.realpath(folder / relative)).is_relative_to(os.path.realpath(folder)):
         raise WeightsError(f"names {name!r:.200}, which lies outside the bundle", path=folder / MANIFEST)
     return folder / relative
 
@@ -228,6 +230,14 @@ def _frame_rate(value: Any) -> float | None:
     if value is not None and not is_frame_rate(value):
         raise TypeError(f"frame_rate must be frames a second, is {value!r:.60}")
     return None if value is None else float(value)
+
+
+def _words(data: dict[str, Any], key: str) -> str:
+    """What stands with every score, so in each row of an index and of a history."""
+    words = _typed(data, key, str)
+    if len(words) > MOST_WORDS:
+        raise TypeError(f"{key} has {len(words):,} letters, more than {MOST_WORDS}")
+    return words
 
 
 def _typed(data: dict[str, Any], key: str, kind: type) -> Any:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from os import PathLike, fspath
+from os import PathLike, fsdecode, fspath
 
 
 class MlavlError(Exception):
@@ -62,6 +62,15 @@ class NoSuchDevice(DeviceError):
 
 
 @contextmanager
+def naming(path: str | PathLike[str]) -> Iterator[None]:
+    """What the system doesn't let do with a path that a user named becomes a UsageError."""
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(f"can't be used ({error.strerror})", path=path, hint="Name another.") from error
+
+
+@contextmanager
 def refusing(kind: type[MlavlError], cause: str, path: str | PathLike[str], hint: str | None = None) -> Iterator[None]:
     """Any unforeseen exception while a file of unknown origin is read becomes an error of that file."""
     try:
@@ -75,6 +84,8 @@ def refusing(kind: type[MlavlError], cause: str, path: str | PathLike[str], hint
 
 def explained(problem: Exception) -> str:
     """The cause and the fix on one line, without the file; of what nobody raised on purpose, that it is a bug."""
+    if isinstance(problem, OSError) and problem.strerror and problem.filename is not None:
+        return one_line(f"{fsdecode(problem.filename)} can't be used ({problem.strerror})")
     if not isinstance(problem, MlavlError):
         cause = f"internal error ({type(problem).__name__}: {problem})"
         return one_line(f"{cause}. Run again with --verbose and report what it prints.")

@@ -8,7 +8,7 @@ import stat
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -66,6 +66,13 @@ def is_hollow(path: Path) -> bool:
     return stored > 0 or _holds_nothing(path)
 
 
+def stored_bytes(path: Path) -> int:
+    """A file's length; of one with holes, the most that a file with as much on the disk may have."""
+    status = path.stat()
+    stored = getattr(status, "st_blocks", 0) * 512 or status.st_size
+    return min(status.st_size, stored * _HOLLOW)
+
+
 def _holds_nothing(path: Path) -> bool:
     """Whether a file is one hole, where the system can say so."""
     if not hasattr(os, "SEEK_DATA"):
@@ -84,7 +91,7 @@ def refuse_outside(path: Path, folder: Path) -> None:
     Raises:
         MlavlError: the file would not lie below the folder.
     """
-    if not path.parent.resolve().is_relative_to(folder.resolve()):
+    if not Path(os.path.realpath(path.parent)).is_relative_to(os.path.realpath(folder)):  # of a link to itself, too
         raise MlavlError(f"a link leads out of {folder}", path=path, hint="Remove the link, or choose another folder.")
 
 
@@ -130,11 +137,13 @@ def atomic_write(path: Path, mode: str = "wb", named: bool = False) -> Iterator[
         if not named and not _is_of_the_system(path):
             if not path.is_symlink():
                 _refuse_special(path)
-        elif is_written_through(path):
-            with open(path, mode, **text) as file:  # noqa: PTH123
-                yield file
-            return
-        path = _followed(path) if named else path
+        else:
+            refuse_others(path)
+            if is_written_through(path):
+                with open(path, mode, **text) as file:  # noqa: PTH123
+                    yield file
+                return
+        path = Path(os.path.realpath(path)) if named else path
         path.parent.mkdir(parents=True, exist_ok=True)
         sweep_parts(path.parent)
         handle, temporary = tempfile.mkstemp(
@@ -144,8 +153,10 @@ def atomic_write(path: Path, mode: str = "wb", named: bool = False) -> Iterator[
             hold(file)
             yield file
             file.flush()
+            os.fchmod(file.fileno(), _mode(path))  # mkstemp makes files private
             os.fsync(file.fileno())
-        os.chmod(temporary, _mode(path))  # noqa: PTH101 - mkstemp makes files private
+            if not os.path.samestat(os.fstat(file.fileno()), os.lstat(temporary)):
+                raise OSError(errno.EPERM, "another user put a file in its place")
         os.replace(temporary, path)  # noqa: PTH105
         temporary = None
     except OSError as error:
@@ -156,19 +167,24 @@ def atomic_write(path: Path, mode: str = "wb", named: bool = False) -> Iterator[
             Path(temporary).unlink(missing_ok=True)
 
 
-def _followed(path: Path) -> Path:
-    """Where a path leads that a user named."""
-    if is_others_link(path):
-        raise OSError(errno.EACCES, "a link of another user in a folder for all", str(path))
-    return Path(os.path.realpath(path))
+def refuse_others(path: Path) -> None:
+    """In folders for all, what a user named is not to be another user's link or pipe, nor to lie behind such a link.
 
+    Many systems don't follow these links either.
 
-def is_others_link(path: Path) -> bool:
-    """Whether a path is a link of another user in a folder for all, which systems don't follow either."""
-    if not path.is_symlink() or not hasattr(os, "geteuid"):
-        return False
-    folder, link = path.parent.stat(), path.lstat()
-    return bool(folder.st_mode & stat.S_ISVTX) and link.st_uid not in (os.geteuid(), folder.st_uid)
+    Raises:
+        OSError: it is.
+    """
+    if not hasattr(os, "geteuid"):
+        return
+    path = Path(os.path.abspath(path))  # noqa: PTH100 - links stay
+    for part in (path, *path.parents):
+        with suppress(FileNotFoundError, NotADirectoryError):
+            folder, found = part.parent.stat(), part.lstat()
+            of_others = found.st_uid not in (os.geteuid(), folder.st_uid) and folder.st_mode & stat.S_ISVTX
+            if of_others and (stat.S_ISLNK(found.st_mode) or stat.S_ISFIFO(found.st_mode)):
+                what = "link" if stat.S_ISLNK(found.st_mode) else "pipe"
+                raise OSError(errno.EACCES, f"{part} is a {what} of another user in a folder for all", str(path))
 
 
 def refuse_another_users(status: os.stat_result, path: Path) -> None:
@@ -184,6 +200,7 @@ def make_folder(path: Path) -> None:
         MlavlError: it can't be made; a file may lie in its place.
     """
     try:
+        refuse_others(path)
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise MlavlError(f"can't be made ({error.strerror})", path=path, hint="Choose another folder.") from error

@@ -138,10 +138,7 @@ def _search(paths: list[str], errors: list[MlavlError]) -> Iterator[Input]:
 
 
 def _identity(path: Path) -> Path:
-    try:
-        return path.resolve()
-    except (OSError, RuntimeError):  # a loop of links: the file itself will say so when it is opened
-        return path.absolute()
+    return Path(os.path.realpath(path))  # of a loop of links, too: the file itself will say so when it is opened
 
 
 def _videos_below(folder: Path, errors: list[MlavlError]) -> list[Path]:

@@ -9,7 +9,7 @@ import math
 import pickle
 import tarfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,11 @@ if TYPE_CHECKING:  # commands check names with this file before they load anythi
     import torch
 
 _MOST_NAME_BYTES = 120
+# Of results, besides the targets' own (scoring/record.py, and histories).
+RESULT_COLUMNS = frozenset(
+    "path consistency_mean clips duration_s warnings in_domain weights trained_on warning_codes error "
+    "who date dated name scored has_audio".split()
+)
 _MOST_HEADER_BYTES = 4 << 20  # of a safetensors file
 _ARCHIVE = b"PK\x03\x04"
 _END_BYTES, _LOCATOR_BYTES, _RECORD_BYTES = 22, 20, 56  # of a zip archive's ends
@@ -43,6 +48,19 @@ def plain_name(text: str, what: str, error: type[MlavlError] = DataError) -> str
         hint = "Names are printable, without / \\ : and without a dot in front."
         raise error(f"{text[:60]!r} can't be the name of {what}", hint=hint)
     return text
+
+
+def plain_targets(names: Iterable[str], error: type[MlavlError] = DataError) -> list[str]:
+    """Names of targets, once it is known that they are plain, and that no other column of results is called so.
+
+    Raises:
+        MlavlError: of the kind `error`: one is.
+    """
+    names = [plain_name(name, "a target", error) for name in names]
+    ends = {f"{name}_{end}" for name in names for end in ("low", "high")}
+    if taken := next((name for name in names if name in ends | RESULT_COLUMNS), None):
+        raise error(f"{taken!r} can't be the name of a target: results have another column that is called so")
+    return names
 
 
 # --- Arrays and tensors ----------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ GROUND = [
     "cores",
     "leftovers",
     "files",
+    "surroundings",
     "growing",
     "groups",
     "csv_rows",
@@ -49,7 +50,7 @@ ORDER = {
     "simulate": "style elements body recording music programme motion scene truth write collection".split(),
     "scoring": "measures shown result record moments domain interval points scorer alignment compare".split(),
     "datasets": (
-        "layouts public rows dataset literature splits unpickle videos fs1000 logo manifest pickled load"
+        "layouts public rows dataset literature splits unpickle budget videos fs1000 logo manifest pickled load"
     ).split(),
     "protocols": ["words", "performance", "blocks", "match", "labels"],
     "output": ["formats", "json", "csv", "table", "webvtt", "plot", "report"],

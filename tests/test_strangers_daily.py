@@ -315,7 +315,7 @@ def test_results_follow_no_link_of_another_user_in_a_folder_for_all(run, scored,
         os.chown(everybodys / name, owner, owner, follow_symlinks=False)
     features = ("--features", scored / "store")
     result = run("score", scored / "v.mp4", *features, "--output", everybodys / "theirs.jsonl")
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "a link of another user" in result.stderr
     assert (tmp_path / "mine").read_text() == "mine"
     (tmp_path / "site").mkdir()

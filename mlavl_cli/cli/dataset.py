@@ -12,7 +12,7 @@ from mlavl_cli.datasets.layouts import FOLDERS, TABLES
 from mlavl_cli.datasets.rows import manifest_rows
 from mlavl_cli.errors import DataError, UsageError
 from mlavl_cli.score_range import Range, is_range
-from mlavl_cli.untrusted import plain_name
+from mlavl_cli.untrusted import plain_targets
 
 if TYPE_CHECKING:
     from mlavl_cli.bundle import Bundle
@@ -46,9 +46,9 @@ def refuse_inputs(given: SimpleNamespace, targets: "list[Path | None]", weights:
     """
     if not any(targets):
         return
-    held = [given.path.resolve()] if given.path.is_dir() else []
-    held += [weights.folder.resolve()] if weights else []
-    read = {given.path.resolve()}
+    held = [os.path.realpath(given.path)] if given.path.is_dir() else []
+    held += [os.path.realpath(weights.folder)] if weights else []
+    read = {Path(os.path.realpath(given.path))}
     if given.kind == "manifest" and given.path.exists():
         rows, *_ = manifest_rows(given.path, dict(given.score_range or ()), given.group)
         named = (row.get(column) for row in rows for column in ("path", "audio", "flow"))
@@ -108,7 +108,7 @@ def target_range_of(text: str) -> tuple[str, Range]:
     target, equals, bounds = text.partition("=")
     if not equals:
         raise UsageError(f"--range {text} isn't like TES=0:130")
-    return plain_name(target, "a target", UsageError), range_of(bounds)
+    return plain_targets([target], UsageError)[0], range_of(bounds)
 
 
 Sport = Literal["skating", "gymnastics", "swimming"]

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from mlavl_cli.bundle import MOST_WORDS
 from mlavl_cli.cli import console
 from mlavl_cli.device import Precision
 from mlavl_cli.errors import UsageError
@@ -27,6 +28,17 @@ def shard_of(text: str) -> tuple[int, int]:
     if not 1 <= number <= of:
         raise UsageError(f"--shard {text}: the first number goes from 1 to the second")
     return number, of
+
+
+def words(text: str | None) -> str | None:
+    """What a bundle will say with every score.
+
+    Raises:
+        UsageError: it is too long to be read again.
+    """
+    if text and len(text) > MOST_WORDS:
+        raise UsageError(f"{text[:40]!r}... has {len(text):,} letters, more than the {MOST_WORDS} of a bundle's words")
+    return text
 
 
 def frame_rate_of(text: str) -> float | Literal["auto"] | None:

@@ -11,8 +11,8 @@ from typing import IO, TYPE_CHECKING, TextIO, cast
 from mlavl_cli.cli import console
 from mlavl_cli.cli.batch import StdoutError, results_only, writing_results
 from mlavl_cli.cli.ending import before_the_end, undisturbed
-from mlavl_cli.errors import MlavlError, UsageError
-from mlavl_cli.files import atomic_write, is_others_link, is_written_through, refuse_outside
+from mlavl_cli.errors import MlavlError, UsageError, naming
+from mlavl_cli.files import atomic_write, is_written_through, refuse_others, refuse_outside
 from mlavl_cli.growing import growing_write
 from mlavl_cli.inputs import Input, refuse_video_name
 from mlavl_cli.output.formats import FORMATS, Writer, format_class
@@ -135,12 +135,13 @@ class Outputs:
             UsageError: results would take the place of a video or of each other, or --plot is to draw several.
         """
         taken = {os.path.realpath(source.path): "is one of the videos" for source in inputs}
+        targets = (self.output, self.clips_csv, self.plot)
+        for path in filter(None, (self.report, self.vtt, *targets)):
+            with naming(path):
+                refuse_others(path)
         for folder in filter(None, (self.report, self.vtt)):
-            if is_others_link(folder):
-                raise UsageError("is a link of another user in a folder for all", path=folder, hint="Name another.")
             own = (f"{source.name}{ending}" for source in inputs for ending in (".html", ".vtt"))
             taken |= {os.path.realpath(folder / name): "is used twice" for name in (*own, *KEPT)}
-        targets = (self.output, self.clips_csv, self.plot)
         refuse_taken(taken, targets)
         for target in targets:
             refuse_video_name(target)

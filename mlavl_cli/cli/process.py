@@ -24,6 +24,7 @@ def settle() -> None:
     for name, value in _BLOCKING.items():
         os.environ.setdefault(name, value)
     os.environ.setdefault("OMP_NUM_THREADS", str(cores()))
+    os.environ.setdefault("PYTHONSAFEPATH", "1")  # processes of ours import nothing from the current folder
     _keep_freed_memory()
 
 

@@ -192,10 +192,12 @@ def train(
     score_range: dataset.Ranges = None,
     features: dataset.Features = None,
     trained_on: Annotated[
-        str | None, typer.Option(help="The sentence shown with every score.", rich_help_panel="Output")
+        str | None,
+        typer.Option(callback=options.words, help="The sentence shown with every score.", rich_help_panel="Output"),
     ] = None,
     licence: Annotated[
-        str, typer.Option(help="Of the weights, as the bundle says it.", rich_help_panel="Output")
+        str,
+        typer.Option(callback=options.words, help="Of the weights, as the bundle says it.", rich_help_panel="Output"),
     ] = "not stated",
     half: Annotated[
         bool,

@@ -12,7 +12,7 @@ from mlavl_cli.cli import prompts as prompt_options
 from mlavl_cli.errors import UsageError, WeightsError, one_line
 from mlavl_cli.heads.dims import Behaviour
 from mlavl_cli.heads.methods import HEADS
-from mlavl_cli.untrusted import plain_name
+from mlavl_cli.untrusted import plain_targets
 
 if TYPE_CHECKING:
     from mlavl_cli.datasets.dataset import Routine
@@ -149,9 +149,11 @@ def import_(
         int | None,
         typer.Option(min=1, help="Attention heads, which tensors don't show.  \\[default: the public code's]"),
     ] = None,
-    trained_on: Annotated[str, typer.Option(help="The sentence shown with every score.")] = "an imported checkpoint",
+    trained_on: Annotated[
+        str, typer.Option(callback=options.words, help="The sentence shown with every score.")
+    ] = "an imported checkpoint",
     licence: Annotated[
-        str, typer.Option(help="Of the weights, as the bundle says it.")
+        str, typer.Option(callback=options.words, help="Of the weights, as the bundle says it.")
     ] = "of the checkpoint's authors",
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -167,7 +169,7 @@ def import_(
     from mlavl_cli.training.imported import Meaning, import_head
 
     meaning = Meaning(
-        plain_name(target, "a target", UsageError), score_range, backbones, window, heads, model, behaviour,
+        plain_targets([target], UsageError)[0], score_range, backbones, window, heads, model, behaviour,
         None if outputs is None else outputs == "points",
     )  # fmt: skip
     text = prompt_options.read_features(text_features, grade_order == "blocks") if text_features else None

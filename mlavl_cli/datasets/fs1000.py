@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mlavl_cli.datasets.budget import Budget
 from mlavl_cli.datasets.dataset import Dataset, Routine, dataset_of, read_rows, refuse_shared, routine
 from mlavl_cli.datasets.public import FS1000
 from mlavl_cli.datasets.unpickle import read_array
@@ -33,8 +34,9 @@ def load_fs1000(root: Path) -> Dataset:
         DataError: a file is missing or doesn't fit.
     """
     notes: list[str] = []
+    budget = Budget(root)
     splits = {
-        split: _read_split(root, f"{name}_fs1000_new.txt", notes)
+        split: _read_split(root, f"{name}_fs1000_new.txt", notes, budget)
         for split, name in (("train", "train"), ("test", "val"))
     }
     known = {target for routine in splits["train"] for target in routine.scores}
@@ -42,7 +44,7 @@ def load_fs1000(root: Path) -> Dataset:
     return dataset_of(FS1000, splits, ranges, notes)
 
 
-def _read_split(root: Path, name: str, notes: list[str]) -> list[Routine]:
+def _read_split(root: Path, name: str, notes: list[str], budget: Budget) -> list[Routine]:
     routines, targets, uneven, bare = [], list(FS1000.ranges), [], []
     rows = read_rows(root / name, columns=1 + len(targets))
     for folder in (_VISUAL, _AUDIO):
@@ -62,6 +64,8 @@ def _read_split(root: Path, name: str, notes: list[str]) -> list[Routine]:
             raise DataError(f"{id}: visual features have shape {seen.shape}, not (clips, tokens, width)", path=path)
         visual = seen.mean(axis=1) if seen.ndim == 3 else seen
         audio = read_array(root / _AUDIO / f"{id}.npy")
+        budget.count(path, visual)
+        budget.count(root / _AUDIO / f"{id}.npy", audio)
         if visual.ndim == audio.ndim == 2 and len(audio):
             if abs(len(audio) - len(visual)) > _MOST_SPARE:
                 uneven.append(f"{id} ({len(visual)} and {len(audio)})")

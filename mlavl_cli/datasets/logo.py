@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from mlavl_cli.datasets.budget import Budget
 from mlavl_cli.datasets.dataset import Dataset, Routine, dataset_of, refuse_repeated, refuse_shared, routine
 from mlavl_cli.datasets.public import LOGO
 from mlavl_cli.datasets.unpickle import read_array, read_pickle
@@ -41,7 +42,8 @@ def load_logo(root: Path) -> Dataset:
     annotations = read_pickle(source)
     if not isinstance(annotations, dict):
         raise DataError("holds no dict of annotations", path=source)
-    splits = {split: _read_split(folders, split, source, annotations) for split in ("train", "test")}
+    budget = Budget(root)
+    splits = {split: _read_split(folders, split, source, annotations, budget) for split in ("train", "test")}
     return dataset_of(LOGO, splits, LOGO.ranges, [])
 
 
@@ -50,7 +52,9 @@ def _below(folder: Path) -> list[Path]:
         return sorted(path for path in folder.iterdir() if path.is_dir())
 
 
-def _read_split(folders: list[Path], split: str, source: Path, annotations: dict[Any, Any]) -> list[Routine]:
+def _read_split(
+    folders: list[Path], split: str, source: Path, annotations: dict[Any, Any], budget: Budget
+) -> list[Routine]:
     found = sorted(source.parent.glob(f"{split}*.pkl")) or sorted(p for f in folders for p in f.glob(f"{split}*.pkl"))
     if len(found) != 1:
         raise DataError(f"holds {len(found)} files {split}*.pkl, where one split is needed", path=source.parent)
@@ -60,7 +64,7 @@ def _read_split(folders: list[Path], split: str, source: Path, annotations: dict
         places = {key: _place(key, folders, found[0], annotations) for key in keys}
         refuse_repeated([str(path) for path in places.values()], found[0])
         refuse_shared(places.values(), found[0])
-        return [_routine(key, path, source, annotations) for key, path in places.items()]
+        return [_routine(key, path, source, annotations, budget) for key, path in places.items()]
 
 
 def _key(key: Any, split: Path) -> tuple[Any, Any]:
@@ -79,10 +83,12 @@ def _place(key: tuple[Any, Any], folders: list[Path], split: Path, annotations: 
     return next((path for path in paths if path.exists()), paths[0])
 
 
-def _routine(key: tuple[Any, Any], path: Path, source: Path, annotations: dict[Any, Any]) -> Routine:
+def _routine(key: tuple[Any, Any], path: Path, source: Path, annotations: dict[Any, Any], budget: Budget) -> Routine:
     name = f"{key[0]}/{key[1]}"
     score = _score(annotations[key], name, source)
-    return routine(name, read_array(path), None, {"LOGO": score}, path)
+    visual = read_array(path)
+    budget.count(path, visual)
+    return routine(name, visual, None, {"LOGO": score}, path)
 
 
 def _score(annotation: Any, name: str, path: Path) -> float:

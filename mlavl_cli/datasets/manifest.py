@@ -20,6 +20,7 @@ from statistics import median
 import numpy as np
 
 from mlavl_cli.bundle import Bundle, is_frame_rate
+from mlavl_cli.datasets.budget import Budget
 from mlavl_cli.datasets.dataset import Dataset, Routine, refuse_shared, routine
 from mlavl_cli.datasets.rows import GROUP, SPLITS, as_number, manifest_rows
 from mlavl_cli.datasets.videos import Identity, VideoFeatures
@@ -37,7 +38,6 @@ from mlavl_cli.score_range import Range
 
 _STREAMS = ("audio", "flow")
 _DAMAGED_SHARE = 0.03  # of a routine's pictures; more is no routine to learn from
-_LEAST_MADE, _MOST_MADE = 512 << 20, 8  # bytes that arrays of others may take, and times that of their files
 _FIVE, _THREE = {"SS", "TR", "PE", "IN"}, {"PR", "SK"}  # components that the other system of judging hasn't
 
 
@@ -72,14 +72,16 @@ def load_manifest(
     for column in ("path", *_STREAMS):
         refuse_shared((path.parent / row[column] for row in rows if row.get(column)), path)
     groups = together([row.get(group, "") for row in rows])
-    bundle, features = _features(rows, path, videos)
+    budget = Budget(path)
+    bundle, features = _features(rows, path, videos, budget)
     rates = [0.0 + found.rate for found in features if found.rate is not None]
     if slow := [rate for rate in rates if not count_as_one(rate, rates[0])]:
         cause = f"its clips were cut at different frame rates ({rates[0]:.4g} and {slow[0]:.4g} a second)"
         raise DataError(cause, path=path, hint="Extract them all at one --frame-rate.")
     for line, (row, found) in enumerate(zip(rows, features, strict=True), 2):
         scores = {target: as_number(row[target], f"line {line}, {target}", path) for target in targets if row[target]}
-        tables = {**found.tables, **{name: read_stream(path.parent / row[name]) for name in _STREAMS if row.get(name)}}
+        streams = {name: _stream(path.parent / row[name], budget) for name in _STREAMS if row.get(name)}
+        tables = {**found.tables, **streams}
         if wrong := wrong_features(tables):
             raise DataError(f"{row.get('id') or row['path']}: {wrong}", path=path.parent / row["path"])
         sound, flow = (tables.get(name) for name in _STREAMS)
@@ -96,22 +98,26 @@ def load_manifest(
     return Dataset(path.stem, sport, bundle, there, points, notes=notes, frame_rate=rate)
 
 
-def _features(rows: list[dict[str, str]], path: Path, videos: VideoFeatures) -> tuple[Bundle, list[_Found]]:
+def _stream(path: Path, budget: Budget) -> np.ndarray:
+    found = read_stream(path)
+    budget.count(path, found)
+    return found
+
+
+def _features(
+    rows: list[dict[str, str]], path: Path, videos: VideoFeatures, budget: Budget
+) -> tuple[Bundle, list[_Found]]:
     """The features of all rows, and the bundle whose backbones made them."""
     ready: dict[int, _Found] = {}
     sources: dict[int, Input] = {}
-    made = packed = 0
     for at, row in enumerate(rows):
         source = path.parent / row["path"]
         if source.suffix == SUFFIX:
             ready[at] = _stored(source)
+            budget.count(source, *ready[at].tables.values())
         elif source.suffix.lower() in ARRAYS:
             ready[at] = _Found({name: rows for name, rows in read_arrays(source).items() if name not in TIMES})
-            made += sum(rows.nbytes for rows in ready[at].tables.values())
-            packed += source.stat().st_size
-            if made > max(_LEAST_MADE, _MOST_MADE * packed):
-                cause = f"feature files unpack to far more than they are, up to {row['path']}"
-                raise DataError(cause, path=path, hint="Save features of 16 or 32 bits.")
+            budget.count(source, *ready[at].tables.values())
         else:
             parts = (part for part in Path(row["path"]).parts if part != ".." and not part.startswith("/"))
             sources[at] = Input(source, Path(*parts))

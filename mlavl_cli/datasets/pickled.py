@@ -18,6 +18,7 @@ from mlavl_cli.datasets.dataset import Dataset, Routine, dataset_of, read_rows, 
 from mlavl_cli.datasets.public import FISV, RG
 from mlavl_cli.datasets.unpickle import read_pickle
 from mlavl_cli.errors import DataError
+from mlavl_cli.files import stored_bytes
 
 _WIDEST = 8  # bytes of features for each byte of their file: 4 where it holds single bytes
 
@@ -86,7 +87,7 @@ class _Features:
                 raise DataError(f"has no features of {id}", path=path, hint="Do labels and features belong together?")
             try:
                 self.taken[path] = self.taken.get(path, 0) + 4 * _numbers_in(features[id])
-                if self.taken[path] > _WIDEST * path.stat().st_size:
+                if self.taken[path] > _WIDEST * stored_bytes(path):
                     raise DataError("names the same features by many ids", path=path)
                 with np.errstate(over="ignore"):  # what float32 can't hold is infinity, which is refused
                     arrays.append(np.asarray(features[id]).astype(np.float32, casting="same_kind"))

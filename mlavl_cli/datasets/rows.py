@@ -9,7 +9,7 @@ from mlavl_cli.csv_rows import Rows, read_csv
 from mlavl_cli.datasets.public import KNOWN_RANGES
 from mlavl_cli.errors import DataError
 from mlavl_cli.score_range import Range
-from mlavl_cli.untrusted import plain_name
+from mlavl_cli.untrusted import plain_targets
 
 GROUP = "skater"  # the column of what stays in one split, where there is one
 SPLITS = ("train", "val", "calibration", "test")
@@ -37,8 +37,7 @@ def manifest_rows(
     if group != GROUP and group not in rows[0]:
         raise DataError(f"has no column {group!r}", path=path, hint="--group names one of its columns.")
     targets = [name for name in rows[0] if name not in (*_WORDS, *_ABOUT, group)]
-    for target in targets:
-        plain_name(target, "a target")
+    plain_targets(targets)
     if not targets:
         raise DataError("has no column with scores", path=path, hint="Add one column a target, like TES.")
     # Ranges of targets by their usual names; others end at their highest training score unless the user says.

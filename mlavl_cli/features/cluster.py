@@ -25,6 +25,7 @@ from mlavl_cli.features.extractor import (
     stored_first,
 )
 from mlavl_cli.inputs import Input
+from mlavl_cli.surroundings import away_from_the_current_folder
 
 LOCAL = "local"
 _AT_ONCE = 4  # files an actor is given together: while one is in the backbones the next is decoded
@@ -234,7 +235,8 @@ def _connected(address: str) -> Iterator[Any]:
         raise DeviceError(f"no Ray cluster at {address}", hint=hint)
     dashboard = False if address == LOCAL else None
     try:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, include_dashboard=dashboard)
+        with away_from_the_current_folder():  # whose modules its workers would take for the libraries'
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, include_dashboard=dashboard)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise DeviceError(f"no Ray cluster at {address}", hint=hint) from error
     try:

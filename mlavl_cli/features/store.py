@@ -12,9 +12,9 @@ from typing import Any
 
 from mlavl_cli.backbone import content_of
 from mlavl_cli.device import PRECISIONS
-from mlavl_cli.errors import FeatureError, UsageError
+from mlavl_cli.errors import FeatureError, naming
 from mlavl_cli.features.routine import RoutineFeatures, read_features, write_features
-from mlavl_cli.files import is_others_link, refuse_outside, sha256
+from mlavl_cli.files import refuse_others, refuse_outside, sha256
 from mlavl_cli.inputs import Input
 
 SUFFIX = ".safetensors"
@@ -24,12 +24,12 @@ class FeatureStore:
     """Features of many videos in one folder.
 
     Raises:
-        UsageError: another user put a link in its place.
+        UsageError: it lies behind a link of another user in a folder for all.
     """
 
     def __init__(self, folder: Path):
-        if is_others_link(folder):
-            raise UsageError("is a link of another user in a folder for all", path=folder, hint="Name another.")
+        with naming(folder):
+            refuse_others(folder)
         self.folder = folder
 
     def path(self, source: Input) -> Path:

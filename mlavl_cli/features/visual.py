@@ -19,6 +19,7 @@ from mlavl_cli.features.hub import load_model, load_pretrained, unfit
 from mlavl_cli.features.int8 import put
 from mlavl_cli.media.cutting import FRAMES_PER_CLIP
 from mlavl_cli.media.picture import PictureSpec
+from mlavl_cli.surroundings import keep_compiled_code
 from mlavl_cli.untrusted import read_torch
 
 _MOST_CLIP_PX = 1 << 24  # 64 pictures of 512 x 512
@@ -69,6 +70,7 @@ class VisualBackbone(nn.Module):
         self.to(placement.device)
         put(self.network, placement)
         if placement.compiled:
+            keep_compiled_code()
             self.network.compile()
 
     @torch.inference_mode()

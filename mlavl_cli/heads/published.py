@@ -116,7 +116,7 @@ def _named(path: Path, layout: Layout) -> Tensors:
         name = _WRAPPERS.sub("", full, count=1) if _WRAPPERS.match(full) else full
         for pattern, ours in layout.renamed:
             name = re.sub(rf"^(?:{pattern})", ours, name)
-        if not re.fullmatch(layout.unused, name):
+        if not re.fullmatch(layout.unused, name, re.DOTALL):
             tensors.add(name, full, tensor)
     return tensors
 

@@ -34,6 +34,7 @@ class Tensors:
         self.path = path
         self.ours: dict[str, torch.Tensor] = {}
         self.theirs: dict[str, str] = {}
+        self._copies: set[tuple[Any, ...]] = set()  # that were found to be the same: under many names once
 
     def add(self, ours: str, theirs: str, tensor: torch.Tensor) -> None:
         """One more tensor.
@@ -41,10 +42,13 @@ class Tensors:
         Raises:
             WeightsError: the file holds another one that is the same to us.
         """
-        if ours in self.ours and not _same(self.ours[ours], tensor):
+        if ours not in self.ours:
+            self.ours[ours], self.theirs[ours] = tensor, theirs
+            return
+        copy = (ours, tensor.data_ptr(), tensor.dtype, *tensor.shape, *tensor.stride())
+        if copy not in self._copies and not _same(self.ours[ours], tensor):
             raise WeightsError(f"{theirs} differs from its second copy", path=self.path)
-        self.ours[ours] = tensor
-        self.theirs.setdefault(ours, theirs)
+        self._copies.add(copy)
 
     def called(self, name: str) -> str:
         """What the file calls a tensor of ours."""

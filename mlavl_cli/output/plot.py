@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlavl_cli.errors import UsageError, one_line
+from mlavl_cli.surroundings import away_from_the_current_folder
 
 if TYPE_CHECKING:
     from mlavl_cli.scoring.result import RoutineScore
@@ -25,7 +26,8 @@ class Sheet:
         if self.form not in FORMS:
             raise UsageError(f"can't draw .{self.form}", path=path, hint="Use .png, .svg or .pdf.")
         try:
-            from matplotlib.figure import Figure
+            with away_from_the_current_folder():  # whose matplotlibrc it would obey
+                from matplotlib.figure import Figure
         except ImportError as error:
             raise UsageError("matplotlib isn't installed", hint="Run: pip install 'mlavl[train]'.") from error
         self._figure = Figure

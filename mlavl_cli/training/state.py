@@ -55,6 +55,8 @@ def fill(model: nn.Module, path: Path) -> None:
     """
     with refusing_state(path):
         state = load_state(path)
+        if state.keys() != model.state_dict().keys():  # before numbers are looked at, of one tensor under many names
+            raise DataError("holds other weights than the run's", path=path, hint=START_ANEW)
         for name, tensor in state.items():
             if wrong := wrong_numbers(name, tensor):
                 raise DataError(f"{name} {wrong}", path=path, hint=START_ANEW)

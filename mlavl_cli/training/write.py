@@ -1,5 +1,6 @@
 """Trained or imported heads -> a bundle that `mlavl score --weights` takes."""
 
+import os
 import shutil
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -92,7 +93,7 @@ def _write_heads(
         save_detector(domain, fit_detector([_tables(routine) for routine in dataset.splits["train"]], known))
     bundle = Bundle(
         folder=folder,
-        name=folder.resolve().name,
+        name=Path(os.path.realpath(folder)).name,
         sport=SPORTS[dataset.sport] if dataset else base.sport,
         trained_on=about.trained_on,
         licence=about.licence,
@@ -120,7 +121,7 @@ def _inside(spec: BackboneSpec, folder: Path, role: str) -> BackboneSpec:
     if spec.folder is None:
         return spec
     target = folder / "backbones" / role
-    if target.resolve() != spec.folder.resolve():
+    if os.path.realpath(target) != os.path.realpath(spec.folder):
         shutil.copytree(spec.folder, target, dirs_exist_ok=True, ignore=_special)
     return replace(spec, source=str(target))
 

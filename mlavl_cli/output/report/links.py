@@ -32,7 +32,7 @@ def fitting(name: str) -> str:
 
 def video_url(video: Path, page: Path) -> str:
     """From a page to a video."""
-    return url(os.path.relpath(video.resolve(), page.parent.resolve()))
+    return url(os.path.relpath(os.path.realpath(video), os.path.realpath(page.parent)))
 
 
 def page_about(page: Path, video: str) -> bool:

@@ -1,24 +1,25 @@
 """Where a routine's music has onsets and beats, by librosa."""
 
-import atexit
 import errno
 import os
-import shutil
 import stat
+import sys
+import warnings
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import IO, Any
+from types import ModuleType
+from typing import IO, Any, cast
 
 import numpy as np
 
 from mlavl_cli.errors import MlavlError
 from mlavl_cli.files import atomic_write, refuse_another_users
-from mlavl_cli.leftovers import temporary_folder
 from mlavl_cli.media.sound import SAMPLE_RATE_HZ
 from mlavl_cli.scoring.alignment import Onsets
+from mlavl_cli.surroundings import cache_folder, passing_folder
 
 _HOP = 512  # samples between two values of the strength of onsets
 _LARGEST_KEPT = 64 << 20  # bytes of compiled code; with that of many former installations it is begun anew
@@ -57,8 +58,7 @@ def _compiled_apart() -> Iterator[None]:
     replace some of the other's, and whoever reads them from then on ends in a segmentation fault
     (https://github.com/numba/numba/issues/10128). So what processes share is one archive, which is written whole.
     """
-    import numba
-
+    numba = _numba()
     folder = _own_folder()
     config: Any = numba.config
     before, usual = _files(folder), config.CACHE_DIR
@@ -69,19 +69,41 @@ def _compiled_apart() -> Iterator[None]:
         config.CACHE_DIR = usual
     if _files(folder) != before:
         with suppress(OSError, MlavlError, RuntimeError):
-            _kept().parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            refuse_another_users(_kept().parent.lstat(), _kept().parent)
             with atomic_write(_kept()) as file, zipfile.ZipFile(file, "w", strict_timestamps=False) as archive:
                 for path in sorted(_files(folder)):
                     archive.write(folder / path, path)
             _kept().chmod(0o600)
 
 
+def _numba() -> ModuleType:
+    """numba, which without the library that reads them takes no settings from a file in the current folder: as it is
+    imported, and again each time that it compiles."""
+    with _without("yaml"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that it would have read one
+        import numba
+        from numba.core import config
+
+        config._config_fname = ""
+    return numba
+
+
+@contextmanager
+def _without(module: str) -> Iterator[None]:
+    """Within it, a module can't be imported."""
+    there = sys.modules.get(module)
+    sys.modules[module] = cast(ModuleType, None)
+    try:
+        yield
+    finally:
+        del sys.modules[module]
+        if there is not None:
+            sys.modules[module] = there
+
+
 @cache
 def _own_folder() -> Path:
     """A folder with what earlier processes compiled, which goes when this process ends."""
-    folder = temporary_folder()
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    folder = passing_folder()
     try:
         with _open_kept() as file, zipfile.ZipFile(file) as archive:
             archive.extractall(folder / "kept")
@@ -91,17 +113,16 @@ def _own_folder() -> Path:
 
 
 def _kept() -> Path:
-    """Raises RuntimeError where there is no home."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mlavl" / "librosa.zip"
+    return cache_folder() / "librosa.zip"
 
 
 def _open_kept() -> IO[bytes]:
-    """The archive, if it is this user's, in a folder of this user's: HOME may be somebody else's, as with sudo.
+    """The archive, if it is this user's.
 
     Raises:
         OSError: it isn't there, or may hold another user's code.
+        RuntimeError: there is no home.
     """
-    refuse_another_users(_kept().parent.lstat(), _kept().parent)
     flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     handle = os.open(_kept(), flags)
     try:  # what is looked at is what is read

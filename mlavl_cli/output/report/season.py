@@ -176,9 +176,10 @@ def _record(line: str) -> Record | None:
             all(isinstance(word, str) and len(word) <= _LONGEST for word in words)
             and len(points) <= _MOST_TARGETS
             and all(v is None or abs(v) <= _MOST for found in points.values() for v in found)
-            and one.in_domain in (True, False, None) and one.dated in (True, False)
-            and one.has_audio in (True, False)
-            and not path.is_absolute() and ".." not in path.parts and url(path) == one.page
+            and all((low is None) == (high is None) for _, low, high in points.values())
+            and all(type(value) is bool for value in (one.dated, one.has_audio))
+            and (one.in_domain is None or type(one.in_domain) is bool)
+            and path.name and not path.is_absolute() and ".." not in path.parts and url(path) == one.page
         )  # fmt: skip
         return one if sound else None
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):

@@ -3,7 +3,7 @@
 from itertools import count
 from pathlib import Path, PurePosixPath
 
-from mlavl_cli.files import atomic_write, refuse_outside
+from mlavl_cli.files import atomic_write, make_folder, refuse_outside
 from mlavl_cli.output.report.glimpse import Glimpse
 from mlavl_cli.output.report.html import document, table, text
 from mlavl_cli.output.report.lanes import timeline, timeline_data
@@ -37,6 +37,7 @@ def write_side_by_side(folder: Path, takes: list[RoutineScore], glimpses: list[G
         urls = [video_url(Path(take.video.path), path) for take in takes]
         if page_about(path, " + ".join(urls)):
             break
+    make_folder(folder)
     refuse_outside(path, folder)
     with atomic_write(path, "w") as file:
         file.write(_page(takes, names, glimpses, found, urls, (folder / "index.html").is_file()))

@@ -129,6 +129,7 @@ class Report:
             MlavlError: it can't be written.
         """
         path = self.folder / HISTORY
+        make_folder(self.folder)
         set_foreign_aside(path)
         with atomic_write(path, "w") as file:
             file.write(history_page(read_history(self.folder), by, INDEX))
