@@ -258,6 +258,14 @@ def test_an_index_that_cannot_be_written_costs_no_history(run, scored, tmp_path)
 # --- Names -----------------------------------------------------------------------------------------------------------
 
 
+def test_a_folder_called_like_a_page_leaves_the_video_its_own(run, scored, tmp_path):
+    (tmp_path / "v.mp4.html").mkdir()
+    assert again(scored, run, tmp_path).exit_code == 0
+    (page,) = (path for path in tmp_path.rglob("v.mp4.html") if path.is_file())
+    assert "v.mp4" in (tmp_path / "index.html").read_text()
+    assert page.parent != tmp_path
+
+
 def test_names_too_long_for_a_page_are_cut(run, scored, tmp_path):
     names = ["x" * 247 + ".mp4", "滑" * 80 + ".mp4", "冰" * 80 + ".mp4"]
     for name in names:

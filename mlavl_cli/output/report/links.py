@@ -37,7 +37,7 @@ def video_url(video: Path, page: Path) -> str:
 
 def page_about(page: Path, video: str) -> bool:
     """Whether a page can be written there: nothing is, a link that is replaced, or what is about the same video."""
-    return page.is_symlink() or not page.is_file() or _video_on(page) == video
+    return page.is_symlink() or not page.exists() or _video_on(page) == video
 
 
 def _video_on(page: Path) -> str | None:
