@@ -1,5 +1,6 @@
 """The console script: from its first moment on Ctrl-C ends it without a traceback."""
 
+import gc
 import os
 import signal
 import sys
@@ -17,8 +18,10 @@ def main() -> None:
     sys.stdout, sys.stderr = (stream or open(os.devnull, "w") for stream in (sys.stdout, sys.stderr))  # noqa: PTH123, SIM115
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it was told to ignore it (nohup)
         signal.signal(signal.SIGINT, lambda *_: os._exit(_INTERRUPTED))  # until the command line has its own
+    gc.disable()  # what is imported stays
     from mlavl_cli.cli.app import main as run
 
+    gc.enable()
     run()
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mlavl_cli.bundle import find_bundle
 from mlavl_cli.cli import console, options
 from mlavl_cli.cli.batch import results_only
 from mlavl_cli.cli.outputs import refuse_taken
@@ -99,15 +100,15 @@ def _score(takes: list[Take], weights: str, device: str, precision: Any, feature
     from mlavl_cli.features import apart
 
     apart.start()  # before torch is loaded
-
-    from mlavl_cli.bundle import find_bundle
-    from mlavl_cli.features.extractor import ExtractionOptions
-    from mlavl_cli.media.cutting import Cutting
-    from mlavl_cli.scoring.scorer import load_scorer
+    with console.loading("libraries"):
+        from mlavl_cli.features.extractor import ExtractionOptions
+        from mlavl_cli.media.cutting import Cutting
+        from mlavl_cli.scoring.scorer import load_scorer
 
     bundle = find_bundle(weights)
     cutting = Cutting(frame_rate=bundle.frame_rate)
-    scorer = load_scorer(bundle, device, precision, ExtractionOptions(store=features, cutting=cutting))
+    with console.loading("weights"):
+        scorer = load_scorer(bundle, device, precision, ExtractionOptions(store=features, cutting=cutting))
     for take in takes:
         if take.result is None:
             take.score = scorer.score(take.path)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mlavl_cli.bundle import find_bundle
 from mlavl_cli.cli import consistency_rows, console, dataset, options
 from mlavl_cli.cli.outputs import refuse_taken
 from mlavl_cli.cli.tables import Row, TableFormat, print_rows
@@ -64,10 +65,9 @@ def evaluate(
     from mlavl_cli.features import apart
 
     apart.start()  # before torch is loaded
-
-    from mlavl_cli.bundle import find_bundle
-    from mlavl_cli.device import place
-    from mlavl_cli.training.evaluate import evaluate_bundle, save_evaluation
+    with console.loading("libraries"):
+        from mlavl_cli.device import place
+        from mlavl_cli.training.evaluate import evaluate_bundle, save_evaluation
 
     bundle = find_bundle(weights)
     dataset.refuse_inputs(given, [predictions, plot], bundle)

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from mlavl_cli.bundle import find_bundle
 from mlavl_cli.cli import console, options
 from mlavl_cli.cli.batch import Batch, counted, expected, for_each, results_only, writing_results
 from mlavl_cli.errors import one_line
@@ -50,12 +51,11 @@ def extract_features(
     from mlavl_cli.features import apart
 
     apart.start()  # before torch is loaded
-
-    from mlavl_cli.bundle import find_bundle
-    from mlavl_cli.features.cluster import Cluster, load_cluster_extractor
-    from mlavl_cli.features.extractor import ExtractionOptions, Outcome, load_extractor
-    from mlavl_cli.features.store import FeatureStore
-    from mlavl_cli.media.cutting import Cutting
+    with console.loading("libraries"):
+        from mlavl_cli.features.cluster import Cluster, load_cluster_extractor
+        from mlavl_cli.features.extractor import ExtractionOptions, Outcome, load_extractor
+        from mlavl_cli.features.store import FeatureStore
+        from mlavl_cli.media.cutting import Cutting
 
     store = FeatureStore(output)
     bundle = find_bundle(weights)

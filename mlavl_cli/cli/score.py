@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
+from mlavl_cli.bundle import find_bundle
 from mlavl_cli.cli import console, options
 from mlavl_cli.cli.batch import Batch, counted, expected, for_each
 from mlavl_cli.cli.outputs import Outputs
@@ -91,12 +92,11 @@ def score(
     from mlavl_cli.features import apart
 
     apart.start()  # before torch is loaded
-
-    from mlavl_cli.bundle import find_bundle
-    from mlavl_cli.features.cluster import Cluster
-    from mlavl_cli.features.extractor import ExtractionOptions
-    from mlavl_cli.media.cutting import Cutting
-    from mlavl_cli.scoring.scorer import load_scorer
+    with console.loading("libraries"):
+        from mlavl_cli.features.cluster import Cluster
+        from mlavl_cli.features.extractor import ExtractionOptions
+        from mlavl_cli.media.cutting import Cutting
+        from mlavl_cli.scoring.scorer import load_scorer
 
     bundle = find_bundle(weights)
     cutting = Cutting(tail, video_stream, audio_stream, bundle.frame_rate if frame_rate == "auto" else frame_rate)

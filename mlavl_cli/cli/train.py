@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from mlavl_cli.cli import dataset, options, training_rows
+from mlavl_cli.cli import console, dataset, options, training_rows
 from mlavl_cli.cli import loop_options as loop
 from mlavl_cli.cli import prompts as prompt_options
 from mlavl_cli.cli.tables import TableFormat, print_rows
@@ -249,12 +249,12 @@ def train(
     from mlavl_cli.features import apart
 
     apart.start()  # before torch is loaded
-
-    from mlavl_cli.cli.bench_rows import print_table
-    from mlavl_cli.device import place
-    from mlavl_cli.training.bench import run_table
-    from mlavl_cli.training.bundle import train_bundle
-    from mlavl_cli.training.folds import train_folds
+    with console.loading("libraries"):
+        from mlavl_cli.cli.bench_rows import print_table
+        from mlavl_cli.device import place
+        from mlavl_cli.training.bench import run_table
+        from mlavl_cli.training.bundle import train_bundle
+        from mlavl_cli.training.folds import train_folds
 
     variants = variants_of(model or ["mlavl"], mag2, ablation is not None)
     writer, sheet = tensorboard_writer() if tensorboard else None, Sheet(plot) if plot else None
