@@ -8,7 +8,7 @@ import stat
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -28,6 +28,7 @@ def sha256(path: Path) -> str:
 
 
 _LOCK_S = 5.0
+_MOST_LINKS = 40  # one behind the other, as systems have it
 
 
 _HOLLOW_BYTES, _HOLLOW = 64 << 20, 20  # a file system that compresses saves less than this share
@@ -168,23 +169,37 @@ def atomic_write(path: Path, mode: str = "wb", named: bool = False) -> Iterator[
 
 
 def refuse_others(path: Path) -> None:
-    """In folders for all, what a user named is not to be another user's link or pipe, nor to lie behind such a link.
-
-    Many systems don't follow these links either.
+    """In folders that others may write to, what a user named is not to be somebody else's link or pipe, nor to lead
+    through such a link. Many systems don't follow these links either.
 
     Raises:
         OSError: it is.
     """
     if not hasattr(os, "geteuid"):
         return
-    path = Path(os.path.abspath(path))  # noqa: PTH100 - links stay
-    for part in (path, *path.parents):
-        with suppress(FileNotFoundError, NotADirectoryError):
-            folder, found = part.parent.stat(), part.lstat()
-            of_others = found.st_uid not in (os.geteuid(), folder.st_uid) and folder.st_mode & stat.S_ISVTX
-            if of_others and (stat.S_ISLNK(found.st_mode) or stat.S_ISFIFO(found.st_mode)):
-                what = "link" if stat.S_ISLNK(found.st_mode) else "pipe"
-                raise OSError(errno.EACCES, f"{part} is a {what} of another user in a folder for all", str(path))
+    whole = path if path.is_absolute() else Path.cwd() / path
+    at, todo, left = Path(whole.anchor), list(reversed(whole.parts[1:])), _MOST_LINKS
+    while todo and left:
+        name = todo.pop()
+        at, folder = (at.parent, at) if name == ".." else (at / name, at)
+        try:
+            found = at.lstat()
+            _refuse_of_others(at, found, folder.stat(), path)
+        except (FileNotFoundError, NotADirectoryError):
+            return  # nothing lies behind it
+        if stat.S_ISLNK(found.st_mode):
+            target, left = Path(os.readlink(at)), left - 1  # noqa: PTH115
+            at = Path(target.anchor) if target.is_absolute() else folder
+            todo += [part for part in reversed(target.parts) if part != target.anchor]
+
+
+def _refuse_of_others(one: Path, found: os.stat_result, folder: os.stat_result, path: Path) -> None:
+    trusted = found.st_uid in (os.geteuid(), folder.st_uid, 0)
+    if not trusted and folder.st_mode & (stat.S_ISVTX | stat.S_IWGRP | stat.S_IWOTH):
+        for is_one, what in ((stat.S_ISLNK, "link"), (stat.S_ISFIFO, "pipe")):
+            if is_one(found.st_mode):
+                cause = f"{one} is a {what} of another user in a folder that others write to"
+                raise OSError(errno.EACCES, cause, str(path))
 
 
 def refuse_another_users(status: os.stat_result, path: Path) -> None:

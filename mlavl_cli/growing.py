@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, cast
 
 from mlavl_cli.files import atomic_write, is_written_through
 
@@ -26,7 +26,7 @@ def growing_write(path: Path) -> Iterator[IO]:
     with ExitStack() as stack:
         lines = _Lines(path, stack)
         yield cast(IO, lines)
-        lines.settle()
+        lines.flush()
 
 
 class _Lines:
@@ -34,21 +34,33 @@ class _Lines:
 
     def __init__(self, path: Path, stack: ExitStack):
         self._stack, self._grows = stack, False
-        self._file = stack.enter_context(atomic_write(path, "w", named=True))
+        self._file = stack.enter_context(atomic_write(path, named=True))
+        self._waiting: list[str] = []
 
     def write(self, text: str) -> None:
-        self._file.write(text)
+        self._waiting.append(text)
 
     def flush(self) -> None:
+        """Writes what waits, whole or not at all."""
+        lines, self._waiting = "".join(self._waiting).encode("utf-8", "surrogateescape"), []
+        if self._file.closed:  # it couldn't be put in its place, which was said
+            return
         if not self._grows:
+            self._file.write(lines)
             handle = os.dup(self._file.fileno())  # by its name another file may be there by then
             self.settle()
-            text: dict[str, Any] = {"encoding": "utf-8", "errors": "surrogateescape", "newline": ""}
-            self._file = self._stack.enter_context(os.fdopen(handle, "w", **text))
-        self._file.flush()
+            self._file = self._stack.enter_context(os.fdopen(handle, "wb", buffering=0))
+            return
+        whole = self._file.tell()
+        try:
+            while lines:
+                lines = lines[self._file.write(lines) :]
+        except OSError:
+            self._file.truncate(whole)
+            raise
 
     def settle(self) -> None:
         """Puts in its place what was begun."""
-        if not self._grows:
+        grew, self._grows = self._grows, True
+        if not grew:
             self._stack.pop_all().close()
-        self._grows = True

@@ -6,14 +6,15 @@ import platform
 import re
 import shutil
 import tempfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import IO
 
 _MARK = r"([0-9a-f]{8})-(\d{1,9})"  # a process has no longer number
 _PART = re.compile(rf"\..*\.{_MARK}\.part")
-_FOLDER = re.compile(rf"mlavl-{_MARK}-.*")
+_FOLDER = re.compile(rf"process-{_MARK}-.*")
 _swept: set[Path] = set()
 
 
@@ -22,13 +23,18 @@ def own_mark() -> str:
     return f"{_machine()}-{os.getpid()}"
 
 
-def temporary_folder() -> Path:
-    """A new folder of this process alone, for its maker to remove; those of killed processes are removed before."""
-    with suppress(OSError, AttributeError):  # no numbers of users, no sweeping
-        for path in Path(tempfile.gettempdir()).glob("mlavl-*"):
-            if _is_abandoned(_FOLDER.fullmatch(path.name)) and path.lstat().st_uid == os.geteuid():
-                shutil.rmtree(path, ignore_errors=True)  # which follows no link
-    return Path(tempfile.mkdtemp(prefix=f"mlavl-{own_mark()}-"))
+def folder_of_process(parent: Path) -> Path:
+    """A new folder for this process, below one where nobody else writes; those of killed processes are removed."""
+    for path in parent.glob("process-*"):
+        if _is_abandoned(_FOLDER.fullmatch(path.name)) and not path.is_symlink():
+            with suppress(OSError, ImportError), _held(path):
+                shutil.rmtree(path, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(dir=parent, prefix=f"process-{own_mark()}-"))
+    with suppress(ImportError, OSError):  # held as long as the process lives: another container has other numbers
+        import fcntl
+
+        fcntl.flock(os.open(folder, os.O_RDONLY | os.O_CLOEXEC), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return folder
 
 
 def sweep_parts(folder: Path) -> None:
@@ -39,8 +45,8 @@ def sweep_parts(folder: Path) -> None:
     with suppress(OSError, ImportError):
         for path in folder.glob(".*.part"):
             if _is_abandoned(_PART.fullmatch(path.name)) and not path.is_symlink():
-                with suppress(OSError):  # of this one alone
-                    _remove_unless_held(path)
+                with suppress(OSError), _held(path):  # of this one alone
+                    path.unlink(missing_ok=True)
 
 
 def hold(file: IO) -> None:
@@ -51,14 +57,19 @@ def hold(file: IO) -> None:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def _remove_unless_held(path: Path) -> None:
-    """In another container of the same name a process may have a number that no process here has: it holds a lock."""
+@contextmanager
+def _held(path: Path) -> Iterator[None]:
+    """In another container of the same name a process may have a number that no process here has: it holds a lock.
+
+    Raises:
+        OSError: it does.
+    """
     import fcntl
 
-    handle = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        path.unlink(missing_ok=True)
+        yield
     finally:
         os.close(handle)
 

@@ -16,16 +16,19 @@ _SHARED = 16  # a pickle that names each of its parts so often, on the average, 
 # fractions of any size, of which data sets have some thousands.
 _COLLIDES = 1 << 60
 _MOST_ODD_KEYS = 10_000
+_OF_A_NUMBER = 8  # instructions
+_HASHES = frozenset("set frozenset dict Counter OrderedDict defaultdict".split())  # what they are given
 _MOST_INSTRUCTIONS = 1_000_000  # of a pickle, each of which may make an object
 
 
 class _Node:
     """An object that a pickle would build."""
 
-    __slots__ = ("depth", "parts", "weight")
+    __slots__ = ("called", "depth", "parts", "weight")
 
-    def __init__(self, parts: list["_Node"]):
+    def __init__(self, parts: list["_Node"], called: str = ""):
         self.parts, self.weight, self.depth = parts, 0, 0  # weight 0: not weighed yet; -1: being weighed
+        self.called = called  # of a class, and of a text that may name one
 
 
 _LEAF, _FRACTION = _Node([]), _Node([])
@@ -38,7 +41,7 @@ def _leaf(argument: Any, plain: bool) -> _Node:
         raise pickle.UnpicklingError(f"it holds the number {argument:.3g}, which is no label")
     if not isinstance(argument, str | bytes | bytearray):
         return _FRACTION if isinstance(argument, float) else _LEAF
-    node = _Node([])
+    node = _Node([], argument.split(" ")[-1] if isinstance(argument, str) else "")
     node.weight = 1 + len(argument)
     return node
 
@@ -55,7 +58,8 @@ def check_pickle(file: IO[bytes], size: int, largest: int | None = None, plain: 
         file: left behind the pickle.
         size: of all the bytes it may come from.
         largest: no whole number in it may be larger; None: any may.
-        plain: whether its numbers are labels, which are never so large that a dict of them takes for ever.
+        plain: whether its numbers are labels, which are never so large that a dict of them takes for ever; if not, it
+            is a number and nothing else.
 
     Raises:
         pickle.UnpicklingError: what it describes is far larger than itself, or numbers its parts beyond its length.
@@ -66,8 +70,8 @@ def check_pickle(file: IO[bytes], size: int, largest: int | None = None, plain: 
     odd_keys, start = 0, file.tell()
     whole = _Node([])  # the object, and what is built and thrown away on the way
     for number, (opcode, argument, _) in enumerate(pickletools.genops(file)):
-        if number > _MOST_INSTRUCTIONS:
-            raise pickle.UnpicklingError(f"it has more than {_MOST_INSTRUCTIONS:,} parts")
+        if number > (_MOST_INSTRUCTIONS if plain else _OF_A_NUMBER):
+            raise pickle.UnpicklingError(f"it has more than {number - 1:,} parts")
         name, at_place = opcode.name, int(str(argument)) if opcode.name in _PUTS | _GETS else 0
         if name in _PUTS or name == "MEMOIZE":
             place = len(memo) if name == "MEMOIZE" else at_place
@@ -105,7 +109,7 @@ def check_pickle(file: IO[bytes], size: int, largest: int | None = None, plain: 
                 taken, count = [], len(before)
             held = stack[len(stack) - count :]
             del stack[len(stack) - count :]
-            odd_keys += sum(one.parts != [] or one is _FRACTION for one in _keys(name, held, taken))
+            odd_keys += sum(one.parts != [] or one is _FRACTION for one in _keys(name, argument, held, taken))
             if odd_keys > _MOST_ODD_KEYS:
                 raise pickle.UnpicklingError(f"more than {_MOST_ODD_KEYS} of its keys are neither words nor numbers")
             if name in _FILLS and held:
@@ -115,7 +119,7 @@ def check_pickle(file: IO[bytes], size: int, largest: int | None = None, plain: 
                 whole.parts.extend([*stack, *held])
             elif before or name.startswith("EMPTY"):
                 if opcode.stack_after:
-                    stack.append(_Node([*held, *taken]))
+                    stack.append(_Node([*held, *taken], held[-1].called if name == "STACK_GLOBAL" else ""))
             elif opcode.stack_after:
                 stack.append(_leaf(argument, plain))
     size = min(size, file.tell() - start)  # zeros behind it buy nothing
@@ -123,12 +127,16 @@ def check_pickle(file: IO[bytes], size: int, largest: int | None = None, plain: 
         raise pickle.UnpicklingError("it names the same parts again and again, without end")
 
 
-def _keys(opcode: str, held: list[_Node], taken: list[_Node]) -> list[_Node]:
+def _keys(opcode: str, argument: Any, held: list[_Node], taken: list[_Node]) -> list[_Node]:
     """What an instruction hashes."""
     if opcode == "SETITEM":
         return held[1:2]
     if opcode in ("SETITEMS", "DICT"):
         return taken[::2]
+    if opcode in ("REDUCE", "NEWOBJ", "NEWOBJ_EX") and held[0].called in _HASHES:
+        return [part for arguments in held[1:] for one in arguments.parts for part in one.parts]
+    if (opcode == "OBJ" and taken[0].called in _HASHES) or (opcode == "INST" and argument.split()[-1] in _HASHES):
+        return [part for one in taken for part in one.parts]
     return taken if opcode in ("ADDITEMS", "FROZENSET") else []
 
 

@@ -1,15 +1,18 @@
 """What a library would take from around a run, and may be somebody else's: files of the current folder, caches."""
 
 import atexit
+import errno
 import os
 import shutil
+import stat
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
 from mlavl_cli.files import refuse_another_users
-from mlavl_cli.leftovers import temporary_folder
+from mlavl_cli.leftovers import folder_of_process
 
 
 @contextmanager
@@ -32,19 +35,28 @@ def cache_folder() -> Path:
     """This user's own folder for what takes long to be made again; $XDG_CACHE_HOME/mlavl, or ~/.cache/mlavl.
 
     Raises:
-        OSError: it can't be made, or is another user's: HOME may be somebody else's, as with sudo.
+        OSError: it can't be made, or another user could put something in its place: HOME may be somebody else's, as
+            with sudo.
         RuntimeError: there is no home.
     """
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mlavl"
+    folder = Path(os.path.realpath(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")) / "mlavl"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     refuse_another_users(folder.lstat(), folder)
+    for above in folder.parents if hasattr(os, "geteuid") else ():
+        status = above.stat()
+        open_to_all = status.st_mode & stat.S_IWOTH and not status.st_mode & stat.S_ISVTX
+        if open_to_all or status.st_uid not in (0, os.geteuid()):
+            raise OSError(errno.EPERM, "belongs to another user", str(above))
     return folder
 
 
 @cache
 def passing_folder() -> Path:
-    """A folder that goes when this process ends."""
-    folder = temporary_folder()
+    """A folder that goes when this process ends: below the user's own, else below that for temporary files."""
+    try:
+        folder = folder_of_process(cache_folder())
+    except (OSError, RuntimeError):
+        folder = Path(tempfile.mkdtemp(prefix="mlavl-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
 

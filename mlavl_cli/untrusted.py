@@ -176,7 +176,7 @@ def check_torch(path: Path) -> None:
     with path.open("rb") as file:
         for number in range(_LEGACY_HEADS + 1):
             whole = number == _LEGACY_HEADS
-            check_pickle(file, size, largest=size if whole else None, plain=whole)
+            check_pickle(file, size, largest=size if whole else None, plain=number > 0)
 
 
 def _directory(path: Path) -> int:

@@ -1,7 +1,10 @@
 """What lies around a run: the current folder's files, folders for all, names of columns, and many small files."""
 
+import collections
+import io
 import json
 import os
+import pickle
 import stat
 import subprocess
 import sys
@@ -15,12 +18,16 @@ import torch
 from conftest import make_video, shell
 from datasets import layouts
 
+from mlavl_cli import leftovers
 from mlavl_cli.bundle import find_bundle, read_bundle
-from mlavl_cli.errors import MlavlError, WeightsError
+from mlavl_cli.datasets.fs1000 import load_fs1000
+from mlavl_cli.datasets.logo import load_logo
+from mlavl_cli.errors import DataError, MlavlError, WeightsError
 from mlavl_cli.files import atomic_write
 from mlavl_cli.heads.published import import_published
+from mlavl_cli.pickles import check_pickle
 from mlavl_cli.scoring.record import columns_of
-from mlavl_cli.untrusted import RESULT_COLUMNS
+from mlavl_cli.untrusted import RESULT_COLUMNS, read_torch
 
 ROOT = Path(__file__).parents[1]
 AS_ROOT = pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root gives files away")
@@ -186,7 +193,7 @@ def test_results_go_behind_no_link_of_another_user_in_a_folder_for_all(run, seas
     result = run(*words.format(**places).split())
     assert result.exit_code in (1, 2)
     assert len(result.errors) == 1, result.stderr
-    assert "is a link of another user in a folder for all" in result.stderr
+    assert "is a link of another user in a folder that others write to" in result.stderr
     assert [path.name for path in target.iterdir()] == ["scores.csv"]
     assert (target / "scores.csv").read_text() == "precious"
     os.chown(everybodys / "link", 0, 0, follow_symlinks=False)  # one's own is followed
@@ -203,7 +210,7 @@ def test_a_pipe_of_another_user_in_a_folder_for_all_is_not_waited_for(run, seaso
     begin = time.monotonic()
     result = run("score", season / "in" / "0.mp4", "--features", season / "store", option, everybodys / "out.csv")
     assert result.exit_code == 2
-    assert "is a pipe of another user in a folder for all" in result.stderr
+    assert "is a pipe of another user in a folder that others write to" in result.stderr
     assert time.monotonic() - begin < 20
 
 
@@ -232,7 +239,8 @@ def test_a_name_that_no_file_can_have_is_one_line(run, season, tmp_path, words):
     "odd",
     [
         {"points": {"TES": [10, 5.0, None]}}, {"points": {"TES": [10, None, 5.0]}}, {"in_domain": 1.0}, {"dated": 1},
-        {"has_audio": 0.0}, {"page": "."},
+        {"has_audio": 0.0}, {"page": "."}, {"name": "\ud800"},
+        {"points": {"TES_low": [1, None, None], "TES": [1, None, None]}},
     ],
 )  # fmt: skip
 def test_a_record_that_is_not_one_of_ours_is_left_out_of_the_history(run, season, tmp_path, odd):
@@ -375,3 +383,226 @@ def test_best_weights_of_a_run_under_many_names_are_refused_at_once(run, tmp_pat
     assert (result.exit_code, len(result.errors)) == (1, 1)
     assert "other weights" in result.stderr
     assert time.process_time() - begin < 10
+
+
+# --- More of folders that others write to ----------------------------------------------------------------------------
+
+
+@AS_ROOT
+@pytest.mark.parametrize("mode", [0o777, 0o2775, 0o1777])
+def test_links_of_others_are_not_followed_where_they_can_be_put(run, season, tmp_path, mode):
+    target, shared, own = tmp_path / "target", tmp_path / "shared", tmp_path / "own"
+    target.mkdir(), shared.mkdir()
+    shared.chmod(mode)
+    (target / "keep.csv").write_text("keep")
+    (shared / "o.csv").symlink_to(target / "keep.csv")
+    (shared / "evil").symlink_to(target)
+    for link in shared.iterdir():
+        os.chown(link, NOBODY, NOBODY, follow_symlinks=False)
+    own.symlink_to(shared / "evil")
+    for output in (
+        shared / "o.csv",
+        shared / "evil" / "keep.csv",
+        own / "keep.csv",
+        own / ".." / "target" / "keep.csv",
+    ):
+        result = run("score", season / "in" / "0.mp4", "--features", season / "store", "-o", output)
+        assert result.exit_code == 2, output
+        assert "is a link of another user" in result.stderr
+    assert (target / "keep.csv").read_text() == "keep"
+
+
+@AS_ROOT
+def test_a_cache_below_a_folder_of_another_user_is_not_trusted(tmp_path):
+    code = "from mlavl_cli.surroundings import cache_folder\ntry: print(cache_folder())\n"
+    code += "except OSError as error: print(error.strerror)"
+
+    def found(cache):
+        known = {**os.environ, "PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(cache)}
+        return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=known).stdout.strip()
+
+    home = tmp_path / "home"
+    (home / ".cache").mkdir(parents=True)
+    assert found(home / ".cache") == str(home / ".cache" / "mlavl")
+    os.chown(home, NOBODY, NOBODY)
+    assert found(home / ".cache") == "belongs to another user"
+    os.chown(home, 0, 0)
+    home.chmod(0o777)
+    assert found(home / ".cache") == "belongs to another user"
+
+
+def test_a_folder_of_a_process_that_lives_is_not_swept(tmp_path, monkeypatch):
+    """In a container of the same name processes have other numbers; whoever lives holds a lock."""
+    monkeypatch.setattr(leftovers, "_alive", lambda number: False)
+    code = "import sys\nfrom pathlib import Path\nfrom mlavl_cli.leftovers import folder_of_process\n"
+    code += "print(folder_of_process(Path(sys.argv[1])), flush=True)\nsys.stdin.read()"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    theirs = Path(process.stdout.readline().strip())
+    mine = leftovers.folder_of_process(tmp_path)
+    assert theirs.exists()
+    process.kill()
+    process.communicate()
+    leftovers.folder_of_process(tmp_path)
+    assert not theirs.exists()
+    assert mine.exists()
+
+
+@pytest.mark.parametrize("blocks", [0, 1, 6])
+def test_lines_that_have_no_room_are_one_error_and_leave_whole_lines(season, tmp_path, blocks):
+    words = f"score {season / 'in'} --features {season / 'store'} -q -f jsonl -o {tmp_path / 'o.jsonl'}"
+    done = subprocess.run(
+        ["bash", "-c", f"ulimit -f {blocks}; {sys.executable} -m mlavl_cli {words}"], capture_output=True, text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    assert "can't be written" in done.stderr
+    if (tmp_path / "o.jsonl").exists():
+        assert all(json.loads(line)["scores"] for line in (tmp_path / "o.jsonl").read_text().splitlines())
+
+
+def test_plots_look_the_same_whatever_the_home_says(tmp_path):
+    pytest.importorskip("matplotlib")
+    (tmp_path / "matplotlib").mkdir()
+    (tmp_path / "matplotlib" / "matplotlibrc").write_text("savefig.facecolor: red\ntext.usetex: True\n")
+    code = (
+        "from pathlib import Path\nfrom mlavl_cli.output.plot import Sheet\nSheet(Path('a.svg'))\nimport matplotlib\n"
+    )
+    code += "print(matplotlib.rcParams['savefig.facecolor'], matplotlib.rcParams['text.usetex'])"
+    known = {**os.environ, "PYTHONPATH": str(ROOT), "XDG_CONFIG_HOME": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=known)
+    assert done.stdout == "auto False\n", done.stderr
+
+
+@pytest.mark.parametrize("said", ["abc", "nan", "inf", "-1", "0"])
+def test_a_variable_that_is_no_number_is_one_line(routine, said):
+    result = shell("score", routine, MLAVL_MAX_MEGAPIXELS=said)
+    assert result.exit_code == 2
+    assert len(result.stderr.splitlines()) == 1
+    assert "MLAVL_MAX_MEGAPIXELS" in result.stderr
+
+
+# --- Data sets -------------------------------------------------------------------------------------------------------
+
+
+def manifest_of(folder, lengths):
+    rows = ["path,split,TES"]
+    for i, clips in enumerate(lengths):
+        np.save(folder / f"{i}.npy", np.random.default_rng(i).normal(size=(clips, 8)).astype(np.float16))
+        rows.append(f"{i}.npy,{'train' if i % 4 else 'test'},{i}")
+    (folder / "m.csv").write_text("\n".join(rows) + "\n")
+    return "manifest", folder / "m.csv", "-o", folder / "out", "--epochs", 1
+
+
+def test_a_long_routine_among_short_ones_takes_no_gigabytes(run, tmp_path):
+    words = manifest_of(tmp_path, [1, 2000, *[1] * 62])
+    result = run("train", *words, "--model", "gdlt")
+    assert (result.exit_code, len(result.errors)) == (1, 1)
+    assert "1.npy has 2000 clips; a batch of 48 as long takes too much memory. Give --batch-size 3" in result.stderr
+    assert run("train", *words, "--model", "svr").exit_code == 0
+
+
+class Set:
+    """Pickled as a set, or a Counter, that is made of these."""
+
+    def __init__(self, kind, values):
+        self.kind, self.values = kind, values
+
+    def __reduce__(self):
+        return self.kind, (self.values,)
+
+
+def alike(count):
+    """Tuples of fractions, which can be made to have one hash; here they only could."""
+    return [(i + 0.5, i + 0.25) for i in range(count)]
+
+
+@pytest.mark.parametrize("kind", [set, frozenset, collections.Counter, collections.OrderedDict])
+@pytest.mark.parametrize("protocol", [0, 2, 4])
+def test_keys_that_are_handed_over_are_counted(kind, protocol):
+    for count in (100, 20_000):
+        values = alike(count) if kind in (set, frozenset, collections.Counter) else [(key, 1) for key in alike(count)]
+        content = pickle.dumps({"a": Set(kind, values)}, protocol)
+        if count == 100:
+            check_pickle(io.BytesIO(content), len(content))
+        else:
+            with pytest.raises(pickle.UnpicklingError, match="keys"):
+                check_pickle(io.BytesIO(content), len(content))
+
+
+@pytest.mark.parametrize("opcode", ["INST", "OBJ"])
+def test_keys_that_old_instructions_hand_over_are_counted(opcode):
+    values = pickle.dumps(alike(20_000), 0)[:-1]
+    call = b"(" + values + b"ibuiltins\nset\n." if opcode == "INST" else b"(cbuiltins\nset\n" + values + b"o."
+    with pytest.raises(pickle.UnpicklingError, match="keys"):
+        check_pickle(io.BytesIO(call), len(call))
+
+
+def test_the_magic_number_of_old_checkpoints_is_a_number(tmp_path):
+    path = tmp_path / "old.pth"
+    torch.save({"a": torch.zeros(2)}, path, _use_new_zipfile_serialization=False)
+    assert read_torch(path)["a"].shape == (2,)
+    whole = path.read_bytes()
+    end = io.BytesIO(whole)
+    pickle.load(end)
+    path.write_bytes(pickle.dumps({k * (2**61 - 1): 0 for k in range(100)}, 2) + whole[end.tell() :])
+    with pytest.raises(pickle.UnpicklingError, match="parts"):
+        read_torch(path)
+
+
+def test_events_and_routines_of_logo_are_words(run, tmp_path):
+    """Keys of one hash are compared with each other; those of words can't be made."""
+    root = layouts.logo(tmp_path / "logo")
+    (split,) = root.rglob("train*.pkl")
+    split.write_bytes(pickle.dumps([*pickle.loads(split.read_bytes()), *((k * 0.5, k * 0.25) for k in range(100))]))
+    result = run("train", "logo", root, "-o", tmp_path / "out", "--model", "svr")
+    assert (result.exit_code, len(result.errors)) == (1, 1)
+    assert "no annotation" in result.stderr
+
+
+def logo_scored(root, change):
+    layouts.logo(root)
+    (path,) = root.rglob("anno_dict.pkl")
+    known = {key: change(value) for key, value in pickle.loads(path.read_bytes()).items()}
+    path.write_bytes(pickle.dumps(known))
+    return [one.scores["LOGO"] for one in load_logo(root).splits["train"]]
+
+
+def score_of(value):
+    while isinstance(value, dict | list | tuple | np.ndarray) and np.ndim(value):
+        value = value[1]
+    return float(value["score"] if isinstance(value, dict) else value)
+
+
+def test_scores_of_logo_that_are_bytes_are_read_as_numbers(tmp_path):
+    plain = logo_scored(tmp_path / "plain", score_of)
+    assert logo_scored(tmp_path / "bytes", lambda value: str(score_of(value)).encode()) == pytest.approx(plain)
+    for i, odd in enumerate((True, np.frombuffer(b"85.60", np.uint8), [0, True])):
+        with pytest.raises(DataError, match="no score"):
+            logo_scored(tmp_path / f"odd{i}", lambda value, odd=odd: odd)
+
+
+def test_a_folder_of_links_to_itself_is_searched_once(run, tmp_path):
+    layouts.logo(tmp_path / "logo")
+    for i in range(300):
+        (tmp_path / "logo" / f"l{i}").symlink_to(".")
+    begin = time.process_time()
+    assert load_logo(tmp_path / "logo").splits["train"]
+    assert time.process_time() - begin < 5
+
+
+def test_scores_beyond_their_range_are_listed_in_public_sets(tmp_path):
+    root = layouts.fs1000(tmp_path)
+    path = root / "train_fs1000_new.txt"
+    first, *others = path.read_text().splitlines()
+    cells = first.split()
+    for score, wanted in ((140, "note"), (99_999, "error")):
+        path.write_text("\n".join([" ".join([cells[0], str(score), *cells[2:]]), *others]) + "\n")
+        if wanted == "error":
+            with pytest.raises(DataError, match="TES 99999 is not in 0 to 130"):
+                load_fs1000(root)
+        else:
+            assert any("TES 140 is not in 0 to 130" in note for note in load_fs1000(root).notes)

@@ -717,7 +717,7 @@ def test_all_tables_of_another_tool_are_checked(run, tmp_path, arrays):
 
 
 def test_many_small_files_of_many_numbers_take_no_memory(tmp_path, monkeypatch, run):
-    import mlavl_cli.datasets.manifest as module
+    import mlavl_cli.datasets.budget as module
 
     monkeypatch.setattr(module, "_LEAST_MADE", 1 << 20)
     for at in range(4):

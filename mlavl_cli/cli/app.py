@@ -15,7 +15,7 @@ from mlavl_cli.cli.batch import StdoutError
 from mlavl_cli.cli.benchmark import benchmark
 from mlavl_cli.cli.compare import compare
 from mlavl_cli.cli.doctor import doctor
-from mlavl_cli.cli.ending import watch_for_the_end
+from mlavl_cli.cli.ending import INTERRUPTED, all_is_done, watch_for_the_end
 from mlavl_cli.cli.evaluate import evaluate
 from mlavl_cli.cli.extract_features import extract_features
 from mlavl_cli.cli.history import history
@@ -139,8 +139,10 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a name that no terminal can show must not end a run
             stream.reconfigure(errors="backslashreplace")
-    all_is_done = watch_for_the_end()
     try:
+        watch_for_the_end()
         app()
+    except KeyboardInterrupt:  # before a command has begun
+        raise SystemExit(INTERRUPTED) from None
     finally:
         all_is_done()

@@ -7,12 +7,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from types import FrameType
 
-_INTERRUPTED = 130
+INTERRUPTED = 130
 _LAST_S = 15  # after being told to end: what is under way is put away by then
 _A_MOMENT_S = 0.05
 _SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 _last_words: list[Callable[[], object]] = []
+_told: list[int] = []  # signals that were heard
+_IMPORTS = "<frozen importlib"
 
 
 def before_the_end(save: Callable[[], object]) -> None:
@@ -40,50 +43,67 @@ def undisturbed() -> Iterator[None]:
         raise KeyboardInterrupt
 
 
-def watch_for_the_end() -> Callable[[], None]:
+def all_is_done() -> None:
+    """From now on nothing is interrupted, as nothing would catch it any more."""
+    _told.append(0)
+
+
+def watch_for_the_end() -> None:
     """Makes SIGTERM and SIGHUP end the process as Ctrl-C does, unless it was told to ignore them (nohup).
 
     Python hears signals between two steps. Where a library ignores them, the process ends some seconds later.
-
-    Returns:
-        What is to be called when all is done: from then on nothing is interrupted, as nothing below would catch it.
     """
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-    told: list[int] = []
-
-    def end(number: int, frame: object) -> None:
-        told.append(number)
-        if len(told) == 1:  # another one would interrupt the putting away; the end comes in any case
-            raise KeyboardInterrupt
-
+    sys.unraisablehook = _unraised
+    threading.Thread(target=_watch, args=(reading,), daemon=True).start()
     for number in _SIGNALS:
         if signal.getsignal(number) not in (signal.SIG_IGN, None):
-            signal.signal(number, end)
+            signal.signal(number, _end)
 
-    def unraised(what: "sys.UnraisableHookArgs") -> None:
-        """Told in a finalizer or a callback of C, which swallows it: again, a moment later."""
-        if not isinstance(what.exc_value, KeyboardInterrupt):
-            sys.__unraisablehook__(what)
-        elif len(told) == 1:
-            again = threading.Timer(_A_MOMENT_S, lambda: os.kill(os.getpid(), told.pop()))
-            again.daemon = True
-            again.start()
 
-    sys.unraisablehook = unraised
-
-    def watch() -> None:
-        while os.read(reading, 1)[0] not in _SIGNALS:
-            pass
-        time.sleep(_LAST_S)
-        for save in _last_words:
-            with suppress(Exception):
-                save()
+def _watch(pipe: int) -> None:
+    while os.read(pipe, 1)[0] not in _SIGNALS:
+        pass
+    time.sleep(_LAST_S)
+    for save in _last_words:
         with suppress(Exception):
-            sys.stderr.write("interrupted\n")
-            sys.stderr.flush()
-        os._exit(_INTERRUPTED)
+            save()
+    with suppress(Exception):
+        sys.stderr.write("interrupted\n")
+        sys.stderr.flush()
+    os._exit(INTERRUPTED)
 
-    threading.Thread(target=watch, daemon=True).start()
-    return lambda: told.append(0)
+
+def _end(number: int, frame: FrameType | None) -> None:
+    _told.append(number)
+    if len(_told) > 1:  # it would interrupt the putting away; the end comes in any case
+        return
+    if not _imports(frame):
+        raise KeyboardInterrupt
+    if not _last_words:  # nothing has begun
+        os._exit(INTERRUPTED)
+    _again()
+
+
+def _unraised(what: "sys.UnraisableHookArgs") -> None:
+    """A finalizer, or a callback of C, was told, and has swallowed it."""
+    if not isinstance(what.exc_value, KeyboardInterrupt):
+        sys.__unraisablehook__(what)
+    elif len(_told) == 1:
+        _again()
+
+
+def _again() -> None:
+    """Tells the process once more, a moment later."""
+    later = threading.Timer(_A_MOMENT_S, lambda: os.kill(os.getpid(), _told.pop()))
+    later.daemon = True
+    later.start()
+
+
+def _imports(frame: FrameType | None) -> bool:
+    """Whether something is being imported: compiled code that begins may end the process where it is interrupted."""
+    while frame and not frame.f_code.co_filename.startswith(_IMPORTS):
+        frame = frame.f_back
+    return frame is not None

@@ -69,7 +69,8 @@ def _written(path: str) -> dict[str, Any] | None:
         numbers = [score["score"] for score in found["scores"].values()]
         for score in found["scores"].values():
             numbers += score.get("interval") or ()
-            if len(score.get("interval") or (0, 0)) != 2:
+            low, high = score.get("interval") or (0, 0)
+            if low > high:
                 raise ValueError
         for clip in found["clips"]:
             numbers += [clip[name] for name in ("start_s", "end_s")]

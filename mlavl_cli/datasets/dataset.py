@@ -1,6 +1,7 @@
 """What every dataset comes to: routines with features and scores, in splits; checked before anything is trained."""
 
 import hashlib
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -166,8 +167,30 @@ def dataset_of(
     if both:
         listed = ", ".join(both[:_LISTED])
         differ.append(f"{len(both)} routines are in the train and in the test split of {public.name}: {listed}")
+    differ += _beyond(public.name, splits, ranges)
     combined = public.combined if public.combined in ranges else None
     return Dataset(public.name, public.sport, public.backbones, splits, ranges, public, combined, tuple(notes + differ))
+
+
+def _beyond(name: str, splits: dict[str, list[Routine]], ranges: dict[str, Range]) -> list[str]:
+    """A note on scores outside their range.
+
+    Raises:
+        DataError: some are so far outside that nobody gave them.
+    """
+    found = [
+        (f"{one.id}: {target} {score:g} is not in {low:g} to {high:g}", max(low - score, score - high) > high - low)
+        for routines in splits.values()
+        for one in routines
+        for target, score in one.scores.items()
+        for low, high in [ranges.get(target, (-math.inf, math.inf))]
+        if not low <= score <= high
+    ]
+    listed = "; ".join(text for text, _ in sorted(found, key=lambda one: not one[1])[:_LISTED])
+    listed += f"; and {len(found) - _LISTED} more" if len(found) > _LISTED else ""
+    if any(far for _, far in found):
+        raise DataError(f"{name}: {listed}", hint="Correct the labels.")
+    return [f"{name}: {listed}"] if found else []
 
 
 def read_rows(path: Path, columns: int) -> list[list[str]]:

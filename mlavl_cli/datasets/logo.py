@@ -23,6 +23,7 @@ from mlavl_cli.errors import DataError, refusing
 from mlavl_cli.untrusted import plain_name
 
 _ANNOTATIONS = "anno_dict.pkl"
+_MOST_FOLDERS = 200  # each is looked into for each routine
 _SCORE_KEYS = ("score", "final_score", "total_score", "total")
 
 
@@ -35,6 +36,8 @@ def load_logo(root: Path) -> Dataset:
     if not root.is_dir():
         raise DataError("no such folder", path=root, hint="See `mlavl train --help` for the layout.")
     folders = [root, *_below(root), *(deeper for folder in _below(root) for deeper in _below(folder))]
+    if len(folders) > _MOST_FOLDERS:
+        raise DataError(f"holds {len(folders)} folders", path=root, hint="Name the folder of LOGO itself.")
     source = next((folder / _ANNOTATIONS for folder in folders if (folder / _ANNOTATIONS).is_file()), None)
     if source is None:
         hint = "See `mlavl train --help` for the layout."
@@ -42,6 +45,7 @@ def load_logo(root: Path) -> Dataset:
     annotations = read_pickle(source)
     if not isinstance(annotations, dict):
         raise DataError("holds no dict of annotations", path=source)
+    annotations = {_key(key, source): annotation for key, annotation in annotations.items()}
     budget = Budget(root)
     splits = {split: _read_split(folders, split, source, annotations, budget) for split in ("train", "test")}
     return dataset_of(LOGO, splits, LOGO.ranges, [])
@@ -49,11 +53,11 @@ def load_logo(root: Path) -> Dataset:
 
 def _below(folder: Path) -> list[Path]:
     with refusing(DataError, "can't be searched", folder, "Check its permissions."):
-        return sorted(path for path in folder.iterdir() if path.is_dir())
+        return sorted(path for path in folder.iterdir() if path.is_dir() and not path.is_symlink())
 
 
 def _read_split(
-    folders: list[Path], split: str, source: Path, annotations: dict[Any, Any], budget: Budget
+    folders: list[Path], split: str, source: Path, annotations: dict[tuple[str, str], Any], budget: Budget
 ) -> list[Routine]:
     found = sorted(source.parent.glob(f"{split}*.pkl")) or sorted(p for f in folders for p in f.glob(f"{split}*.pkl"))
     if len(found) != 1:
@@ -67,17 +71,18 @@ def _read_split(
         return [_routine(key, path, source, annotations, budget) for key, path in places.items()]
 
 
-def _key(key: Any, split: Path) -> tuple[Any, Any]:
+def _key(key: Any, path: Path) -> tuple[str, str]:
+    """Event and id as words: other keys can be made so that each is compared with all others."""
     if not (isinstance(key, Sequence | np.ndarray) and len(key) == 2):
-        raise DataError(f"holds {key!r:.40}, which is no (event, id)", path=split)
-    return key[0], key[1]
+        raise DataError(f"holds {key!r:.40}, which is no (event, id)", path=path)
+    return str(key[0]), str(key[1])
 
 
-def _place(key: tuple[Any, Any], folders: list[Path], split: Path, annotations: dict[Any, Any]) -> Path:
+def _place(key: tuple[str, str], folders: list[Path], split: Path, annotations: dict[tuple[str, str], Any]) -> Path:
     """The file of a routine's features."""
     if key not in annotations:
         raise DataError(f"names {key}, which has no annotation", path=split)
-    event, id = (plain_name(str(part), "an event or a routine") for part in key)
+    event, id = (plain_name(part, "an event or a routine") for part in key)
     names = (Path(event, f"{id}.npy"), Path(f"{event}_{id}.npy"), Path(f"{id}.npy"))
     paths = [folder / name for name in names for folder in folders]
     return next((path for path in paths if path.exists()), paths[0])
@@ -95,10 +100,14 @@ def _score(annotation: Any, name: str, path: Path) -> float:
     try:
         if isinstance(annotation, dict):
             return float(next(annotation[key] for key in _SCORE_KEYS if key in annotation))
-        if isinstance(annotation, str):
+        if isinstance(annotation, str | bytes | bytearray):
             return float(annotation)
+        if isinstance(annotation, np.ndarray) and annotation.dtype.itemsize == 1:  # truths, or the letters of a text
+            raise TypeError
         if isinstance(annotation, Sequence) or (isinstance(annotation, np.ndarray) and annotation.ndim):
-            return float(annotation[1])
+            annotation = annotation[1]
+        if isinstance(annotation, bool | np.bool_):
+            raise TypeError
         return float(annotation)
     except (TypeError, ValueError, IndexError, StopIteration) as error:
         raise DataError(f"no score in the annotation of {name}", path=path) from error

@@ -24,7 +24,7 @@ class FeatureStore:
     """Features of many videos in one folder.
 
     Raises:
-        UsageError: it lies behind a link of another user in a folder for all.
+        UsageError: it lies behind a link of another user in a folder that others write to.
     """
 
     def __init__(self, folder: Path):

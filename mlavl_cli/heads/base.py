@@ -131,7 +131,7 @@ class Head(nn.Module, ABC):
         """Takes the labels (n,) of all training routines, before the first epoch, for methods that need them."""
 
     def fit(self, batch: Batch) -> None:
-        """Learns from all training routines at once, in a method that `fits`."""
+        """Learns from the mean clips of all training routines at once, (n, 1, D), in a method that `fits`."""
         raise NotImplementedError(f"{self.name} learns in epochs")
 
     @classmethod

@@ -1,7 +1,6 @@
 """A media file that is open, and the packets of its streams, on one clock."""
 
 import errno
-import os
 import time
 from collections.abc import Iterator
 from functools import cached_property
@@ -17,7 +16,7 @@ from mlavl_cli.errors import MediaError
 from mlavl_cli.files import is_hollow
 from mlavl_cli.media.boxes import is_fragmented
 from mlavl_cli.media.clock import CommonClock, Indexed
-from mlavl_cli.media.limits import excess
+from mlavl_cli.media.limits import excess, most_pixels
 
 StreamT = TypeVar("StreamT", bound=av.stream.Stream)
 
@@ -35,7 +34,7 @@ _OPEN_OPTIONS = {
 }
 # What no real file does, and what would take memory or time without end.
 _MOST_EXPANSION, _EXPANSION_BYTES = 4, 16 << 20  # packets may hold so many times the file, and so much more
-MOST_PIXELS = round(float(os.environ.get("MLAVL_MAX_MEGAPIXELS") or 64) * 1_000_000)
+MOST_PIXELS = most_pixels()
 _PACKET_BYTES = 256  # that a packet takes besides what it holds
 _OPEN_S = 10.0  # that opening may take: FFmpeg needs quadratic time for what some headers list
 _USUAL_PIXELS = 2_400_000  # of each picture, of which opening a file decodes some

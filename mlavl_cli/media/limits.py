@@ -1,14 +1,17 @@
 """What no real file's header claims, and what would cost FFmpeg memory without end as it opens the file."""
 
 import io
+import os
 import struct
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count, islice
 from pathlib import Path
 from typing import BinaryIO
 
+from mlavl_cli.errors import UsageError
 from mlavl_cli.media.boxes import BUFFER_BYTES, Span, boxes, inside, numbers
 from mlavl_cli.media.ebml import listed, video_tracks
 
@@ -22,7 +25,22 @@ _DEEPEST = 16
 _CONTAINERS = frozenset(
     (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"moof", b"traf", b"edts", b"mvex", b"udta", b"dinf", b"tref")
 )
+_MAX_MEGAPIXELS, _MOST_MEGAPIXELS = "MLAVL_MAX_MEGAPIXELS", 10_000.0
 _EBML = bytes.fromhex("1a45dfa3")
+
+
+def most_pixels() -> int:
+    """Of a picture.
+
+    Raises:
+        UsageError: the variable that says it is no such number.
+    """
+    said = os.environ.get(_MAX_MEGAPIXELS) or "64"
+    with suppress(ValueError):
+        if 0 < float(said) <= _MOST_MEGAPIXELS:
+            return round(float(said) * 1_000_000)
+    cause = f"the variable {_MAX_MEGAPIXELS} is {said!r:.40}, no number of megapixels"
+    raise UsageError(cause, hint="Unset it, or use one like 100.")
 
 
 class _TooMuch(Exception):

@@ -27,7 +27,9 @@ class Sheet:
             raise UsageError(f"can't draw .{self.form}", path=path, hint="Use .png, .svg or .pdf.")
         try:
             with away_from_the_current_folder():  # whose matplotlibrc it would obey
+                from matplotlib import rcdefaults
                 from matplotlib.figure import Figure
+            rcdefaults()  # as HOME's has it, which may be another user's
         except ImportError as error:
             raise UsageError("matplotlib isn't installed", hint="Run: pip install 'mlavl[train]'.") from error
         self._figure = Figure

@@ -11,6 +11,7 @@ from torch.nn.utils.rnn import pad_sequence
 from mlavl_cli.datasets.dataset import Routine
 from mlavl_cli.errors import DataError
 from mlavl_cli.heads.base import Batch
+from mlavl_cli.heads.layers import mean_clip
 from mlavl_cli.heads.window import fit_window
 from mlavl_cli.score_range import Range, to_points, to_share
 
@@ -92,9 +93,10 @@ class Batches:
         """Testing: one routine a batch."""
         return (self._batch([i], {}) for i in range(len(self.routines)))
 
-    def everything(self) -> Batch:
-        """All routines as one batch."""
-        return self._batch(list(range(len(self.routines))), {})
+    def means(self) -> Batch:
+        """All routines as one batch, each by its mean clip: padded to the longest, they might take gigabytes."""
+        rows = torch.cat([mean_clip(one.visual, one.mask) for one in self.singly()])
+        return Batch(rows[:, None], None, None, self.labels)
 
     def spread(self, count: int) -> Batch:
         """So many routines, from the lowest to the highest label in equal steps of rank; all where there are fewer."""

@@ -89,7 +89,8 @@ class Job:
         names = ["train", self.dataset.judged_split, *(["test"] if self.looks_at_test else [])]
         splits = [self.dataset.of_target(self.target, split) for split in names]
         _same_widths([routine for split in splits for routine in split], self.dataset.name)
-        _bounded(self.kind, dims, [routine for split in splits for routine in split], self.window_of(dims))
+        everything = [routine for split in splits for routine in split]
+        _bounded(self.kind, dims, everything, self.window_of(dims), config.batch_size)
         window, pads, tokens = self.window_of(dims), self.kind.pads(dims), dims.tokens > 1
         train, judged, *tested = (
             Batches(routines, self.target, score_range, config.batch_size, window, pads, tokens) for routines in splits
@@ -153,6 +154,7 @@ def _begun(kind: type[Head], dims: HeadDims, text: torch.Tensor | None, start: T
     return model
 
 
+_MOST_PAIRS = 12 << 20  # of clips that a batch compares with each other; each takes some 130 bytes
 _MOST_LEARNED = 150_000_000  # which take 2.4 GB with their gradients and moments
 
 
@@ -168,7 +170,7 @@ def _same_widths(routines: list[Routine], name: str) -> None:
             raise DataError(f"{name}: {kind} features have different widths: {sorted(found)}")
 
 
-def _bounded(kind: type[Head], dims: HeadDims, routines: list[Routine], window: int | None) -> None:
+def _bounded(kind: type[Head], dims: HeadDims, routines: list[Routine], window: int | None, batch_size: int) -> None:
     """What learning would take without end, told before it begins.
 
     Raises:
@@ -180,6 +182,11 @@ def _bounded(kind: type[Head], dims: HeadDims, routines: list[Routine], window: 
     if window is None and len(longest.visual) > MOST_CLIPS:
         cause = f"{longest.id} has {len(longest.visual)} clips; heads learn from {MOST_CLIPS} at the most"
         raise DataError(cause, hint="Give --window.")
+    clips, together = window or len(longest.visual), min(batch_size, len(routines))
+    if not kind.fits and together * clips**2 > _MOST_PAIRS:
+        cause = f"{longest.id} has {len(longest.visual)} clips; a batch of {together} as long takes too much memory"
+        hint = f"Give --batch-size {max(_MOST_PAIRS // clips**2, 1)}, or a shorter --window."
+        raise DataError(cause, hint=hint)
     with torch.device("meta"):
         count = sum(parameter.numel() for parameter in kind(dims).parameters())
     if count > _MOST_LEARNED:

@@ -48,11 +48,11 @@ def measure(predicted: np.ndarray, true: np.ndarray, bootstraps: int = 0, seed: 
     intervals = {}
     if bootstraps:
         rng = np.random.default_rng(seed)
-        draws = rng.integers(len(true), size=(bootstraps, len(true)))
-        for name, of in measures.items():
-            values = [of(predicted[draw], true[draw]) for draw in draws]
-            known = [value for value in values if not np.isnan(value)]
-            low, high = np.percentile(known, [2.5, 97.5]) if known else (np.nan, np.nan)
+        draws = (rng.integers(len(true), size=len(true)) for _ in range(bootstraps))
+        values = np.array([[of(predicted[draw], true[draw]) for of in measures.values()] for draw in draws])
+        for name, column in zip(measures, values.T, strict=True):
+            known = column[~np.isnan(column)]
+            low, high = np.percentile(known, [2.5, 97.5]) if len(known) else (np.nan, np.nan)
             intervals[name] = (float(low), float(high))
     return Metrics(
         len(true), srcc(predicted, true), pearson(predicted, true), mse(predicted, true), relative_l2(predicted, true),

@@ -204,10 +204,10 @@ class _Run:
 
     def _fitted(self) -> dict[str, float]:
         """The whole training split at once, for a model that doesn't learn in epochs."""
-        everything = self.train.everything().to(self.placement.device)
-        self.model.fit(everything)
+        means = self.train.means().to(self.placement.device)
+        self.model.fit(means)
         with torch.no_grad():
-            terms = self.model.loss(self.model.of(everything), everything)
+            terms = self.model.loss(self.model.of(means), means)
         return {name: float(value) for name, value in terms.items()}
 
     def _step(self, batch: Batch, weights: LossWeights, generator: torch.Generator) -> dict[str, torch.Tensor]:

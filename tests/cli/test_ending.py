@@ -58,3 +58,32 @@ app.app = lambda: app.typer.run(work)
     assert "ignored" not in stderr
     assert took_s < 10
     assert stdout == ""
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_before_a_command_has_begun_its_end_is_no_traceback(name):
+    exit_code, _, stderr, took_s = told_after_a_line(
+        "app.app = lambda: (print('builds', flush=True), time.sleep(9))", name
+    )
+    assert (exit_code, stderr) == (130, "")
+    assert took_s < 5
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_an_import_is_not_interrupted(tmp_path, begun):
+    """Compiled code that begins might end the process; where nothing has begun the end is at once."""
+    (tmp_path / "slow.py").write_text("print('imports', flush=True)\nimport time\ntime.sleep(1.5)\nprint('whole')\n")
+    code = f"""
+sys.path.insert(0, {str(tmp_path)!r})
+from mlavl_cli.cli import ending
+def work():
+    {"ending.before_the_end(lambda: None)" if begun else ""}
+    import slow
+    time.sleep(20)
+app.app = lambda: app.typer.run(work)
+"""
+    exit_code, stdout, stderr, took_s = told_after_a_line(code, "SIGINT")
+    assert exit_code == 130
+    assert "Traceback" not in stderr
+    assert stdout == ("whole\n" if begun else "")
+    assert took_s < 5

@@ -69,9 +69,10 @@ def test_a_video_too_large_to_embed_is_refused_before_any_work(run, tmp_path, ro
 
 
 def test_a_report_that_cannot_be_written_fails_for_that_video_alone(run, tmp_path):
-    for name in ("a", "b"):
+    for name in ("a/a", "b"):
         make_video(tmp_path / "in" / f"{name}.mp4", 40)
-    (tmp_path / "out" / "a.mp4.html").mkdir(parents=True)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "a").touch()
     result = run("score", tmp_path / "in", "--report", tmp_path / "out", "-f", "csv")
     assert result.exit_code == 1
     assert len(result.errors) == 1

@@ -39,7 +39,7 @@ def test_a_page_reads_what_an_earlier_one_compiled(tmp_path, video, kept):
     elsewhere.mkdir(), temporary.mkdir()
     machine = own_mark().split("-")[0]
     marks = (f"{machine}-99999999", own_mark(), "0a1b2c3d-99999999")
-    left, under_way, others = (temporary / f"mlavl-{mark}-x" for mark in marks)
+    left, under_way, others = (tmp_path / "cache" / "mlavl" / f"process-{mark}-x" for mark in marks)
     for folder in (left, under_way, others):
         (folder / "new").mkdir(parents=True)
         (folder / "new" / "x").touch()
@@ -52,7 +52,8 @@ def test_a_page_reads_what_an_earlier_one_compiled(tmp_path, video, kept):
     assert archive.stat().st_mtime_ns == before  # nothing was compiled anew
     assert not list(elsewhere.rglob("*"))  # and numba's cache, which others share, was neither filled nor read
     assert not list(temporary.rglob("*.nb?"))
-    assert sorted(temporary.glob("mlavl-*")) == sorted([under_way, others])  # what a killed process left is gone
+    assert not list(temporary.glob("mlavl-*"))
+    assert sorted(archive.parent.glob("process-*")) == sorted([under_way, others])  # what a killed process left is gone
 
 
 def test_a_page_without_a_place_for_compiled_code_has_no_beats(tmp_path, video):
@@ -60,7 +61,9 @@ def test_a_page_without_a_place_for_compiled_code_has_no_beats(tmp_path, video):
     code = f"import tempfile; tempfile.tempdir = {nowhere!r}; from mlavl_cli.output.report.rhythm import rhythm; " + (
         "import numpy; print(rhythm([(0.0, numpy.ones(32000, 'f'))]))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    settings = {**os.environ, "XDG_CACHE_HOME": nowhere + "/cache"}
+    (tmp_path / "none").touch()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=settings)
     assert (done.stdout, done.returncode) == ("([], [], None)\n", 0), done.stderr
 
 

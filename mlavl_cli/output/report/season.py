@@ -14,6 +14,7 @@ from mlavl_cli.files import refuse_irregular
 from mlavl_cli.inputs import Input
 from mlavl_cli.output.report.links import path_of, url
 from mlavl_cli.scoring.result import RoutineScore
+from mlavl_cli.untrusted import plain_targets
 
 HISTORY_DATA = "history.jsonl"
 _MOST_BYTES, _MOST_RECORDS, _MOST_TARGETS, _LONGEST, _MOST = 64 << 20, 50_000, 64, 4096, 1e9
@@ -172,6 +173,8 @@ def _record(line: str) -> Record | None:
         words = [one.page, one.name, one.skater, one.scored, one.weights, one.trained_on, *points]
         words += [] if one.sha256 is None else [one.sha256]
         path = path_of(one.page)
+        for word in plain_targets(points) + words:
+            word.encode("utf-8", "surrogateescape")  # as a csv will
         sound = (
             all(isinstance(word, str) and len(word) <= _LONGEST for word in words)
             and len(points) <= _MOST_TARGETS
@@ -182,7 +185,7 @@ def _record(line: str) -> Record | None:
             and path.name and not path.is_absolute() and ".." not in path.parts and url(path) == one.page
         )  # fmt: skip
         return one if sound else None
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError, MlavlError):
         return None
 
 
