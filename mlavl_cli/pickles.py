@@ -18,6 +18,7 @@ _COLLIDES = 1 << 60
 _MOST_ODD_KEYS = 10_000
 _OF_A_NUMBER = 8  # instructions
 _HASHES = frozenset("set frozenset dict Counter OrderedDict defaultdict".split())  # what they are given
+_LONGEST_NAME = 200  # letters of a class with its module
 _MOST_INSTRUCTIONS = 1_000_000  # of a pickle, each of which may make an object
 
 
@@ -41,7 +42,8 @@ def _leaf(argument: Any, plain: bool) -> _Node:
         raise pickle.UnpicklingError(f"it holds the number {argument:.3g}, which is no label")
     if not isinstance(argument, str | bytes | bytearray):
         return _FRACTION if isinstance(argument, float) else _LEAF
-    node = _Node([], argument.split(" ")[-1] if isinstance(argument, str) else "")
+    is_short = isinstance(argument, str) and len(argument) <= _LONGEST_NAME
+    node = _Node([], str(argument).rpartition(" ")[2] if is_short else "")
     node.weight = 1 + len(argument)
     return node
 
@@ -135,7 +137,9 @@ def _keys(opcode: str, argument: Any, held: list[_Node], taken: list[_Node]) -> 
         return taken[::2]
     if opcode in ("REDUCE", "NEWOBJ", "NEWOBJ_EX") and held[0].called in _HASHES:
         return [part for arguments in held[1:] for one in arguments.parts for part in one.parts]
-    if (opcode == "OBJ" and taken[0].called in _HASHES) or (opcode == "INST" and argument.split()[-1] in _HASHES):
+    called = taken[0].called if opcode == "OBJ" and taken else ""
+    called = argument.rpartition(" ")[2] if opcode == "INST" else called
+    if called in _HASHES:
         return [part for one in taken for part in one.parts]
     return taken if opcode in ("ADDITEMS", "FROZENSET") else []
 

@@ -45,7 +45,7 @@ def load_logo(root: Path) -> Dataset:
     annotations = read_pickle(source)
     if not isinstance(annotations, dict):
         raise DataError("holds no dict of annotations", path=source)
-    annotations = {_key(key, source): annotation for key, annotation in annotations.items()}
+    annotations = {_key(key): annotation for key, annotation in annotations.items() if _is_key(key)}
     budget = Budget(root)
     splits = {split: _read_split(folders, split, source, annotations, budget) for split in ("train", "test")}
     return dataset_of(LOGO, splits, LOGO.ranges, [])
@@ -63,7 +63,10 @@ def _read_split(
     if len(found) != 1:
         raise DataError(f"holds {len(found)} files {split}*.pkl, where one split is needed", path=source.parent)
     with refusing(DataError, "holds no list of (event, id)", found[0]):
-        keys = [_key(key, found[0]) for key in read_pickle(found[0])]
+        keys = read_pickle(found[0])
+        if odd := [key for key in keys if not _is_key(key)]:
+            raise DataError(f"holds {odd[0]!r:.40}, which is no (event, id)", path=found[0])
+        keys = [_key(key) for key in keys]
         refuse_repeated(keys, found[0])
         places = {key: _place(key, folders, found[0], annotations) for key in keys}
         refuse_repeated([str(path) for path in places.values()], found[0])
@@ -71,11 +74,14 @@ def _read_split(
         return [_routine(key, path, source, annotations, budget) for key, path in places.items()]
 
 
-def _key(key: Any, path: Path) -> tuple[str, str]:
+def _is_key(key: Any) -> bool:
+    return isinstance(key, Sequence | np.ndarray) and len(key) == 2
+
+
+def _key(key: Any) -> tuple[str, str]:
     """Event and id as words: other keys can be made so that each is compared with all others."""
-    if not (isinstance(key, Sequence | np.ndarray) and len(key) == 2):
-        raise DataError(f"holds {key!r:.40}, which is no (event, id)", path=path)
-    return str(key[0]), str(key[1])
+    event, id = (int(part) if isinstance(part, float) and part.is_integer() else part for part in key)
+    return str(event), str(id)
 
 
 def _place(key: tuple[str, str], folders: list[Path], split: Path, annotations: dict[tuple[str, str], Any]) -> Path:
@@ -88,7 +94,9 @@ def _place(key: tuple[str, str], folders: list[Path], split: Path, annotations: 
     return next((path for path in paths if path.exists()), paths[0])
 
 
-def _routine(key: tuple[Any, Any], path: Path, source: Path, annotations: dict[Any, Any], budget: Budget) -> Routine:
+def _routine(
+    key: tuple[str, str], path: Path, source: Path, annotations: dict[tuple[str, str], Any], budget: Budget
+) -> Routine:
     name = f"{key[0]}/{key[1]}"
     score = _score(annotations[key], name, source)
     visual = read_array(path)
