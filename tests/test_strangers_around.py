@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 import zipfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,7 @@ from mlavl_cli.untrusted import RESULT_COLUMNS, read_torch
 ROOT = Path(__file__).parents[1]
 AS_ROOT = pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root gives files away")
 NOBODY = 65534
+SLOWLY = partial(pytest.param, marks=pytest.mark.slow)
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +86,7 @@ def test_rays_workers_run_nothing_of_the_current_folder(hostile, season, tmp_pat
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_pages_and_plots_obey_no_settings_of_the_current_folder(hostile, season, tmp_path):
     pytest.importorskip("matplotlib")
     (tmp_path / "mine").write_text("mine")
@@ -148,7 +151,7 @@ def test_a_half_written_file_that_another_takes_away_leads_nowhere(tmp_path, nam
     assert secret.read_text() == "private"
 
 
-@pytest.mark.parametrize("option", ["--features", "--report", "--vtt"])
+@pytest.mark.parametrize("option", ["--features", SLOWLY("--report"), "--vtt"])
 def test_a_link_to_itself_costs_its_own_results_alone(run, season, tmp_path, option):
     (tmp_path / "there").mkdir()
     (tmp_path / "there" / "anna").symlink_to("anna")
@@ -173,12 +176,12 @@ def everybodys(tmp_path):
 @pytest.mark.parametrize(
     "words",
     [
-        "score {video} --features {link}", "score {video} --features {link}/below",
-        "score {video} --report {link}/below", "score {video} --vtt {link}/below",
-        "score {video} -f csv -o {link}/scores.csv",
-        "score {video} --clips-csv {link}/clips.csv", "score {video} --plot {link}/a.svg",
-        "extract-features {video} -o {link}", "compare {video} {video} --features {link}",
-        "compare {json} {json} -f csv -o {link}/scores.csv", "synthesize {link}/below -n 1",
+        "score {video} --features {link}/below", "score {video} --report {link}/below",
+        "score {video} -f csv -o {link}/scores.csv", "synthesize {link}/below -n 1",
+        SLOWLY("score {video} --features {link}"), SLOWLY("score {video} --vtt {link}/below"),
+        SLOWLY("score {video} --clips-csv {link}/clips.csv"), SLOWLY("score {video} --plot {link}/a.svg"),
+        SLOWLY("extract-features {video} -o {link}"), SLOWLY("compare {video} {video} --features {link}"),
+        SLOWLY("compare {json} {json} -f csv -o {link}/scores.csv"),
     ],
 )  # fmt: skip
 def test_results_go_behind_no_link_of_another_user_in_a_folder_for_all(run, season, tmp_path, everybodys, words):
@@ -238,9 +241,9 @@ def test_a_name_that_no_file_can_have_is_one_line(run, season, tmp_path, words):
 @pytest.mark.parametrize(
     "odd",
     [
-        {"points": {"TES": [10, 5.0, None]}}, {"points": {"TES": [10, None, 5.0]}}, {"in_domain": 1.0}, {"dated": 1},
-        {"has_audio": 0.0}, {"page": "."}, {"name": "\ud800"},
-        {"points": {"TES_low": [1, None, None], "TES": [1, None, None]}},
+        {"points": {"TES": [10, 5.0, None]}}, {"in_domain": 1.0}, {"name": "\ud800"},
+        SLOWLY({"points": {"TES": [10, None, 5.0]}}), SLOWLY({"dated": 1}), SLOWLY({"has_audio": 0.0}),
+        SLOWLY({"page": "."}), SLOWLY({"points": {"TES_low": [1, None, None], "TES": [1, None, None]}}),
     ],
 )  # fmt: skip
 def test_a_record_that_is_not_one_of_ours_is_left_out_of_the_history(run, season, tmp_path, odd):
@@ -450,7 +453,7 @@ def test_a_folder_of_a_process_that_lives_is_not_swept(tmp_path, monkeypatch):
     assert mine.exists()
 
 
-@pytest.mark.parametrize("blocks", [0, 1, 6])
+@pytest.mark.parametrize("blocks", [SLOWLY(0), 1, SLOWLY(6)])
 def test_lines_that_have_no_room_are_one_error_and_leave_whole_lines(season, tmp_path, blocks):
     words = f"score {season / 'in'} --features {season / 'store'} -q -f jsonl -o {tmp_path / 'o.jsonl'}"
     done = subprocess.run(
@@ -477,7 +480,7 @@ def test_plots_look_the_same_whatever_the_home_says(tmp_path):
     assert done.stdout == "auto False\n", done.stderr
 
 
-@pytest.mark.parametrize("said", ["abc", "nan", "inf", "-1", "0"])
+@pytest.mark.parametrize("said", ["abc", *map(SLOWLY, ("nan", "inf", "-1", "0"))])
 def test_a_variable_that_is_no_number_is_one_line(routine, said):
     result = shell("score", routine, MLAVL_MAX_MEGAPIXELS=said)
     assert result.exit_code == 2
