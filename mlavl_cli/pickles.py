@@ -19,6 +19,12 @@ _MOST_ODD_KEYS = 10_000
 _OF_A_NUMBER = 8  # instructions
 _HASHES = frozenset("set frozenset dict Counter OrderedDict defaultdict".split())  # what they are given
 _LONGEST_NAME = 200  # letters of a class with its module
+# Of what a checkpoint calls, these make tensors of numbers that are there; others copy them, or make any number.
+_FROM_TYPE = "_rebuild_from_type_v2"
+_REBUILDS = frozenset(
+    f"_rebuild_tensor _rebuild_tensor_v2 _rebuild_parameter _rebuild_parameter_with_state {_FROM_TYPE}".split()
+)
+_CALLS = frozenset("REDUCE NEWOBJ NEWOBJ_EX".split())
 _MOST_INSTRUCTIONS = 1_000_000  # of a pickle, each of which may make an object
 
 
@@ -111,6 +117,8 @@ def check_pickle(file: IO[bytes], size: int, largest: int | None = None, plain: 
                 taken, count = [], len(before)
             held = stack[len(stack) - count :]
             del stack[len(stack) - count :]
+            if name in _CALLS:
+                _refuse_call(held[0].called, held[1])
             odd_keys += sum(one.parts != [] or one is _FRACTION for one in _keys(name, argument, held, taken))
             if odd_keys > _MOST_ODD_KEYS:
                 raise pickle.UnpicklingError(f"more than {_MOST_ODD_KEYS} of its keys are neither words nor numbers")
@@ -129,13 +137,27 @@ def check_pickle(file: IO[bytes], size: int, largest: int | None = None, plain: 
         raise pickle.UnpicklingError("it names the same parts again and again, without end")
 
 
+def _refuse_call(called: str, arguments: _Node) -> None:
+    """What takes memory or time beyond what it is given.
+
+    Raises:
+        pickle.UnpicklingError: this does.
+    """
+    named = [one.called for one in arguments.parts]
+    odd = called in ("Tensor", "Parameter") or (called.startswith("_rebuild_") and called not in _REBUILDS)
+    odd |= called == _FROM_TYPE and not (named and named[0] in _REBUILDS - {_FROM_TYPE})  # which it calls
+    odd |= called == "encode" and named[1:] != ["latin1"]
+    if odd:
+        raise pickle.UnpicklingError(f"it calls {called}, as no checkpoint does")
+
+
 def _keys(opcode: str, argument: Any, held: list[_Node], taken: list[_Node]) -> list[_Node]:
     """What an instruction hashes."""
     if opcode == "SETITEM":
         return held[1:2]
     if opcode in ("SETITEMS", "DICT"):
         return taken[::2]
-    if opcode in ("REDUCE", "NEWOBJ", "NEWOBJ_EX") and held[0].called in _HASHES:
+    if opcode in _CALLS and held[0].called in _HASHES:
         return [part for arguments in held[1:] for one in arguments.parts for part in one.parts]
     called = taken[0].called if opcode == "OBJ" and taken else ""
     called = argument.rpartition(" ")[2] if opcode == "INST" else called

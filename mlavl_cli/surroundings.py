@@ -42,20 +42,44 @@ def cache_folder() -> Path:
     folder = Path(os.path.realpath(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")) / "mlavl"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     refuse_another_users(folder.lstat(), folder)
-    for above in folder.parents if hasattr(os, "geteuid") else ():
-        status = above.stat()
-        open_to_all = status.st_mode & stat.S_IWOTH and not status.st_mode & stat.S_ISVTX
-        if open_to_all or status.st_uid not in (0, os.geteuid()):
-            raise OSError(errno.EPERM, "belongs to another user", str(above))
+    _refuse_open(folder.parent)
     return folder
+
+
+def _refuse_open(folder: Path) -> None:
+    """Raises OSError where another user could put something in the place of what lies in a folder."""
+    if not hasattr(os, "geteuid"):
+        return
+    for one in (folder, *folder.parents):
+        status = one.stat()
+        others = status.st_mode & stat.S_IWOTH or (status.st_mode & stat.S_IWGRP and not _is_private(status.st_gid))
+        if (others and not status.st_mode & stat.S_ISVTX) or status.st_uid not in (0, os.geteuid()):
+            raise OSError(errno.EPERM, "belongs to another user", str(one))
+
+
+def _is_private(group: int) -> bool:
+    """Whether a group is this user's alone, as many systems give each user one."""
+    import grp
+    import pwd
+
+    try:
+        name, found = pwd.getpwuid(os.geteuid()).pw_name, grp.getgrgid(group)
+    except KeyError:
+        return False
+    return found.gr_name == name and set(found.gr_mem) <= {name}
 
 
 @cache
 def passing_folder() -> Path:
-    """A folder that goes when this process ends: below the user's own, else below that for temporary files."""
+    """A folder that goes when this process ends: below the user's own, else below that for temporary files.
+
+    Raises:
+        OSError: another user could put something in the place of either.
+    """
     try:
         folder = folder_of_process(cache_folder())
     except (OSError, RuntimeError):
+        _refuse_open(Path(os.path.realpath(tempfile.gettempdir())))
         folder = Path(tempfile.mkdtemp(prefix="mlavl-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
@@ -63,7 +87,11 @@ def passing_folder() -> Path:
 
 def keep_compiled_code() -> None:
     """What torch compiles is kept where no other user can put code: by itself it takes a folder of a known name below
-    the folder for temporary files. What the user has set in the environment stays."""
+    the folder for temporary files. What the user has set in the environment stays.
+
+    Raises:
+        OSError: there is no such place.
+    """
     try:
         folder = cache_folder()
     except (OSError, RuntimeError):

@@ -32,7 +32,8 @@ _ARCHIVE = b"PK\x03\x04"
 _END_BYTES, _LOCATOR_BYTES, _RECORD_BYTES = 22, 20, 56  # of a zip archive's ends
 # Of arrays in an archive: bytes, times its size, and how many.
 _LEAST_UNPACKED, _MOST_UNPACKED, _UNPACKED, _MOST_ARRAYS = 1 << 20, 512 << 20, 50, 16
-_LEGACY_HEADS = 3  # pickles before the object in torch's old format: magic number, version, machine
+# Pickles of torch's old format: magic number, version, machine, the object, and the names of its numbers.
+_LEGACY_OBJECT, _LEGACY_PICKLES = 3, 5
 
 
 def plain_name(text: str, what: str, error: type[MlavlError] = DataError) -> str:
@@ -168,15 +169,15 @@ def check_torch(path: Path) -> None:
             if not stored or sum(one.file_size for one in entries) > size:
                 raise pickle.UnpicklingError("it is compressed, which torch's own files are not")
             for one in entries:
-                if one.filename.lower().endswith(".pkl"):  # torch's reader takes either case
+                # Torch's reader takes either case, and the name as it stands in the list.
+                if any(name.lower().endswith(".pkl") for name in (one.filename, one.orig_filename)):
                     check_pickle(io.BytesIO(archive.read(one)), one.file_size, largest=size)
         return
     if tarfile.is_tarfile(path):
         raise pickle.UnpicklingError("it is a tar archive, as only the oldest torch wrote them")
     with path.open("rb") as file:
-        for number in range(_LEGACY_HEADS + 1):
-            whole = number == _LEGACY_HEADS
-            check_pickle(file, size, largest=size if whole else None, plain=number > 0)
+        for number in range(_LEGACY_PICKLES):
+            check_pickle(file, size, largest=size if number >= _LEGACY_OBJECT else None, plain=number > 0)
 
 
 def _directory(path: Path) -> int:

@@ -5,11 +5,13 @@ import io
 import json
 import os
 import pickle
+import shutil
 import stat
 import subprocess
 import sys
 import time
 import zipfile
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -23,9 +25,13 @@ from mlavl_cli import leftovers
 from mlavl_cli.bundle import find_bundle, read_bundle
 from mlavl_cli.datasets.fs1000 import load_fs1000
 from mlavl_cli.datasets.logo import load_logo
+from mlavl_cli.datasets.unpickle import read_pickle
 from mlavl_cli.errors import DataError, MlavlError, WeightsError
+from mlavl_cli.features.routine import read_features
+from mlavl_cli.features.store import FeatureStore
 from mlavl_cli.files import atomic_write
 from mlavl_cli.heads.published import import_published
+from mlavl_cli.inputs import Input
 from mlavl_cli.pickles import check_pickle
 from mlavl_cli.scoring.record import columns_of
 from mlavl_cli.untrusted import RESULT_COLUMNS, read_torch
@@ -609,3 +615,113 @@ def test_scores_beyond_their_range_are_listed_in_public_sets(tmp_path):
                 load_fs1000(root)
         else:
             assert any("TES 140 is not in 0 to 130" in note for note in load_fs1000(root).notes)
+
+
+# --- What torch reads ------------------------------------------------------------------------------------------------
+
+
+def old_file(path):
+    torch.save({"a": torch.zeros(2)}, path, _use_new_zipfile_serialization=False)
+    return path.read_bytes()
+
+
+def test_the_last_pickle_of_an_old_checkpoint_is_followed_too(tmp_path):
+    """The names of its numbers; a pickle of any kind is read there."""
+    path = tmp_path / "old.pth"
+    whole = io.BytesIO(old_file(path))
+    for number in range(4):
+        check_pickle(whole, 10_000, plain=number > 0)
+    begin = whole.tell()
+    assert read_torch(path)["a"].shape == (2,)
+    shared = b"\x80\x02(K\x01K\x02t" + b"".join(b"q%c(h%ch%ct" % (i, i, i) for i in range(45)) + b"."
+    path.write_bytes(whole.getvalue()[:begin] + shared)
+    with pytest.raises(pickle.UnpicklingError, match="again and again"):
+        read_torch(path)
+
+
+def archive_of(path, pickled):
+    """A file of torch's whose object is this pickle."""
+    honest = io.BytesIO()
+    torch.save({"a": torch.zeros(8)}, honest)
+    with zipfile.ZipFile(honest) as found, zipfile.ZipFile(path, "w") as file:
+        for entry in found.infolist():
+            is_object = entry.filename.endswith("data.pkl")
+            file.writestr(entry.filename, pickled(found.read(entry)) if is_object else found.read(entry))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("called", "arguments"),
+    [
+        (b"ctorch._utils\n_rebuild_device_tensor_from_cpu_tensor\n", b"(K\x01K\x02t"),
+        (b"ctorch._utils\n_rebuild_sparse_tensor\n", b"(K\x01K\x02t"), (b"ctorch\nTensor\n", b"(K\x09K\x09t"),
+        (b"ctorch._tensor\n_rebuild_from_type_v2\n", b"(ctorch\nTensor\nctorch\nTensor\n(K\x09K\x09t}t"),
+        (b"c_codecs\nencode\n", b"(X\x01\x00\x00\x00aX\x08\x00\x00\x00punycodet"),
+    ],
+)  # fmt: skip
+def test_what_no_checkpoint_calls_is_not_called(tmp_path, called, arguments):
+    path = archive_of(tmp_path / "odd.pth", lambda _: b"\x80\x02" + called + arguments + b"R.")
+    with pytest.raises(pickle.UnpicklingError, match="as no checkpoint does"):
+        read_torch(path)
+
+
+def test_what_checkpoints_do_call_is_read(tmp_path):
+    held = {
+        "tensor": torch.arange(4.0), "parameter": torch.nn.Parameter(torch.ones(2)), "bytes": b"\x00\xff",
+        "ordered": collections.OrderedDict(a=torch.zeros(1)), "size": torch.Size([2, 3]), "half": torch.ones(2).half(),
+    }  # fmt: skip
+    for new in (True, False):
+        torch.save(held, tmp_path / "a.pth", _use_new_zipfile_serialization=new)
+        found = read_torch(tmp_path / "a.pth")
+        assert found.keys() == held.keys()
+        assert torch.equal(found["parameter"], held["parameter"])
+
+
+def test_arrays_of_objects_are_made_of_lists(tmp_path):
+    letters = pickle.dumps(np.array([1, "x"], dtype=object), 2)
+    assert b"]" in letters
+    (tmp_path / "a.pkl").write_bytes(letters)
+    assert list(read_pickle(tmp_path / "a.pkl")) == [1, "x"]
+    text = b"U\x02ab"  # in the place of the list
+    begin, end = letters.index(b"]"), letters.rindex(b"t")
+    (tmp_path / "a.pkl").write_bytes(letters[:begin] + text + letters[end:])
+    with pytest.raises(DataError, match="plain data"):
+        read_pickle(tmp_path / "a.pkl")
+
+
+@pytest.mark.parametrize("id", [None, float("nan"), [], "x" * 5000])
+def test_an_entry_of_a_backbone_without_a_name_is_made_again(run, season, tmp_path, id):
+    store = FeatureStore(shutil.copytree(season / "store", tmp_path / "store"))
+    source = Input(season / "in" / "0.mp4", Path("0.mp4"))
+    features = read_features(store.path(source))
+    wanted = {name: value for name, value in features.provenance.items() if name != "source"}
+    assert store.get(source, wanted)
+    made = {role: {k: v for k, v in one.items() if k != "id"} for role, one in wanted["backbones"].items()}
+    made = made if id is None else {role: {**one, "id": id} for role, one in made.items()}
+    store.put(source, replace(features, provenance={**wanted, "backbones": made}))
+    assert store.get(source, wanted) is None
+    result = run("score", source.path, "--features", store.folder, "-f", "json")
+    assert result.exit_code == 0, result.stderr
+
+
+# --- Where compiled code lies ----------------------------------------------------------------------------------------
+
+
+@AS_ROOT
+@pytest.mark.parametrize(("mode", "safe"), [(0o700, True), (0o1777, True), (0o777, False), (0o2775, False)])
+def test_no_code_is_kept_where_others_can_exchange_it(tmp_path, mode, safe):
+    theirs, temporary = tmp_path / "theirs", tmp_path / "tmp"
+    theirs.mkdir(), temporary.mkdir()
+    os.chown(theirs, NOBODY, NOBODY)
+    os.chown(temporary, 0, NOBODY)
+    temporary.chmod(mode)
+    code = "import tempfile\nfrom mlavl_cli.surroundings import passing_folder\ntry: print(passing_folder())\n"
+    code += "except OSError as error: print('refused')"
+
+    def place(**settings):
+        known = {**os.environ, "PYTHONPATH": str(ROOT), **settings}
+        return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=known).stdout.strip()
+
+    assert place(XDG_CACHE_HOME=str(theirs), TMPDIR=str(temporary)).startswith(str(temporary) if safe else "refused")
+    in_cache = place(XDG_CACHE_HOME=str(temporary), TMPDIR=str(theirs))
+    assert in_cache.startswith(str(temporary) if safe else "refused")

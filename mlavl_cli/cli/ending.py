@@ -77,27 +77,28 @@ def _watch(pipe: int) -> None:
 
 
 def _end(number: int, frame: FrameType | None) -> None:
-    _told.append(number)
-    if len(_told) > 1:  # it would interrupt the putting away; the end comes in any case
+    if _told:  # another one would interrupt the putting away; the end comes in any case
         return
-    if not _imports(frame):
-        raise KeyboardInterrupt
-    if not _last_words:  # nothing has begun
-        os._exit(INTERRUPTED)
-    _again()
+    if _imports(frame):
+        if not _last_words:  # nothing has begun
+            os._exit(INTERRUPTED)
+        _again(number)
+        return
+    _told.append(number)
+    raise KeyboardInterrupt
 
 
 def _unraised(what: "sys.UnraisableHookArgs") -> None:
     """A finalizer, or a callback of C, was told, and has swallowed it."""
     if not isinstance(what.exc_value, KeyboardInterrupt):
         sys.__unraisablehook__(what)
-    elif len(_told) == 1:
-        _again()
+    elif _told:
+        _again(_told.pop())
 
 
-def _again() -> None:
+def _again(number: int) -> None:
     """Tells the process once more, a moment later."""
-    later = threading.Timer(_A_MOMENT_S, lambda: os.kill(os.getpid(), _told.pop()))
+    later = threading.Timer(_A_MOMENT_S, os.kill, (os.getpid(), number))
     later.daemon = True
     later.start()
 

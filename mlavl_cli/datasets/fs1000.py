@@ -9,6 +9,7 @@ ROOT/
 Where FACTOR is missing a routine has no PCS.
 """
 
+import math
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -94,6 +95,6 @@ def _factor(cells: list[str], id: str, path: Path) -> float | None:
         factor = float(cells[0])
     except ValueError as error:
         raise DataError(f"the factor of {id} is {cells[0]!r}, no number", path=path) from error
-    if not factor > 0:
+    if not 0 < factor < math.inf:
         raise DataError(f"{id} has factor {factor}", path=path)
     return factor

@@ -107,7 +107,7 @@ def _routine(
 def _score(annotation: Any, name: str, path: Path) -> float:
     try:
         if isinstance(annotation, dict):
-            return float(next(annotation[key] for key in _SCORE_KEYS if key in annotation))
+            annotation = next(annotation[key] for key in _SCORE_KEYS if key in annotation)
         if isinstance(annotation, str | bytes | bytearray):
             return float(annotation)
         if isinstance(annotation, np.ndarray) and annotation.dtype.itemsize == 1:  # truths, or the letters of a text

@@ -52,6 +52,8 @@ def _plain_code(code: Any) -> str:
 def _build(data: Any, dtype: _DType, shape: tuple[int, ...], order: Literal["C", "F", "A"]) -> np.ndarray:
     if not isinstance(data, str | bytes | bytearray | list):  # a number would ask for room
         raise pickle.UnpicklingError(f"it holds an array of {type(data).__name__}, which is no plain data")
+    if dtype.dtype.hasobject and not isinstance(data, list):  # a byte would become eight
+        raise pickle.UnpicklingError(f"it holds objects made of {type(data).__name__}, which is no plain data")
     if dtype.dtype.hasobject:
         array = np.empty(len(data), object)
         array[:] = data

@@ -18,6 +18,7 @@ from mlavl_cli.files import refuse_others, refuse_outside, sha256
 from mlavl_cli.inputs import Input
 
 SUFFIX = ".safetensors"
+_LONGEST = 4096  # letters of a backbone's name
 
 
 class FeatureStore:
@@ -46,6 +47,8 @@ class FeatureStore:
             return None
         made = dict(features.provenance)
         origin = made.pop("source", None)
+        if not _names_backbones(made.get("backbones")):
+            return None
         if wanted["precision"] == "auto" and made.get("precision") in PRECISIONS:
             wanted = {**wanted, "precision": made["precision"]}
         try:
@@ -79,6 +82,14 @@ class FeatureStore:
         refuse_outside(path, self.folder)
         write_features(path, replace(features, provenance={**features.provenance, "source": _fingerprint(source.path)}))
         return path
+
+
+def _names_backbones(known: Any) -> bool:
+    """Whether each backbone has a name that can be shown with the score."""
+    rows = known.values() if isinstance(known, dict) else [None]
+    return all(
+        isinstance(one, dict) and isinstance(name := one.get("id"), str) and len(name) <= _LONGEST for one in rows
+    )
 
 
 def _meant(provenance: dict[str, Any]) -> dict[str, Any]:

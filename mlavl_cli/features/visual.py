@@ -70,7 +70,8 @@ class VisualBackbone(nn.Module):
         self.to(placement.device)
         put(self.network, placement)
         if placement.compiled:
-            keep_compiled_code()
+            with refusing(DeviceError, "compiled code can't be kept there", "~/.cache", "Set XDG_CACHE_HOME."):
+                keep_compiled_code()
             self.network.compile()
 
     @torch.inference_mode()

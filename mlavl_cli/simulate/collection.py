@@ -19,7 +19,7 @@ from mlavl_cli.simulate.truth import COMPONENTS
 from mlavl_cli.simulate.write import Recipe, synthesize
 
 MANIFEST = "manifest.csv"
-_MOST_BYTES, _MOST_POINTS = 64 << 20, 1000  # of a truth, and of a score
+_MOST_BYTES, _MOST_POINTS = 8 << 20, 1000  # of a truth, and of a score
 TARGETS = ("TES", "PCS", *COMPONENTS)
 _SHARES = (("train", 0.7), ("val", 0.1), ("test", 0.2))
 

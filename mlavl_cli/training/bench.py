@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -30,7 +29,7 @@ from mlavl_cli.training.train import SILENT, Watch
 from mlavl_cli.untrusted import refuse_links
 
 CELL = "cell.json"
-_MOST_BYTES = 16 << 20  # of a cell
+_MOST_BYTES, _MOST_NUMBER = 16 << 20, 1e15  # of a cell
 _NUMBERS = ("seed", "parameters", "flops", "ms", "epoch", "srcc", "mse", "relative_l2", "best_srcc", "best_mse")
 _TIMED = 5  # forward passes
 
@@ -175,7 +174,7 @@ def _read(folder: Path, job: Job) -> Cell | None:
         if given != (job.variant.name, job.target, len(job.dataset.of_target(job.target, "test"))):
             raise ValueError("of another method")
         numbers = [*cell.predicted, *(getattr(cell, name) for name in _NUMBERS)]
-        if not all(type(value) in (int, float) and not math.isinf(value) for value in numbers):
+        if not all(type(value) in (int, float) and (abs(value) <= _MOST_NUMBER or value != value) for value in numbers):
             raise TypeError("not numbers")
         return cell
 

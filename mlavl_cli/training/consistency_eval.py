@@ -25,7 +25,7 @@ from mlavl_cli.media.container import Media
 from mlavl_cli.media.sound import SAMPLE_RATE_HZ, SoundReader
 from mlavl_cli.scoring.result import RoutineScore
 from mlavl_cli.scoring.scorer import Scorer
-from mlavl_cli.simulate.collection import truth_path, video_path
+from mlavl_cli.simulate.collection import TARGETS, truth_path, video_path
 from mlavl_cli.simulate.truth import clip_consistency
 from mlavl_cli.training.metrics import LEAST_RANKED, auc, mse, srcc
 
@@ -34,7 +34,7 @@ FOLLOWS = 0.7  # clips of at least this true consistency are danced to their mus
 LENGTHS_S = (30, 65, 135, 230)  # borders of the groups by duration
 REPEATED = (2, 4)  # times that a routine's clips are skated in a row to see what depends on T
 _LONGEST_S = 3600.0  # its sound is read at once
-_MOST_TRUTH_BYTES, _MOST_ACCENTS, _MOST_POINTS = 64 << 20, 20_000, 1000  # a routine has some hundred accents
+_MOST_TRUTH_BYTES, _MOST_ACCENTS, _MOST_POINTS = 8 << 20, 20_000, 1000  # a routine has some hundred accents
 _MOST_CLIPS = 280  # of a repeated routine
 
 
@@ -235,7 +235,7 @@ def _truth(folder: Path, id: str) -> dict[str, Any]:
         refuse_irregular(path, _MOST_TRUTH_BYTES)
         truth = json.loads(path.read_text("utf-8"))
         numbers = {name: float(truth[name]) for name in ("seconds", "fps")}
-        scores = {str(name): float(value) for name, value in truth["scores"].items()}
+        scores = {name: float(truth["scores"][name]) for name in TARGETS}
         accents = {
             name: [[float(at), float(strength)] for at, strength in truth[name]]
             for name in ("movement_accents", "music_accents")
