@@ -25,6 +25,7 @@ from mlavl_cli.datasets.unpickle import read_array, read_pickle
 from mlavl_cli.errors import DataError, WeightsError
 from mlavl_cli.heads.dims import HeadDims
 from mlavl_cli.protocols.words import read_pages
+from mlavl_cli.simulate.collection import TARGETS
 from mlavl_cli.training.push import model_card, push_bundle
 
 ROOT = Path(__file__).parents[1]
@@ -507,19 +508,34 @@ def test_a_score_that_is_none_in_a_truth_is_made_again(run, tmp_path, score):
     "changes",
     [
         {"movement_accents": [1, 2, 3]}, {"movement_accents": [["a", "b"]]}, {"fps": "x"}, {"seconds": float("nan")},
-        {"scores": ["TES"]}, {"seconds": 1e9}, {"music_accents": None}, {"scores": {"TES": -1e300}},
+        {"scores": ["TES"]}, {"scores": None}, {"seconds": 1e9}, {"music_accents": None}, {"scores": {"TES": -1e300}},
         {"movement_accents": [[1, 1]] * 30_000}, {"scores": {"TES": 10**400}}, "deep",
     ],
 )  # fmt: skip
 def test_a_truth_of_somebody_else_is_one_line(tmp_path, changes):
     from mlavl_cli.training.consistency_eval import _truth
 
-    honest = {"seconds": 9.0, "fps": 25, "scores": {"TES": 3}, "movement_accents": [[1, 1]], "music_accents": [[1, 1]]}
+    scores = dict.fromkeys(TARGETS, 3.0)
+    accents = {key: [[1, 1]] for key in ("movement_accents", "music_accents")}
+    honest = {"seconds": 9.0, "fps": 25, "scores": scores, **accents}
     path = tmp_path / "truth" / "a.json"
     path.parent.mkdir()
     path.write_text(json.dumps(honest))
     assert _truth(tmp_path, "a")["fps"] == 25
+    if isinstance(changes, dict) and isinstance(changes.get("scores"), dict):
+        changes = {"scores": {**scores, **changes["scores"]}}
     path.write_text("[" * 100_000 if changes == "deep" else json.dumps({**honest, **changes}))
+    with pytest.raises(DataError, match="holds no truth of a simulated routine"):
+        _truth(tmp_path, "a")
+
+
+def test_a_truth_without_one_of_the_targets_is_none(tmp_path):
+    from mlavl_cli.training.consistency_eval import _truth
+
+    accents = {key: [[1, 1]] for key in ("movement_accents", "music_accents")}
+    (tmp_path / "truth").mkdir()
+    scores = {target: 3.0 for target in TARGETS if target != "TES"}
+    (tmp_path / "truth" / "a.json").write_text(json.dumps({"seconds": 9.0, "fps": 25, "scores": scores, **accents}))
     with pytest.raises(DataError, match="holds no truth of a simulated routine"):
         _truth(tmp_path, "a")
 
