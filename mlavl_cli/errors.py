@@ -62,15 +62,6 @@ class NoSuchDevice(DeviceError):
 
 
 @contextmanager
-def naming(path: str | PathLike[str]) -> Iterator[None]:
-    """What the system doesn't let do with a path that a user named becomes a UsageError."""
-    try:
-        yield
-    except OSError as error:
-        raise UsageError(f"can't be used ({error.strerror})", path=path, hint="Name another.") from error
-
-
-@contextmanager
 def refusing(kind: type[MlavlError], cause: str, path: str | PathLike[str], hint: str | None = None) -> Iterator[None]:
     """Any unforeseen exception while a file of unknown origin is read becomes an error of that file."""
     try:

@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, TextIO, cast
 from mlavl_cli.cli import console
 from mlavl_cli.cli.batch import StdoutError, results_only, writing_results
 from mlavl_cli.cli.ending import before_the_end, undisturbed
-from mlavl_cli.errors import MlavlError, UsageError, naming
+from mlavl_cli.errors import MlavlError, UsageError, refusing
 from mlavl_cli.files import atomic_write, is_written_through, refuse_others, refuse_outside
 from mlavl_cli.growing import growing_write
 from mlavl_cli.inputs import Input, refuse_video_name
@@ -137,7 +137,7 @@ class Outputs:
         taken = {os.path.realpath(source.path): "is one of the videos" for source in inputs}
         targets = (self.output, self.clips_csv, self.plot)
         for path in filter(None, (self.report, self.vtt, *targets)):
-            with naming(path):
+            with refusing(UsageError, "can't be used", path, "Name another."):
                 refuse_others(path)
         for folder in filter(None, (self.report, self.vtt)):
             own = (f"{source.name}{ending}" for source in inputs for ending in (".html", ".vtt"))

@@ -12,7 +12,7 @@ from typing import Any
 
 from mlavl_cli.backbone import content_of
 from mlavl_cli.device import PRECISIONS
-from mlavl_cli.errors import FeatureError, naming
+from mlavl_cli.errors import FeatureError, UsageError, refusing
 from mlavl_cli.features.routine import RoutineFeatures, read_features, write_features
 from mlavl_cli.files import refuse_others, refuse_outside, sha256
 from mlavl_cli.inputs import Input
@@ -29,7 +29,7 @@ class FeatureStore:
     """
 
     def __init__(self, folder: Path):
-        with naming(folder):
+        with refusing(UsageError, "can't be used", folder, "Name another."):
             refuse_others(folder)
         self.folder = folder
 

@@ -173,7 +173,8 @@ def _record(line: str) -> Record | None:
         words = [one.page, one.name, one.skater, one.scored, one.weights, one.trained_on, *points]
         words += [] if one.sha256 is None else [one.sha256]
         path = path_of(one.page)
-        for word in plain_targets(points) + words:
+        plain_targets(points)
+        for word in words:
             word.encode("utf-8", "surrogateescape")  # as a csv will
         sound = (
             all(isinstance(word, str) and len(word) <= _LONGEST for word in words)
