@@ -194,8 +194,9 @@ def refuse_others(path: Path) -> None:
 
 
 def _refuse_of_others(one: Path, found: os.stat_result, folder: os.stat_result, path: Path) -> None:
-    trusted = found.st_uid in (os.geteuid(), folder.st_uid, 0)
-    if not trusted and folder.st_mode & (stat.S_ISVTX | stat.S_IWGRP | stat.S_IWOTH):
+    trusted = (os.geteuid(), 0)
+    theirs = folder.st_uid not in trusted or folder.st_mode & (stat.S_ISVTX | stat.S_IWGRP | stat.S_IWOTH)
+    if theirs and found.st_uid not in trusted:
         for is_one, what in ((stat.S_ISLNK, "link"), (stat.S_ISFIFO, "pipe")):
             if is_one(found.st_mode):
                 cause = f"{one} is a {what} of another user in a folder that others write to"
@@ -262,8 +263,10 @@ def is_written_through(path: Path) -> bool:
 
 
 def _is_of_the_system(path: Path) -> bool:
-    """/dev/stdout may lead to a regular file that a shell holds open: that is not ours to replace."""
-    return any(path.absolute().is_relative_to(folder) for folder in ("/dev", "/proc"))
+    """/dev/stdout may lead to a regular file that a shell holds open: that is not ours to replace. But /dev/shm is a
+    folder like any other."""
+    folder = Path(os.path.realpath(path.parent))
+    return folder == Path("/dev") or folder.is_relative_to("/proc")
 
 
 def _mode(path: Path) -> int:

@@ -212,10 +212,17 @@ def _stdin_data() -> Iterator[bytes]:
     except (OSError, ValueError):  # no file of the system's
         yield sys.stdin.buffer.read()
         return
-    while data := os.read(handle, _CHUNK_BYTES):
-        while _is_ready(handle) and (more := os.read(handle, _CHUNK_BYTES)):
+    while data := _read(handle):
+        while _is_ready(handle) and (more := _read(handle)):
             data += more
         yield data
+
+
+def _read(handle: int) -> bytes:
+    try:
+        return os.read(handle, _CHUNK_BYTES)
+    except OSError as error:
+        raise UsageError(f"stdin can't be read ({error.strerror})", hint="Give a list of paths, one a line.") from error
 
 
 def _is_ready(handle: int) -> bool:

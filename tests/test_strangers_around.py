@@ -1,6 +1,7 @@
 """What lies around a run: the current folder's files, folders for all, names of columns, and many small files."""
 
 import collections
+import fcntl
 import io
 import json
 import os
@@ -9,6 +10,7 @@ import shutil
 import stat
 import subprocess
 import sys
+import tempfile
 import time
 import zipfile
 from dataclasses import replace
@@ -208,6 +210,139 @@ def test_results_go_behind_no_link_of_another_user_in_a_folder_for_all(run, seas
     os.chown(everybodys / "link", 0, 0, follow_symlinks=False)  # one's own is followed
     if "compare {video}" not in words and "synthesize" not in words:
         assert run(*words.format(**places).split()).exit_code == 0
+
+
+@AS_ROOT
+@pytest.mark.parametrize("mode", [0o1777, 0o777, 0o755])
+def test_links_of_who_owns_the_folder_are_links_of_another_user(run, season, tmp_path, mode):
+    home, theirs = tmp_path / "home", tmp_path / "theirs"
+    home.mkdir(), theirs.mkdir()
+    theirs.chmod(mode)
+    (home / "settings").write_text("precious")
+    (theirs / "scores.csv").symlink_to(home / "settings")
+    (theirs / "pages").symlink_to(home)
+    for one in (theirs, *theirs.iterdir()):
+        os.chown(one, NOBODY, NOBODY, follow_symlinks=False)
+    words = ("score", season / "in" / "0.mp4", "--features", season / "store", "-f", "csv")
+    for option in (("-o", theirs / "scores.csv"), ("--report", theirs / "pages")):
+        result = run(*words, *option)
+        assert (result.exit_code in (1, 2), len(result.errors)) == (True, 1)
+        assert "is a link of another user" in result.stderr
+    assert [path.name for path in home.iterdir()] == ["settings"]
+    assert (home / "settings").read_text() == "precious"
+    assert run(*words, "-o", theirs / "mine.csv").exit_code == 0
+
+
+@pytest.fixture
+def in_memory():
+    folder = Path("/dev/shm")
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        pytest.skip("no /dev/shm here")
+    folder = Path(tempfile.mkdtemp(dir=folder))
+    yield folder
+    shutil.rmtree(folder)
+
+
+def test_a_folder_in_memory_is_a_folder_like_any_other(run, season, tmp_path, in_memory):
+    """/dev/shm lies beside the devices, and isn't one: links are replaced, pipes refused, old results kept."""
+    (tmp_path / "keep").write_text("precious")
+    places = [in_memory / "store" / "0.mp4.safetensors", in_memory / "vtt" / "0.mp4.vtt", in_memory / "pages" / "x"]
+    for place in places:
+        place.parent.mkdir()
+        place.symlink_to(tmp_path / "keep")
+    video = season / "in" / "0.mp4"
+    output = in_memory / "scores.csv"
+    words = ("--features", in_memory / "store", "--vtt", in_memory / "vtt", "-f", "csv", "-o", output, "-q")
+    assert run("score", video, *words).exit_code == 0
+    assert (tmp_path / "keep").read_text() == "precious"
+    assert not places[0].is_symlink() and not places[1].is_symlink()
+    whole = output.read_text()
+    assert run("score", tmp_path / "missing.mp4", *words).exit_code == 1
+    assert output.read_text() == whole
+    places[0].unlink()
+    os.mkfifo(places[0])
+    result = run("score", video, *words)
+    assert "not a regular file" in result.stderr
+
+
+def test_what_the_system_calls_by_a_path_is_written_through(tmp_path, season):
+    """/dev/stdout and /dev/fd/N may lead to a file that a shell holds open, which isn't ours to replace."""
+    for name in ("/dev/stdout", "/dev/fd/1"):
+        with (tmp_path / "log").open("w") as log:
+            number = os.fstat(log.fileno()).st_ino
+            words = ("score", season / "in" / "0.mp4", "--features", season / "store", "-f", "csv", "-q", "-o", name)
+            done = subprocess.run([sys.executable, "-m", "mlavl_cli", *map(str, words)], stdout=log, cwd=ROOT)
+            assert done.returncode == 0
+        assert (tmp_path / "log").stat().st_ino == number
+        assert "0.mp4" in (tmp_path / "log").read_text()
+
+
+@pytest.mark.parametrize("reads", ["late", SLOWLY("never")])
+def test_results_to_a_pipe_that_is_full_wait_for_room(season, tmp_path, reads):
+    """Somebody who shares the pipe has set it so that it takes what it can, and says nothing of the rest."""
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    fcntl.fcntl(write, 1031, 4096)  # F_SETPIPE_SZ: a page
+    words = ("score", season / "in", "--features", season / "store", "-f", "json", "-q")
+    with (tmp_path / "told").open("w") as told:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "mlavl_cli", *map(str, words)], stdout=write, stderr=told, cwd=ROOT
+        )
+    os.close(write)
+    time.sleep(8)
+    if reads == "never":
+        os.close(read)
+        assert process.wait(60) != 0
+        return
+    with open(read, encoding="utf-8") as end:  # noqa: PTH123
+        found = json.loads(end.read())
+    assert process.wait(60) == 0, (tmp_path / "told").read_text()
+    assert len(found) == 3
+
+
+def test_a_list_of_names_on_a_stream_that_does_not_wait(season):
+    read, write = os.pipe()
+    os.set_blocking(read, False)
+    words = ("score", "-", "--features", season / "store", "-f", "jsonl", "-q")
+    with subprocess.Popen(
+        [sys.executable, "-m", "mlavl_cli", *map(str, words)], stdin=read, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, cwd=ROOT, text=True,
+    ) as process:  # fmt: skip
+        os.close(read)
+        time.sleep(3)
+        os.write(write, f"{season / 'in' / '0.mp4'}\n".encode())
+        os.close(write)
+        out, told = process.communicate(timeout=60)
+    assert (process.returncode, len(out.splitlines())) == (0, 1), told
+
+
+def test_a_list_of_names_that_cannot_be_read_is_one_line(season, tmp_path):
+    with (tmp_path / "log").open("w") as only_written:
+        done = subprocess.run(
+            [sys.executable, "-m", "mlavl_cli", "score", "-", "-q"],
+            stdin=only_written, capture_output=True, text=True, cwd=ROOT, timeout=60,
+        )  # fmt: skip
+    assert done.returncode == 2
+    assert "stdin can't be read" in done.stderr
+    assert "internal error" not in done.stderr
+
+
+@AS_ROOT
+@pytest.mark.parametrize("owner", [NOBODY, 0])
+def test_another_user_does_not_say_which_cluster_it_is(season, tmp_path, owner):
+    pytest.importorskip("ray")
+    (tmp_path / "ray").mkdir(mode=0o777)
+    said = tmp_path / "ray" / "ray_current_cluster"
+    said.write_text("127.0.0.1:1")  # where nobody listens
+    os.chown(said, owner, owner)
+    words = ("extract-features", season / "in", "-o", tmp_path / "out", "--ray", "auto", "-q")
+    done = subprocess.run(
+        [sys.executable, "-m", "mlavl_cli", *map(str, words)], capture_output=True, text=True, cwd=ROOT, timeout=120,
+        env={**os.environ, "RAY_TMPDIR": str(tmp_path), "RAY_ADDRESS": ""},
+    )  # fmt: skip
+    assert done.returncode != 0
+    expected = "another user says which Ray cluster it is" if owner else "no Ray cluster at 127.0.0.1:1"
+    assert expected in done.stderr
 
 
 @AS_ROOT

@@ -473,7 +473,7 @@ def test_a_list_of_prompts_is_not_cut(run, tmp_path):
     (tmp_path / "p.csv").write_text("id,name\n" + rows)
     result = run("prompts", "list", "--prompts", tmp_path / "p.csv")
     assert result.exit_code == 1
-    assert "more than 20,000" in result.stderr
+    assert "more than the 4,096 actions" in result.stderr
 
 
 def test_a_target_is_text_in_markdown(run, scored, tmp_path):

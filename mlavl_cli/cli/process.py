@@ -6,6 +6,7 @@
 import ctypes
 import os
 import sys
+from contextlib import suppress
 
 from mlavl_cli.cores import cores
 
@@ -17,7 +18,8 @@ _BLOCKING = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0", "KMP_BLOCKTIME
 
 
 def settle() -> None:
-    """Blocking waits, as many threads as there are cores for this process, and a malloc that keeps what is freed.
+    """Blocking waits and streams, as many threads as there are cores for this process, and a malloc that keeps what is
+    freed.
 
     What the user has set in the environment stays.
     """
@@ -25,6 +27,10 @@ def settle() -> None:
         os.environ.setdefault(name, value)
     os.environ.setdefault("OMP_NUM_THREADS", str(cores()))
     os.environ.setdefault("PYTHONSAFEPATH", "1")  # processes of ours import nothing from the current folder
+    for handle in (0, 1, 2):
+        # Whoever shares a pipe with us may have set it so that a full one takes no more, which Python doesn't tell.
+        with suppress(OSError):
+            os.set_blocking(handle, True)
     _keep_freed_memory()
 
 

@@ -53,7 +53,8 @@ def synthesize(
     style: Annotated[
         list[str] | None,
         typer.Option(
-            help="Scenery, body, camera and music (again for more, taken in turn).  \\[default: those for training]"
+            help="Scenery, body, camera and music (again for more, taken in turn); any: drawn for each routine.  "
+            "\\[default: those for training]"
         ),
     ] = None,
     split: Annotated[

@@ -100,18 +100,18 @@ def _markdown(cell: Any) -> str:
     return escape(_plain(cell), quote=False).replace("|", "\\|").replace("](", "]\\(")
 
 
+_LATEX = str.maketrans(
+    {sign: "\\" + sign for sign in "&%$#_{}"}
+    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+)
+
+
 def _latex(rows: list[Row]) -> str:
     """A tabular, with rules by booktabs."""
 
-    def escaped(value: Any) -> str:
-        text = _plain(value).replace("\\", r"\textbackslash{}")
-        for sign in "&%$#_{}":
-            text = text if sign in "{}" and "textbackslash" in text else text.replace(sign, "\\" + sign)
-        return text.replace("~", r"\textasciitilde{}").replace("^", r"\textasciicircum{}")
-
     columns = "".join("l" if isinstance(value, str) else "r" for value in rows[0].values())
     cells = [list(rows[0]), *(list(row.values()) for row in rows)]
-    lines = [" & ".join(escaped(cell) for cell in line) + r" \\" for line in cells]
+    lines = [" & ".join(_plain(cell).translate(_LATEX) for cell in line) + r" \\" for line in cells]
     body = [r"\begin{tabular}{" + columns + "}", r"\toprule", lines[0], r"\midrule", *lines[1:]]
     return "\n".join([*body, r"\bottomrule", r"\end{tabular}"]) + "\n"
 

@@ -87,7 +87,7 @@ def _key(key: Any) -> tuple[str, str]:
 def _place(key: tuple[str, str], folders: list[Path], split: Path, annotations: dict[tuple[str, str], Any]) -> Path:
     """The file of a routine's features."""
     if key not in annotations:
-        raise DataError(f"names {key}, which has no annotation", path=split)
+        raise DataError(f"names {key!s:.60}, which has no annotation", path=split)
     event, id = (plain_name(part, "an event or a routine") for part in key)
     names = (Path(event, f"{id}.npy"), Path(f"{event}_{id}.npy"), Path(f"{id}.npy"))
     paths = [folder / name for name in names for folder in folders]

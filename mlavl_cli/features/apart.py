@@ -69,6 +69,7 @@ class _Worker:
         self._pipe, self.fit = pipe, True
         self._ended = False  # by itself: its number may be another process's by now
         self.pid: int = pipe.recv()
+        self._began = _memory(self.pid)
 
     def read(self, path: Path, request: Request, patient: bool) -> Read:
         self.fit = False
@@ -98,6 +99,11 @@ class _Worker:
             self._ended = True
             hint = "It is damaged, or made to do this."
             raise MediaError("its decoder crashed", path=path, hint=hint) from error
+
+    @property
+    def lean(self) -> bool:
+        """Whether it has given back what its files took: what it keeps counts against its limit."""
+        return 0 < _memory(self.pid) < self._began + LITTLE // 4
 
     def kill(self) -> None:
         if not self._ended:
@@ -155,8 +161,10 @@ class Decoders:
 
     def _take(self) -> _Worker:
         with self._asking:
-            if self._idle:
-                return self._idle.pop()
+            while self._idle:
+                if (worker := self._idle.pop()).lean:
+                    return worker
+                worker.kill()
             here, there = socket.socketpair()
             with there:
                 socket.send_fds(self._asks, [b"w"], [there.fileno()])
@@ -234,7 +242,7 @@ def _fork_workers(asked: socket.socket, much: int) -> None:
 
 def _work(pipe: Connection, much: int) -> None:
     pipe.send(os.getpid())
-    before = _memory()
+    before = _memory("self")
     lock = os.open(f"/proc/self/fd/{much}", os.O_RDWR)  # opened anew: another worker's lock is not ours
 
     def bounded(memory: int) -> None:
@@ -277,9 +285,10 @@ def _answers(
         yield _Failed(type(error).__name__, str(error), last=True)
 
 
-def _memory() -> int:
-    """What this process holds, as its limit counts it."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmData:"):
-            return int(line.split()[1]) * 1024
+def _memory(process: int | str) -> int:
+    """What a process holds, as its limit counts it; 0 where it is gone."""
+    with suppress(OSError):
+        for line in Path(f"/proc/{process}/status").read_text().splitlines():
+            if line.startswith("VmData:"):
+                return int(line.split()[1]) * 1024
     return 0

@@ -1,6 +1,7 @@
 """Extraction on a Ray cluster: files go to actors that each hold the backbones, on one GPU or on some CPUs."""
 
 import logging
+import os
 import socket
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -24,10 +25,12 @@ from mlavl_cli.features.extractor import (
     load_extractor,
     stored_first,
 )
+from mlavl_cli.files import refuse_irregular
 from mlavl_cli.inputs import Input
 from mlavl_cli.surroundings import away_from_the_current_folder
 
 LOCAL = "local"
+_MOST_ADDRESS = 4096  # bytes
 _AT_ONCE = 4  # files an actor is given together: while one is in the backbones the next is decoded
 _ATTEMPTS = 3  # deaths that a file is given before it is held to be their cause
 _AHEAD = 16  # files an actor may be ahead of the first that isn't done: results wait in memory for their turn
@@ -231,6 +234,8 @@ def _connected(address: str) -> Iterator[Any]:
     except ImportError as error:
         raise DeviceError("Ray isn't installed", hint="pip install 'mlavl[ray]'.") from error
     hint = "Start one with `ray start --head`, name its HOST:PORT, or use --ray local."
+    if address == "auto":
+        address = _current_cluster()
     if ":" in address and not _answers(address):  # Ray itself would wait for minutes, and talk
         raise DeviceError(f"no Ray cluster at {address}", hint=hint)
     dashboard = False if address == LOCAL else None
@@ -243,6 +248,28 @@ def _connected(address: str) -> Iterator[Any]:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _current_cluster() -> str:
+    """The address that Ray would take for "auto", unless another user says which it is: whom Ray connects to may run
+    code here.
+
+    Raises:
+        DeviceError: none is said, or by another user.
+    """
+    if said := os.environ.get("RAY_ADDRESS"):
+        return said
+    folder = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
+    path = Path(folder, "ray", "ray_current_cluster")
+    hint = "Name its HOST:PORT, or use --ray local."
+    try:
+        status = path.lstat()
+        if hasattr(os, "geteuid") and status.st_uid not in (0, os.geteuid()):
+            raise DeviceError("another user says which Ray cluster it is", path=path, hint=hint)
+        refuse_irregular(path, _MOST_ADDRESS)
+        return path.read_text("utf-8").strip()
+    except (OSError, UnicodeError) as error:
+        raise DeviceError("no Ray cluster runs here", hint=hint) from error
 
 
 def _answers(address: str) -> bool:

@@ -10,7 +10,8 @@ from pathlib import Path
 from mlavl_cli.errors import DataError
 from mlavl_cli.files import refuse_irregular
 
-_MOST_BYTES, _MOST_COLUMNS, _MOST_PROMPTS = 4 << 20, 100, 20_000  # of a list of prompts
+_MOST_BYTES, _MOST_COLUMNS, _MOST_LETTERS = 4 << 20, 100, 2000  # of a list of prompts, and of one
+_MOST_ACTIONS = 4096  # that heads can tell apart
 
 GRADES = ("bad", "poor", "fair", "good", "excellent", "perfect")
 SPORTS = ("skating", "gymnastics", "swimming")
@@ -85,16 +86,19 @@ def read_prompts(path: Path) -> Prompts:
                 raise DataError(
                     f"has {len(reader.fieldnames or ())} columns", path=path, hint="Expected columns id,name."
                 )
-            names = tuple(row["name"].strip() for row in islice(reader, _MOST_PROMPTS + 1))
+            names = tuple(row["name"].strip() for row in islice(reader, 3 * _MOST_ACTIONS))
     except (OSError, UnicodeError, csv.Error) as error:
         raise DataError(f"can't be read as csv ({error})", path=path) from error
     except (KeyError, AttributeError) as error:
         raise DataError("has no column 'name' in every row", path=path, hint="Expected columns id,name.") from error
-    if len(names) > _MOST_PROMPTS:
-        raise DataError(f"has more than {_MOST_PROMPTS:,} rows", path=path)
+    whole = _holds_texts(names)
+    if len(names) > (2 * _MOST_ACTIONS + 3 * len(GRADES) if whole else _MOST_ACTIONS):
+        raise DataError(f"names more than the {_MOST_ACTIONS:,} actions that heads can tell apart", path=path)
+    if (longest := max(map(len, names), default=0)) > _MOST_LETTERS:
+        raise DataError(f"has a prompt of {longest:,} letters, more than {_MOST_LETTERS:,}", path=path)
     if not names or not all(names):
         raise DataError("needs one or more actions, each with a name", path=path)
-    if _holds_texts(names):
+    if whole:
         return _prompts_of_texts(names, path)
     if len(set(names)) < len(names):
         raise DataError("needs one or more actions, each named once", path=path)

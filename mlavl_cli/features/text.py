@@ -13,6 +13,7 @@ from mlavl_cli.features.text_features import TextFeatures
 if TYPE_CHECKING:
     import torch
 
+_AT_ONCE = 256  # texts
 _RENAMES = {  # OpenAI's names of a text block -> Hugging Face's
     "ln_1": "layer_norm1",
     "ln_2": "layer_norm2",
@@ -43,10 +44,14 @@ def encode_prompts(texts: Sequence[str], spec: BackboneSpec, checkpoint: Path | 
     if checkpoint:
         load_openai_tensors(model, checkpoint)
     length = model.config.max_position_embeddings
+    sentences, found = as_sentences(texts), []
     try:
-        tokens = tokenizer(as_sentences(texts), padding=True, truncation=True, max_length=length, return_tensors="pt")
-        with torch.inference_mode():
-            rows = model(**tokens).text_embeds
+        for at in range(0, len(sentences), _AT_ONCE):
+            some = sentences[at : at + _AT_ONCE]
+            tokens = tokenizer(some, padding=True, truncation=True, max_length=length, return_tensors="pt")
+            with torch.inference_mode():
+                found.append(model(**tokens).text_embeds)
+        rows = torch.cat(found)
     except Exception as error:  # a tokenizer of another model makes the library raise nearly anything
         cause = f"its tokenizer and its text tower don't go together ({type(error).__name__})"
         raise WeightsError(cause, path=spec.source, hint="Do its files belong together?") from error

@@ -79,6 +79,8 @@ class Media:
             if claim := excess(path):
                 raise MediaError(claim, path=path, hint=HARM)
             self.container = _opened(path)
+        except MemoryError:  # FFmpeg's own, too
+            raise
         except PermissionError as error:
             raise MediaError("no permission to read it", path=path, hint="Check the file's permissions.") from error
         except av.ArgumentError as error:  # what FFmpeg says of a format that is not on the list

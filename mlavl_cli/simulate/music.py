@@ -5,22 +5,21 @@ from dataclasses import dataclass
 import numpy as np
 
 from mlavl_cli.simulate.recording import in_a_hall
-from mlavl_cli.simulate.style import Style
+from mlavl_cli.simulate.style import Instrument, Style
 
 RATE_HZ = 32_000
-# Harmonics' strengths, attack and decay in seconds. A long attack sounds bowed, a short decay plucked.
-INSTRUMENTS: dict[str, tuple[tuple[float, ...], float, float]] = {
-    "piano": ((1, 0.6, 0.35, 0.2, 0.1), 0.006, 0.55),
-    "strings": ((1, 0.7, 0.6, 0.4, 0.3, 0.2), 0.035, 0.9),
-    "flute": ((1, 0.25, 0.1), 0.025, 0.6),
-    "guitar": ((1, 0.8, 0.5, 0.4, 0.3), 0.004, 0.35),
-    "brass": ((0.8, 1, 0.9, 0.7, 0.5, 0.3), 0.02, 0.5),
-    "bells": ((1, 0, 0.5, 0, 0.4, 0, 0.3), 0.003, 0.9),
-    "organ": ((1, 0.8, 0.1, 0.5, 0.1, 0.3), 0.015, 0.6),
-    "drums": ((1, 0.3), 0.003, 0.16),
-    "harp": ((1, 0.45, 0.3, 0.1), 0.004, 0.6),
-    "synth": ((1, 0.5, 0.33, 0.25, 0.2, 0.17), 0.012, 0.5),
-    "marimba": ((1, 0, 0, 0.5), 0.003, 0.3),
+INSTRUMENTS = {
+    "piano": Instrument((1, 0.6, 0.35, 0.2, 0.1), 0.006, 0.55),
+    "strings": Instrument((1, 0.7, 0.6, 0.4, 0.3, 0.2), 0.035, 0.9),
+    "flute": Instrument((1, 0.25, 0.1), 0.025, 0.6),
+    "guitar": Instrument((1, 0.8, 0.5, 0.4, 0.3), 0.004, 0.35),
+    "brass": Instrument((0.8, 1, 0.9, 0.7, 0.5, 0.3), 0.02, 0.5),
+    "bells": Instrument((1, 0, 0.5, 0, 0.4, 0, 0.3), 0.003, 0.9),
+    "organ": Instrument((1, 0.8, 0.1, 0.5, 0.1, 0.3), 0.015, 0.6),
+    "drums": Instrument((1, 0.3), 0.003, 0.16),
+    "harp": Instrument((1, 0.45, 0.3, 0.1), 0.004, 0.6),
+    "synth": Instrument((1, 0.5, 0.33, 0.25, 0.2, 0.17), 0.012, 0.5),
+    "marimba": Instrument((1, 0, 0, 0.5), 0.003, 0.3),
 }
 _SCALES = ((0, 2, 4, 5, 7, 9, 11), (0, 2, 3, 5, 7, 8, 10))
 
@@ -88,8 +87,8 @@ def _play(
     rng: np.random.Generator,
 ) -> np.ndarray:
     """Accents as notes of a wandering melody over soft chords -> samples (2, n)."""
-    names = rng.permutation(style.instruments)
-    melody, ground = names[0], names[-1]
+    order = rng.permutation(len(style.instruments))
+    melody, ground = style.instruments[order[0]], style.instruments[order[-1]]
     scale = np.array(_SCALES[rng.integers(2)])
     root = rng.uniform(48, 60)
     out = np.zeros(round(seconds * RATE_HZ) + 4 * RATE_HZ, np.float32)
@@ -117,9 +116,9 @@ def _play(
 
 
 def _note(
-    out: np.ndarray, instrument: str, time_s: float, pitch: float, level: float, rng: np.random.Generator
+    out: np.ndarray, instrument: str | Instrument, time_s: float, pitch: float, level: float, rng: np.random.Generator
 ) -> None:
-    harmonics, attack_s, decay_s = INSTRUMENTS[instrument]
+    harmonics, attack_s, decay_s = INSTRUMENTS[instrument] if isinstance(instrument, str) else instrument
     start, length = round(time_s * RATE_HZ), round((attack_s + 3 * decay_s) * RATE_HZ)
     t = np.arange(length, dtype=np.float32) / RATE_HZ
     hz = 440 * 2 ** ((pitch - 69) / 12) * (1 if instrument != "drums" else 0.5)

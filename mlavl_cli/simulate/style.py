@@ -1,9 +1,10 @@
 """Styles: palette, body, camera, tempo and instruments. A head trained in some styles can be judged in another."""
 
 import colorsys
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -11,6 +12,14 @@ from mlavl_cli.errors import UsageError
 
 Setting = Literal["ice", "floor"]
 Colour = tuple[int, int, int]
+
+
+class Instrument(NamedTuple):
+    """Strengths of the harmonics, attack and decay in seconds. A long attack sounds bowed, a short decay plucked."""
+
+    harmonics: tuple[float, ...]
+    attack_s: float
+    decay_s: float
 
 
 @dataclass(frozen=True)
@@ -33,7 +42,7 @@ class Style:
         crowd_noise, announcer: of the sound, by the music's peak.
         fps: frames a second.
         beats_per_minute, meters: of the music.
-        instruments: names from `music.INSTRUMENTS`, melody and ground drawn from them.
+        instruments: melody and ground are drawn from them; names are of `music.INSTRUMENTS`.
     """
 
     setting: Setting
@@ -56,7 +65,7 @@ class Style:
     fps: tuple[int, ...] = (25,)
     beats_per_minute: tuple[float, float] = (64, 116)
     meters: tuple[int, ...] = (3, 4)
-    instruments: tuple[str, ...] = ("piano", "strings")
+    instruments: tuple[str | Instrument, ...] = ("piano", "strings")
 
 
 STYLES: dict[str, Style] = {
@@ -124,15 +133,51 @@ VALIDATION = ("pond", "harbour", "school")
 TEST = ("gala",)
 
 
-def find_style(name: str) -> Style:
-    """A style by its name.
+ANY = "any"  # drawn anew for each routine
+
+
+def find_style(name: str, rng: np.random.Generator | None = None) -> Style:
+    """A style by its name; `ANY` draws colours, camera and instruments that none of the others has.
 
     Raises:
         UsageError: no such style.
     """
+    if name == ANY:
+        return _draw_style(np.random.default_rng(rng))
     if name not in STYLES:
-        raise UsageError(f"no such style: {name}", hint=f"Use {', '.join(STYLES)}.")
+        raise UsageError(f"no such style: {name}", hint=f"Use {', '.join(STYLES)} or {ANY}.")
     return STYLES[name]
+
+
+def _draw_style(rng: np.random.Generator) -> Style:
+    setting: Setting = "ice" if rng.random() < 0.7 else "floor"
+    spotlight, shots, crowd, announcer = rng.random(4) < (0.25, 0.3, 0.3, 0.2)
+    return Style(
+        setting,
+        ground=_colour(rng.random(), rng.uniform(0.05, 0.5), rng.uniform(0.76, 0.94)),
+        wall=_colour(rng.random(), rng.uniform(0.05, 0.7), rng.uniform(0.25, 0.9)),
+        crowd=_colour(rng.random(), rng.uniform(0.05, 0.5), rng.uniform(0.1, 0.7)),
+        costume_hue=(0.0, 1.0),
+        figure=(0.48, 0.74),
+        limb=(0.85, 1.25),
+        leg=(0.92, 1.12),
+        lag_s=(0.03, 0.14),
+        shake=rng.uniform(0.1, 0.7),
+        light=(0.75, 1.15),
+        spotlight=spotlight * rng.uniform(0.1, 0.35),
+        shot_s=shots * rng.uniform(5, 12),
+        closer=(1.0, rng.uniform(1.1, 1.3)),
+        crowd_noise=crowd * rng.uniform(0.05, 0.25),
+        announcer=announcer * rng.uniform(0.1, 0.2),
+        fps=(24, 25, 30),
+        beats_per_minute=(56, 126),
+        instruments=(_draw_instrument(rng), _draw_instrument(rng)),
+    )
+
+
+def _draw_instrument(rng: np.random.Generator) -> Instrument:
+    overtones = rng.uniform(0.3, 0.9) ** np.arange(1, 6) * rng.uniform(0, 1.3, 5) * (rng.random(5) < 0.8)
+    return Instrument((1.0, *overtones.round(2).tolist()), math.exp(rng.uniform(-5.8, -3.3)), rng.uniform(0.15, 0.9))
 
 
 @dataclass(frozen=True)

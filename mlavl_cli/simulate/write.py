@@ -58,9 +58,9 @@ def simulate(recipe: Recipe) -> Simulated:
     Raises:
         UsageError: no such style.
     """
-    style = find_style(recipe.style)
-    streams = (np.random.default_rng([recipe.seed, recipe.index, part]) for part in range(6))
-    look_rng, skater_rng, music_rng, plan_rng, move_rng, scene_rng = streams
+    streams = (np.random.default_rng([recipe.seed, recipe.index, part]) for part in range(7))
+    look_rng, skater_rng, music_rng, plan_rng, move_rng, scene_rng, style_rng = streams
+    style = find_style(recipe.style, style_rng)
     look = draw_look(style, look_rng)
     look = replace(look, fps=recipe.fps or look.fps)
     seconds = round(skater_rng.uniform(*recipe.seconds), 2)

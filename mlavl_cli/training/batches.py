@@ -16,6 +16,7 @@ from mlavl_cli.heads.window import fit_window
 from mlavl_cli.score_range import Range, to_points, to_share
 
 _SORTED = 16
+_MOST_NUMBERS = 1 << 26  # features of a batch with its padding; what a model makes of them is several times as much
 
 
 class Batches:
@@ -32,7 +33,7 @@ class Batches:
         tokens: whether a method reads the K tokens of a clip where there are some, and not their mean.
 
     Raises:
-        DataError: tokens that don't fit their means, or differ in number.
+        DataError: tokens that don't fit their means, or differ in number; a batch of very many features.
     """
 
     def __init__(
@@ -51,7 +52,16 @@ class Batches:
         self.visual = [torch.from_numpy(rows) for rows in seen]
         self.audio = [None if routine.audio is None else torch.from_numpy(routine.audio) for routine in routines]
         self.flow = [None if routine.flow is None else torch.from_numpy(routine.flow) for routine in routines]
+        self._refuse_large(batch_size)
         self.labels = torch.tensor([to_share(routine.scores[target], score_range) for routine in routines])
+
+    def _refuse_large(self, together: int) -> None:
+        tokens = max((rows.shape[1] for rows in self.visual if rows.ndim == 3), default=1)
+        most, together = most_together(self.routines, self.window, tokens), min(together, len(self.routines))
+        if together > most:
+            longest = max(self.routines, key=lambda one: len(one.visual))
+            cause = f"{longest.id} has {len(longest.visual)} clips; a batch of {together} as long takes too much memory"
+            raise DataError(cause, hint=f"Give --batch-size {max(most, 2)}, or a shorter --window.")
 
     def true(self) -> np.ndarray:
         """The scores (n,), in points."""
@@ -100,6 +110,7 @@ class Batches:
 
     def spread(self, count: int) -> Batch:
         """So many routines, from the lowest to the highest label in equal steps of rank; all where there are fewer."""
+        self._refuse_large(count)
         order = self.labels.argsort(stable=True)
         places = torch.linspace(0, len(order) - 1, min(count, len(order))).round().long()
         return self._batch(order[places].tolist(), {})
@@ -147,6 +158,16 @@ class Batches:
             [fit_window(rows, self.window, starts.get(i), self.pads) for rows, i in zip(found, members, strict=True)],
             batch_first=True,
         )
+
+
+def most_together(routines: list[Routine], window: int | None, tokens: int = 1) -> int:
+    """How many routines a batch may hold, all as long as the longest: a short one is padded to it."""
+    clips = window or max((len(one.visual) for one in routines), default=1)
+    widths = [
+        tokens * one.visual.shape[1] + sum(rows.shape[1] for rows in (one.audio, one.flow) if rows is not None)
+        for one in routines
+    ]
+    return max(_MOST_NUMBERS // (clips * max(widths, default=1)), 1)
 
 
 def _tokens(routines: list[Routine]) -> list[np.ndarray]:

@@ -148,7 +148,9 @@ def _jobs(
 def _asked(job: Job) -> dict[str, Any]:
     splits = [job.dataset.of_target(job.target, name) for name in ("train", "val", "test")]
     content = [[(one.id, one.scores[job.target], one.digest) for one in split] for split in splits]
-    prompts = job.prompts.features.tolist() if job.prompts and job.head_dims().language else None
+    prompts = ""
+    if job.prompts and job.head_dims().language:
+        prompts = hashlib.sha256(job.prompts.features.contiguous().numpy().tobytes()).hexdigest()
     asked: dict[str, Any] = {"dims": asdict(job.head_dims()), "config": asdict(job.config), "loss": job.variant.loss}
     asked["routines"] = list(map(len, splits))
     asked["content"] = hashlib.sha256(json.dumps([content, prompts]).encode()).hexdigest()

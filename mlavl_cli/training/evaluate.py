@@ -11,13 +11,14 @@ import torch
 from mlavl_cli.bundle import Bundle, find_bundle, write_bundle
 from mlavl_cli.datasets.dataset import Dataset, Routine, chosen_targets
 from mlavl_cli.device import Placement
-from mlavl_cli.errors import FeatureError, UsageError
+from mlavl_cli.errors import DataError, FeatureError, UsageError
 from mlavl_cli.heads.base import Head
 from mlavl_cli.heads.checkpoint import TargetHead, load_head
+from mlavl_cli.heads.dims import MOST_CLIPS
 from mlavl_cli.heads.layers import lean_attention
 from mlavl_cli.heads.mlavl.losses import FALSE, false_music
 from mlavl_cli.scoring.interval import Interval, load_intervals
-from mlavl_cli.training.batches import Batches
+from mlavl_cli.training.batches import Batches, most_together
 from mlavl_cli.training.metrics import Metrics, auc, measure
 from mlavl_cli.training.variants import method_of
 
@@ -41,11 +42,20 @@ def predict(model: Head, batches: Batches, placement: Placement) -> np.ndarray:
 
 
 def of_head(head: TargetHead, routines: list[Routine], batch_size: int) -> Batches:
-    """Routines as the head was trained on them."""
+    """Routines as the head was trained on them.
+
+    Raises:
+        DataError: a routine of very many clips, for a head without a window.
+    """
     dims = head.model.dims
     pads, tokens = head.model.pads(dims), dims.tokens > 1
-    clips = head.window or max((len(routine.visual) for routine in routines), default=1)
-    batch_size = max(min(batch_size, _MOST_PAIRS // clips**2), 2)
+    for one in routines:
+        if head.window is None and len(one.visual) > MOST_CLIPS:
+            cause = f"{one.id} has {len(one.visual)} clips; heads are judged on {MOST_CLIPS} at the most"
+            raise DataError(cause, hint="Leave it out, or cut it.")
+    clips = head.window or max((len(one.visual) for one in routines), default=1)
+    most = min(_MOST_PAIRS // clips**2, most_together(routines, head.window, dims.tokens))
+    batch_size = max(min(batch_size, most), 2)
     return Batches(routines, head.target, head.score_range, batch_size, head.window, pads, tokens)
 
 
@@ -75,11 +85,12 @@ def consistency_aucs(head: Head, batches: Batches, placement: Placement, shift: 
         batch = batch.to(placement.device)
         if batch.audio is None:
             continue
-        output = head(batch.visual, batch.audio, batch.mask)
         music = [("true", (batch.audio, batch.real_clips()))]
         music += [(kind, false_music(batch, kind, by=by)) for kind, by in zip(FALSE, (1, shift), strict=True)]
-        for kind, (audio, judged) in music:
-            _collect(found, kind, head.consistency(output, audio, batch.mask, judged), judged)
+        with lean_attention(batch.visual.shape[1], head.dims.heads):
+            output = head(batch.visual, batch.audio, batch.mask)
+            for kind, (audio, judged) in music:
+                _collect(found, kind, head.consistency(output, audio, batch.mask, judged), judged)
     if not found:
         return None
     joined = {name: np.concatenate(values) for name, values in found.items() if values}
@@ -149,7 +160,7 @@ def evaluate_bundle(
     Raises:
         UsageError: no target that both have.
         FeatureError: features of other backbones.
-        DataError: too few routines.
+        DataError: too few routines, or one of very many clips.
     """
     bundle = find_bundle(bundle)
     there = [name for name in data.ranges if name in bundle.heads]

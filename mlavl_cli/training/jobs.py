@@ -17,7 +17,7 @@ from mlavl_cli.heads.checkpoint import TargetHead
 from mlavl_cli.heads.dims import MOST_CLIPS, MOST_WINDOW, HeadDims
 from mlavl_cli.heads.methods import head_class
 from mlavl_cli.scoring.interval import Interval
-from mlavl_cli.training.batches import Batches
+from mlavl_cli.training.batches import Batches, most_together
 from mlavl_cli.training.calibrate import fit_interval
 from mlavl_cli.training.config import TrainConfig
 from mlavl_cli.training.evaluate import scored
@@ -92,8 +92,11 @@ class Job:
         everything = [routine for split in splits for routine in split]
         _bounded(self.kind, dims, everything, self.window_of(dims), config.batch_size)
         window, pads, tokens = self.window_of(dims), self.kind.pads(dims), dims.tokens > 1
+        size = config.batch_size
+        if self.kind.fits:  # which learns from all at once
+            size = min(size, most_together(everything, window, dims.tokens))
         train, judged, *tested = (
-            Batches(routines, self.target, score_range, config.batch_size, window, pads, tokens) for routines in splits
+            Batches(routines, self.target, score_range, size, window, pads, tokens) for routines in splits
         )
         text = None
         if dims.language:

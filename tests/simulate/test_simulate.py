@@ -15,7 +15,7 @@ from mlavl_cli.media.sound import SAMPLE_RATE_HZ, SoundReader
 from mlavl_cli.simulate.music import compose
 from mlavl_cli.simulate.programme import draw_skater, plan
 from mlavl_cli.simulate.scene import pictures
-from mlavl_cli.simulate.style import STYLES, TEST, TRAINING, VALIDATION, find_style
+from mlavl_cli.simulate.style import ANY, STYLES, TEST, TRAINING, VALIDATION, find_style
 from mlavl_cli.simulate.truth import clip_consistency
 from mlavl_cli.simulate.write import Recipe, simulate, synthesize
 
@@ -143,6 +143,23 @@ def test_styles_are_kept_apart():
     assert {*TRAINING, *VALIDATION, *TEST} == {*STYLES}
     heard = {name for style in TRAINING for name in STYLES[style].instruments}
     assert {*STYLES["gala"].instruments} - heard
+
+
+def test_any_style_is_another_for_each_routine(tmp_path):
+    """Colours and instruments that nobody named, drawn by the seed; drawn and heard."""
+    recipes = [replace(RECIPE, style=ANY, index=i, seconds=(5.0, 6.0), size=(64, 64)) for i in range(12)]
+    made = [simulate(recipe) for recipe in recipes]
+    styles = [one.look.style for one in made]
+    assert [simulate(recipe).look.style for recipe in recipes] == styles
+    assert len({style.ground for style in styles} | {style.ground for style in STYLES.values()}) == 12 + len(STYLES)
+    assert len({style.instruments for style in styles}) == 12
+    assert {style.setting for style in styles} == {"ice", "floor"}
+    assert {style.shot_s > 0 for style in styles} == {style.crowd_noise > 0 for style in styles} == {True, False}
+    assert len({one.look.fps for one in made}) > 1
+    assert all(3 <= np.abs(one.music.samples).max() * 10 <= 10 for one in made)
+    heard = [synthesize(r, tmp_path / f"{r.index}.mp4", tmp_path / f"{r.index}.json") for r in recipes[:2]]
+    assert (tmp_path / "0.mp4").read_bytes() != (tmp_path / "1.mp4").read_bytes()
+    assert [truth["recipe"]["style"] for truth in heard] == ["any", "any"]
 
 
 def test_shots_of_several_cameras_change_the_picture_at_once():
