@@ -7,29 +7,26 @@ from mlavl_cli.scoring.interval import Interval
 
 CONFIDENCE = 0.9
 LEAST_ROUTINES = 20  # of fewer, nine in ten is no measurement
-_A_BAND = 40  # routines at least that a usual error is measured on
+_A_BAND = 25  # routines at least that a usual error is measured on
 _MOST_BANDS = 7
-_BETTER = 0.02  # by how much of coverage, in its worst band of lengths, a spread by length must be better than none
 
 
 def fit_interval(predicted: np.ndarray, true: np.ndarray, clips: np.ndarray) -> Interval | None:
     """An interval of 90 % from scores (n,) in points, true scores (n,) and numbers of clips (n,).
 
-    It depends on T where that makes its coverage measurably more even over lengths, by cross-validation; None from too
-    few routines.
+    It depends on T where that foretells errors measurably better, by cross-validation; None from too few routines.
 
     Raises:
         UsageError: crepes isn't installed.
     """
     if len(true) < LEAST_ROUTINES:
         return None
-    errors = true - predicted
-    constant, by_length = (_knots(errors, clips, count) for count in (1, _bands(len(true))))
-    if len(by_length[0]) > 1:
-        uneven = [_unevenness(errors, clips, len(knots[0])) for knots in (constant, by_length)]
-        if uneven[1] < uneven[0] - _BETTER:
-            constant = by_length
-    at, spread = constant
+    errors, bands = true - predicted, 1
+    if (most := _bands(len(true))) > 1:
+        better = _surprise(errors, clips, 1) - _surprise(errors, clips, most)
+        if better.mean() > better.std() / len(better) ** 0.5:  # by more than chance would do
+            bands = most
+    at, spread = _knots(errors, clips, bands)
     quantile = _quantile(errors, _spread(clips, at, spread))
     return Interval(CONFIDENCE, quantile, tuple(map(int, at)), tuple(map(float, spread)), len(true))
 
@@ -61,13 +58,12 @@ def _quantile(errors: np.ndarray, spread: np.ndarray) -> float:
     return float(high - low) / 2
 
 
-def _unevenness(errors: np.ndarray, clips: np.ndarray, bands: int) -> float:
-    """How far from its confidence the coverage is in the worst band of lengths, on routines that were left out."""
-    inside = np.zeros(len(errors), bool)
+def _surprise(errors: np.ndarray, clips: np.ndarray, bands: int) -> np.ndarray:
+    """(n,) by how much each error is unlike what was usual of the routines that were left in, in five folds: minus the
+    logarithm of its likelihood by a Laplace distribution, whose spread is the mean absolute error."""
+    found = np.zeros(len(errors))
     for fold in range(5):
         out = np.arange(len(errors)) % 5 == fold
-        at, spread = _knots(errors[~out], clips[~out], bands)
-        quantile = _quantile(errors[~out], _spread(clips[~out], at, spread))
-        inside[out] = np.abs(errors[out]) <= quantile * _spread(clips[out], at, spread)
-    parts = np.array_split(np.argsort(clips, kind="stable"), _bands(len(errors)))
-    return max(abs(float(inside[part].mean()) - CONFIDENCE) for part in parts)
+        usual = _spread(clips[out], *_knots(errors[~out], clips[~out], bands))
+        found[out] = np.log(usual) + np.abs(errors[out]) / usual
+    return found

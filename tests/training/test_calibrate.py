@@ -58,6 +58,19 @@ def test_where_they_do_not_intervals_are_of_one_width():
     assert interval.quantile * interval.spread[0] == pytest.approx(1.645, abs=0.2)  # of a normal distribution
 
 
+def test_few_routines_tell_whether_errors_grow_with_length():
+    """A hundred: one width where errors are alike, most of the coverage where those of long routines are larger."""
+    alike = [fit_interval(*predictions(seed, 100, by_length=False)) for seed in range(20)]
+    assert np.mean([len(interval.clips) == 1 for interval in alike]) >= 0.9
+    shares = []
+    for seed in range(20):
+        interval = fit_interval(*predictions(seed, 100, by_length=True))
+        assert len(interval.clips) > 1
+        unseen = predictions(100 + seed, 1000, by_length=True)
+        shares.append(inside(interval, *unseen)[unseen[2] >= 140].mean())
+    assert np.mean(shares) > 0.75
+
+
 def test_from_too_few_routines_there_is_none():
     assert fit_interval(*predictions(0, LEAST_ROUTINES - 1, by_length=False)) is None
     assert fit_interval(*predictions(0, LEAST_ROUTINES, by_length=False)) is not None
