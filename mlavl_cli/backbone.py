@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mlavl_cli.errors import WeightsError
+from mlavl_cli.errors import WeightsError, refusing
+from mlavl_cli.files import refuse_irregular
 from mlavl_cli.untrusted import digest_of
 
 MANIFEST_MAX_BYTES = 4 << 20
@@ -15,6 +16,7 @@ WEIGHTS_SUFFIXES = (".pth", ".pt", ".safetensors", ".bin", ".ckpt")
 ELSEWHERE = "not-at-hand"  # stands for a backbone that made features and isn't here: heads learn from them all the same
 _HUB_NAME = re.compile(r"(?!.*\.\.)[A-Za-z0-9_][\w.-]{0,200}", re.ASCII)
 _MODEL_SUFFIXES = frozenset({".json", ".safetensors", ".bin", ".pth", ".pt"})
+_TEXT_SUFFIXES = frozenset({".txt", ".model"})  # of tokenizers
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,20 @@ def model_files(folder: Path) -> list[Path]:
         if not parts <= names:
             raise WeightsError(f"names {min(map(str, parts - names))!r}, which isn't in its folder", path=index)
     return files
+
+
+def saved_files(folder: Path) -> list[Path]:
+    """`model_files`, and those of a tokenizer: what a copy of the model needs.
+
+    Raises:
+        WeightsError: one is far longer than what is stored of it; or as `model_files`.
+    """
+    texts = [path for path in folder.iterdir() if path.suffix in _TEXT_SUFFIXES and path.is_file()]
+    found = [*model_files(folder), *texts]
+    for path in found:
+        with refusing(WeightsError, "can't be copied", path):
+            refuse_irregular(path)
+    return found
 
 
 def parse_backbone(text: str) -> BackboneSpec:

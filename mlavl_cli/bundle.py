@@ -187,6 +187,8 @@ def _backbone(folder: Path, data: dict[str, Any]) -> BackboneSpec:
             )
         return BackboneSpec(source, revision, options, local=False, dim=dim)
     source = _inside(folder, data["folder"])
+    if os.path.realpath(source) == os.path.realpath(folder):
+        raise WeightsError("names itself as a backbone", path=folder / MANIFEST, hint="It lies in a subfolder.")
     refuse_links(source)
     return BackboneSpec(str(source), revision, options, local=True, dim=dim)
 

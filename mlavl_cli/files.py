@@ -170,7 +170,7 @@ def atomic_write(path: Path, mode: str = "wb", named: bool = False) -> Iterator[
 
 def refuse_others(path: Path) -> None:
     """In folders that others may write to, what a user named is not to be somebody else's link or pipe, nor to lead
-    through such a link. Many systems don't follow these links either.
+    through such a link. Many systems don't follow these links either. Nor is it to be a file that can't be replaced.
 
     Raises:
         OSError: it is.
@@ -194,7 +194,10 @@ def refuse_others(path: Path) -> None:
 
 
 def _refuse_of_others(one: Path, found: os.stat_result, folder: os.stat_result, path: Path) -> None:
-    trusted = (os.geteuid(), 0)
+    me, trusted = os.geteuid(), (os.geteuid(), 0)
+    kept = folder.st_mode & stat.S_ISVTX and me not in (0, found.st_uid, folder.st_uid)
+    if kept and stat.S_ISREG(found.st_mode):  # told now, and not when there is something to be put in its place
+        raise OSError(errno.EPERM, f"{one} is another user's, and nobody else can replace it there", str(path))
     theirs = folder.st_uid not in trusted or folder.st_mode & (stat.S_ISVTX | stat.S_IWGRP | stat.S_IWOTH)
     if theirs and found.st_uid not in trusted:
         for is_one, what in ((stat.S_ISLNK, "link"), (stat.S_ISFIFO, "pipe")):

@@ -8,6 +8,7 @@ import os
 import pickle
 import shutil
 import stat
+import struct
 import subprocess
 import sys
 import tempfile
@@ -17,6 +18,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -31,7 +33,7 @@ from mlavl_cli.datasets.unpickle import read_pickle
 from mlavl_cli.errors import DataError, MlavlError, WeightsError
 from mlavl_cli.features.routine import read_features
 from mlavl_cli.features.store import FeatureStore
-from mlavl_cli.files import atomic_write
+from mlavl_cli.files import atomic_write, refuse_others
 from mlavl_cli.heads.published import import_published
 from mlavl_cli.inputs import Input
 from mlavl_cli.pickles import check_pickle
@@ -298,6 +300,67 @@ def test_results_to_a_pipe_that_is_full_wait_for_room(season, tmp_path, reads):
         found = json.loads(end.read())
     assert process.wait(60) == 0, (tmp_path / "told").read_text()
     assert len(found) == 3
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory):
+    """A video, one that is none, one without sound (which is warned of), and another."""
+    folder = tmp_path_factory.mktemp("mixed")
+    for name, sound in (("a", True), ("c", False), ("d", True)):
+        make_video(folder / f"{name}.mp4", 36, **({} if sound else {"sound": None}))
+    (folder / "b.mp4").write_bytes(os.urandom(3000))
+    return folder
+
+
+@pytest.mark.parametrize("stderr", ["/dev/full", SLOWLY("/dev/null"), SLOWLY("a reader that is gone")])
+def test_words_that_cannot_be_said_cost_no_result(mixed, tmp_path, stderr):
+    """stderr on a full disk, without a reader, or open only to be read."""
+    read, write = os.pipe()
+    os.close(read)
+    mode = os.O_RDONLY if stderr == "/dev/null" else os.O_WRONLY
+    handle = os.open(stderr, mode) if stderr.startswith("/") else write
+    for words in (["score", mixed, "-f", "jsonl"], ["extract-features", mixed, "-o", tmp_path / "features"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "mlavl_cli", *map(str, words)], stdout=subprocess.PIPE, stderr=handle, cwd=ROOT,
+            timeout=120,
+        )  # fmt: skip
+        assert done.returncode == 1
+        if words[0] == "score":
+            assert [bool(json.loads(line).get("scores")) for line in done.stdout.splitlines()] == [
+                True,
+                False,
+                True,
+                True,
+            ]
+    assert len(list((tmp_path / "features").rglob("*.safetensors"))) == 3
+    if handle != write:
+        os.close(handle)
+    os.close(write)
+
+
+def test_results_on_a_stream_that_is_only_read_are_one_line(season):
+    with Path(os.devnull).open() as only_read:
+        words = ("score", season / "in" / "0.mp4", "--features", season / "store", "-f", "jsonl", "-q")
+        done = subprocess.run(
+            [sys.executable, "-m", "mlavl_cli", *map(str, words)], stdout=only_read, stderr=subprocess.PIPE, cwd=ROOT,
+            timeout=120, text=True,
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert "can't be written" in done.stderr
+    assert "internal error" not in done.stderr
+
+
+@AS_ROOT
+def test_a_file_that_nobody_else_can_replace_is_told_before_any_work(everybodys, monkeypatch):
+    """In a folder for all with the sticky bit: the results of a night would have no place."""
+    (everybodys / "scores.csv").write_text("theirs")
+    os.chown(everybodys / "scores.csv", NOBODY, NOBODY)
+    refuse_others(everybodys / "scores.csv")  # root replaces it
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    with pytest.raises(OSError, match="another user's, and nobody else can replace it there"):
+        refuse_others(everybodys / "scores.csv")
+    monkeypatch.setattr(os, "geteuid", lambda: NOBODY)
+    refuse_others(everybodys / "scores.csv")
 
 
 def test_a_list_of_names_on_a_stream_that_does_not_wait(season):
@@ -860,3 +923,21 @@ def test_no_code_is_kept_where_others_can_exchange_it(tmp_path, mode, safe):
     assert place(XDG_CACHE_HOME=str(theirs), TMPDIR=str(temporary)).startswith(str(temporary) if safe else "refused")
     in_cache = place(XDG_CACHE_HOME=str(temporary), TMPDIR=str(theirs))
     assert in_cache.startswith(str(temporary) if safe else "refused")
+
+
+def test_pixels_of_ever_other_shapes_are_warned_of_once(run, tmp_path):
+    """Each picture of a Motion JPEG says how wide its pixels are."""
+    made = make_video(tmp_path / "plain.mkv", 80, codec="mjpeg", pixels="yuvj420p", sound=None)
+    with av.open(str(made)) as source, av.open(str(tmp_path / "odd.mkv"), "w") as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for number, packet in enumerate(source.demux(video=0)):
+            if packet.dts is not None:
+                said = b"\xff\xe0\x00\x10JFIF\x00\x01\x02\x00" + struct.pack(">HH", 1100 + number * 10, 100) + b"\0\0"
+                odd = av.Packet(b"\xff\xd8" + said + bytes(packet)[2:])
+                odd.pts, odd.dts, odd.time_base, odd.stream, odd.is_keyframe = (
+                    packet.pts, packet.dts, packet.time_base, stream, True,
+                )  # fmt: skip
+                target.mux(odd)
+    result = run("score", tmp_path / "odd.mkv", "-f", "csv", "--features", tmp_path / "store")
+    assert result.exit_code == 0, result.stderr
+    assert result.stderr.count("its pixels claim to be") == 1

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -158,3 +159,119 @@ def test_no_file_is_lost_by_what_another_left_in_the_decoder(tmp_path):
     result = shell("score", tmp_path / "a.mkv", tmp_path / "b.mkv", made, "--workers", 1, "-f", "csv", "-q")
     assert result.exit_code == 0, result.stderr
     assert len(result.stdout.splitlines()) == 4
+
+
+# --- What is copied, and what a run goes on from ---------------------------------------------------------------------
+
+
+SETTINGS = ("--width", 16, "--epochs", 2, "--batch-size", 4)
+
+
+def small_set(folder):
+    """Features of thirty routines that anything is trained on in seconds."""
+    rows, rng = ["path,split,TES"], np.random.default_rng(0)
+    for i in range(30):
+        np.save(folder / f"{i}.npy", rng.normal(size=(4, 8)).astype(np.float16))
+        rows.append(f"{i}.npy,{('test', 'val', 'train', 'train', 'train')[i % 5]},{i * 3}")
+    (folder / "m.csv").write_text("\n".join(rows) + "\n")
+    return ("train", "manifest", folder / "m.csv", *SETTINGS)
+
+
+def test_of_a_backbone_its_own_files_are_copied_and_no_holes(run, tmp_path):
+    words = small_set(tmp_path)
+    bundle = tmp_path / "bundle"
+    shutil.copytree(ROOT / "weights" / "mini", bundle)
+    seen = bundle / "backbones" / "visual"
+    hollow(seen / "extra.dat", (1 << 30,))
+    (seen / "deep").mkdir()
+    (seen / "deep" / "notes").write_text("nothing loads this")
+    result = run(*words, "--model", "gdlt", "--backbones", bundle, "-o", tmp_path / "out")
+    assert result.exit_code == 0, result.stderr
+    copied = {path.name for path in (tmp_path / "out" / "backbones" / "visual").rglob("*")}
+    assert copied == {path.name for path in (ROOT / "weights" / "mini" / "backbones" / "visual").iterdir()}
+    assert (tmp_path / "out" / "backbones" / "text" / "merges.txt").exists()
+    hollow(seen / "extra.bin", (1 << 30,))
+    result = run(*words, "--model", "gdlt", "--backbones", bundle, "-o", tmp_path / "other")
+    assert (result.exit_code, len(result.errors)) == (1, 1)
+    assert "extra.bin" in result.stderr
+    assert not (tmp_path / "other" / "bundle.json").exists()
+
+
+@pytest.mark.parametrize("folder", [".", "", "backbones//..//"])
+def test_a_bundle_is_no_backbone_of_itself(run, tmp_path, folder):
+    bundle = tmp_path / "bundle"
+    shutil.copytree(ROOT / "weights" / "mini", bundle)
+    known = json.loads((bundle / "bundle.json").read_text())
+    known["visual"]["folder"] = folder
+    (bundle / "bundle.json").write_text(json.dumps(known))
+    result = run("weights", "info", bundle)
+    assert (result.exit_code, len(result.errors)) == (1, 1)
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory):
+    """A table of two methods, and a bundle of one."""
+    folder = tmp_path_factory.mktemp("begun")
+    words = small_set(folder)
+    assert shell(*words, "--model", "lstm", "--model", "gdlt", "--seeds", 1, "-o", folder / "table").exit_code == 0
+    assert shell(*words, "--model", "gdlt", "-o", folder / "one").exit_code == 0
+    return folder
+
+
+def steps(state, value):
+    for kept in state["optimizer"]["state"].values():
+        kept["step"] = value
+
+
+def model_name(state, value):
+    state["settings"]["model"] = value
+
+
+ODD = {
+    "step below zero": (steps, torch.tensor(-1.0)), "step far below": (steps, torch.tensor(-1e6)),
+    "complex step": (steps, torch.tensor(1 + 2j)), "true step": (steps, torch.tensor(True)),
+    "endless step": (steps, torch.tensor(float("inf"))), "model": (model_name, "no\x1b[31m"),
+}  # fmt: skip
+
+
+def spoil(path, odd):
+    """A state of a run that broke off after one epoch, with something odd in it."""
+    state = torch.load(path, weights_only=True)
+    state["history"] = state["history"][:1]
+    change, value = ODD[odd]
+    change(state, value)
+    torch.save(state, path)
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_an_odd_state_of_a_run_costs_its_method_alone(run, begun, tmp_path, odd):
+    folder = tmp_path / "in"
+    shutil.copytree(begun, folder)
+    (path,) = (folder / "table").glob("runs/TES/lstm/seed-0/last.pt")
+    path.with_name("cell.json").unlink()
+    spoil(path, odd)
+    words = ("train", "manifest", folder / "m.csv", *SETTINGS)
+    result = run(*words, "--model", "lstm", "--model", "gdlt", "--seeds", 1, "-o", folder / "table")
+    assert "gdlt" in result.stdout
+    assert "last.pt" in result.stderr
+    assert "internal error" not in result.stderr
+    assert "\x1b[31m" not in result.stderr
+    (path,) = (folder / "one").glob("runs/**/last.pt")
+    spoil(path, odd)
+    result = run(*words, "--model", "gdlt", "-o", folder / "one")
+    assert (result.exit_code, len(result.errors)) == (1, 1)
+    assert "last.pt" in result.stderr
+    assert "internal error" not in result.stderr
+
+
+def test_a_head_that_gives_no_numbers_makes_no_bundle(run, begun, tmp_path):
+    folder = tmp_path / "in"
+    shutil.copytree(begun, folder)
+    (path,) = (folder / "one").glob("runs/**/best_srcc.pt")
+    state = torch.load(path, weights_only=True)
+    wild = {name: torch.full_like(one, 3e38) if one.is_floating_point() else one for name, one in state.items()}
+    torch.save(wild, path)
+    (folder / "one" / "bundle.json").unlink()
+    result = run("train", "manifest", folder / "m.csv", *SETTINGS, "--model", "gdlt", "-o", folder / "one")
+    assert (result.exit_code, len(result.errors)) == (1, 1), result.stdout
+    assert "gives NaN or infinity" in result.stderr

@@ -26,7 +26,7 @@ from mlavl_cli.cli.synthesize import synthesize
 from mlavl_cli.cli.train import train
 from mlavl_cli.errors import MlavlError, UsageError
 
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EBADF)
 
 
 class MlavlGroup(TyperGroup):

@@ -4,11 +4,16 @@
 """
 
 import ctypes
+import io
 import os
 import sys
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from mlavl_cli.cores import cores
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 _GIB, _LARGEST_IN_HEAP = 1 << 30, 32 << 20  # the latter is the most that glibc takes
@@ -31,7 +36,19 @@ def settle() -> None:
         # Whoever shares a pipe with us may have set it so that a full one takes no more, which Python doesn't tell.
         with suppress(OSError):
             os.set_blocking(handle, True)
+    words = io.BufferedWriter(_Words(2, "w", closefd=False))
+    sys.stderr = io.TextIOWrapper(words, sys.stderr.encoding, "backslashreplace", line_buffering=True)
     _keep_freed_memory()
+
+
+class _Words(io.FileIO):
+    """stderr: what can't be said there (a full disk, a reader that is gone) is left unsaid, and costs no result."""
+
+    def write(self, data: "ReadableBuffer", /) -> int:
+        try:
+            return super().write(data) or 0
+        except OSError:
+            return len(memoryview(data))
 
 
 def _keep_freed_memory() -> None:

@@ -112,6 +112,7 @@ def _latex(rows: list[Row]) -> str:
     columns = "".join("l" if isinstance(value, str) else "r" for value in rows[0].values())
     cells = [list(rows[0]), *(list(row.values()) for row in rows)]
     lines = [" & ".join(_plain(cell).translate(_LATEX) for cell in line) + r" \\" for line in cells]
+    lines = ["{}" + line if line.startswith(("[", "*")) else line for line in lines]  # no argument of the row above
     body = [r"\begin{tabular}{" + columns + "}", r"\toprule", lines[0], r"\midrule", *lines[1:]]
     return "\n".join([*body, r"\bottomrule", r"\end{tabular}"]) + "\n"
 

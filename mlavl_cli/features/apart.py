@@ -97,7 +97,7 @@ class _Worker:
                 self._refuse_too_slow(path, begin, reached, clips, allowed_s)
         except (EOFError, OSError) as error:
             self._ended = True
-            hint = "It is damaged, or made to do this."
+            hint = "It is damaged or made to do this, or the system ended the process for want of memory."
             raise MediaError("its decoder crashed", path=path, hint=hint) from error
 
     @property
@@ -185,7 +185,11 @@ def start() -> None:
     except OSError:  # not here: files are decoded in this process
         return
     parent = os.getpid()
-    if os.fork() == 0:
+    try:
+        child = os.fork()
+    except OSError:  # no more processes
+        return
+    if child == 0:
         ours.close()
         _end_with(parent)
         try:

@@ -228,9 +228,9 @@ class VideoReader:
         ratio = float(aspect or 1)
         if 1 / _MOST_ASPECT <= ratio <= _MOST_ASPECT:
             return ratio
-        said = f"its pixels claim to be {ratio:.3g} times as wide as high: taken as square"
-        if said not in self.warnings:
-            self.warnings.append(said)
+        claim = "its pixels claim to be"
+        if not any(said.startswith(claim) for said in self.warnings):  # the next picture may claim something else
+            self.warnings.append(f"{claim} {ratio:.3g} times as wide as high: taken as square")
         return 1.0
 
     def _lasts_s(self, picture: av.VideoFrame, interval_s: float) -> float:

@@ -122,7 +122,8 @@ def read_map(path: Path, performances: Sequence[Performance], videos: Sequence[P
     """Performances with the videos that a csv gives them: columns skater and path, and segment or event where needed.
 
     Raises:
-        DataError: it can't be read, or a row names no performance, several of them, or no video.
+        DataError: it can't be read, or a row names no performance, several of them, no video, or one of
+            another row.
     """
     rows, _ = read_csv(path, _MOST_COLUMNS)
     if len(rows) > len(performances):
@@ -141,7 +142,10 @@ def read_map(path: Path, performances: Sequence[Performance], videos: Sequence[P
             raise DataError(f"line {line}: {len(meant)} performances of {row['skater']!r}", path=path, hint=hint)
         if (row["path"] or "") not in there:
             raise DataError(f"line {line}: no such video: {row['path']!r}", path=path)
-        given[meant[0]] = there[row["path"]]
+        video = there[row["path"]]
+        if meant[0] in given or video in given.values():
+            raise DataError(f"line {line}: the performance or its video stands above already", path=path)
+        given[meant[0]] = video
     return [
         Match(one, given.get(at), float(at in given), "the map doesn't name it") for at, one in enumerate(performances)
     ]

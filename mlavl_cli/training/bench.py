@@ -123,7 +123,8 @@ def run_table(
             raise
         except MlavlError as error:
             failed[job.variant.name, job.target] = error
-        except (RuntimeError, ValueError, MemoryError) as error:  # torch's and sklearn's: of this method, not of others
+        # torch's and sklearn's: of this method, not of others
+        except (RuntimeError, ValueError, ArithmeticError, MemoryError) as error:
             failed[job.variant.name, job.target] = DataError(f"it can't be trained on this ({one_line(str(error))})")
     return Table(cells, true, failed)
 

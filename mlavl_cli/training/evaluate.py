@@ -11,7 +11,7 @@ import torch
 from mlavl_cli.bundle import Bundle, find_bundle, write_bundle
 from mlavl_cli.datasets.dataset import Dataset, Routine, chosen_targets
 from mlavl_cli.device import Placement
-from mlavl_cli.errors import DataError, FeatureError, UsageError
+from mlavl_cli.errors import DataError, FeatureError, UsageError, WeightsError
 from mlavl_cli.heads.base import Head
 from mlavl_cli.heads.checkpoint import TargetHead, load_head
 from mlavl_cli.heads.dims import MOST_CLIPS
@@ -60,9 +60,16 @@ def of_head(head: TargetHead, routines: list[Routine], batch_size: int) -> Batch
 
 
 def scored(head: TargetHead, routines: list[Routine], batch_size: int, placement: Placement) -> np.ndarray:
-    """The head's scores (n,) of the routines, in points."""
+    """The head's scores (n,) of the routines, in points.
+
+    Raises:
+        WeightsError: it gives NaN or infinity.
+    """
     batches = of_head(head, routines, batch_size)
-    return np.array([head.points(score) for score in predict(head.model, batches, placement).tolist()])
+    found = np.array([head.points(score) for score in predict(head.model, batches, placement).tolist()])
+    if not np.isfinite(found).all():
+        raise WeightsError(f"the {head.target} head gives NaN or infinity", hint="Train it again, or from its start.")
+    return found
 
 
 @torch.no_grad()

@@ -12,7 +12,7 @@ from torch import nn
 from mlavl_cli.errors import DataError, refusing
 from mlavl_cli.files import atomic_write
 from mlavl_cli.heads.dims import HeadDims
-from mlavl_cli.heads.methods import head_class
+from mlavl_cli.heads.methods import HEADS, head_class
 from mlavl_cli.heads.mlavl.losses import LossWeights
 from mlavl_cli.training.choices import OptimizerName
 from mlavl_cli.training.config import TrainConfig
@@ -84,6 +84,8 @@ def meant_settings(settings: dict[str, Any], path: Path) -> dict[str, Any]:
     """
     with refusing(DataError, "holds settings that this mlavl doesn't know", path, START_ANEW):
         model = str(settings["model"]).lower()  # mlavl 0.1 wrote the name of a class
+        if model not in HEADS:
+            raise ValueError("no such model")
         config = TrainConfig(**{**settings["config"], "loss": LossWeights(**settings["config"]["loss"])})
         config = replace(config, save_every=0, patience=None)
         dims = head_class(model).Dims.from_dict(settings["dims"])
@@ -104,9 +106,13 @@ def moments_of(
     probe.grad = torch.zeros(1)
     other = OPTIMIZERS[optimizer]([probe], lr=0.1)
     other.step()
-    single = {name: tensor.ndim == 0 for name, tensor in other.state[probe].items()}
+    usual = dict(other.state[probe])
     for index, kept in saved.items():
-        shapes = {name: () if single[name] else parameters[index].shape for name in kept}
-        if kept.keys() != single.keys() or any(tuple(kept[name].shape) != tuple(shapes[name]) for name in kept):
+        if kept.keys() != usual.keys():
             raise ValueError("moments of another optimizer")
+        for name, tensor in kept.items():
+            counts = usual[name].ndim == 0  # how many steps were taken
+            shape = torch.Size() if counts else parameters[index].shape
+            if tensor.shape != shape or tensor.dtype != usual[name].dtype or (counts and not 0 <= tensor.item() < 1e9):
+                raise ValueError("moments of another optimizer")
     return saved

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mlavl_cli.backbone import BackboneSpec, content_of
+from mlavl_cli.backbone import BackboneSpec, content_of, saved_files
 from mlavl_cli.bundle import MANIFEST, Bundle, find_bundle, is_frame_rate, write_bundle
 from mlavl_cli.datasets.dataset import Dataset, Routine
 from mlavl_cli.errors import WeightsError
@@ -122,11 +122,7 @@ def _inside(spec: BackboneSpec, folder: Path, role: str) -> BackboneSpec:
         return spec
     target = folder / "backbones" / role
     if os.path.realpath(target) != os.path.realpath(spec.folder):
-        shutil.copytree(spec.folder, target, dirs_exist_ok=True, ignore=_special)
+        target.mkdir(parents=True, exist_ok=True)
+        for path in saved_files(spec.folder):
+            shutil.copyfile(path, target / path.name)
     return replace(spec, source=str(target))
-
-
-def _special(folder: str, names: list[str]) -> list[str]:
-    """Pipes and devices, which are no part of a model."""
-    paths = [Path(folder, name) for name in names]
-    return [path.name for path in paths if not (path.is_file() or path.is_dir())]

@@ -304,6 +304,14 @@ def test_a_map_says_which_video(run, competition, tmp_path):
         ("Ana RIVER,,bo_stone_fs.mp4", "2 performances"),
         ("No one,,bo_stone_fs.mp4", "0 performances"),
         ("Ana RIVER,SHORT PROGRAM,gone.mp4", "no such video"),
+        (
+            "Ana RIVER,SHORT PROGRAM,bo_stone_fs.mp4\nBo STONE,FREE SKATING,bo_stone_fs.mp4",
+            "line 3: the performance or",
+        ),
+        (
+            "Ana RIVER,SHORT PROGRAM,bo_stone_fs.mp4\nAna RIVER,SHORT PROGRAM,cem_field_sp.mp4",
+            "line 3: the performance",
+        ),
     ):
         (tmp_path / "map.csv").write_text(f"skater,segment,path\n{wrong}")
         refused = run("labels", *paths, "--videos", videos, "-o", output, "--map", tmp_path / "map.csv")
