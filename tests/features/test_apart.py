@@ -170,7 +170,10 @@ def test_a_decoder_that_crashes_costs_one_file(tmp_path):
     out, err = command.communicate(timeout=120)
     assert command.returncode == 1
     assert [line.split(": ")[1:3] for line in err.splitlines() if line.startswith("error")] == [
-        [str(long), "its decoder crashed. It is damaged, or made to do this."]
+        [
+            str(long),
+            "its decoder crashed. It is damaged or made to do this, or the system ended the process for want of memory.",
+        ]
     ]
     assert [line.split(",")[0] for line in out.splitlines()] == ["path", str(long), str(good)]
     assert "its decoder crashed" in out.splitlines()[1]
