@@ -97,7 +97,7 @@ class _Worker:
                 self._refuse_too_slow(path, begin, reached, clips, allowed_s)
         except (EOFError, OSError) as error:
             self._ended = True
-            hint = "It is damaged or made to do this, or the system ended the process for want of memory."
+            hint = "It is damaged or made to do this, or the system has no memory for it."
             raise MediaError("its decoder crashed", path=path, hint=hint) from error
 
     @property

@@ -172,7 +172,7 @@ def test_a_decoder_that_crashes_costs_one_file(tmp_path):
     assert [line.split(": ")[1:3] for line in err.splitlines() if line.startswith("error")] == [
         [
             str(long),
-            "its decoder crashed. It is damaged or made to do this, or the system ended the process for want of memory.",
+            "its decoder crashed. It is damaged or made to do this, or the system has no memory for it.",
         ]
     ]
     assert [line.split(",")[0] for line in out.splitlines()] == ["path", str(long), str(good)]
