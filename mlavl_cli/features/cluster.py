@@ -234,9 +234,8 @@ def _connected(address: str) -> Iterator[Any]:
     except ImportError as error:
         raise DeviceError("Ray isn't installed", hint="pip install 'mlavl[ray]'.") from error
     hint = "Start one with `ray start --head`, name its HOST:PORT, or use --ray local."
-    if address == "auto":
-        address = _current_cluster()
-    if ":" in address and not _answers(address):  # Ray itself would wait for minutes, and talk
+    if address != LOCAL and not _answers(_current_cluster() if address == "auto" else address):
+        # Ray itself would wait for minutes, and talk.
         raise DeviceError(f"no Ray cluster at {address}", hint=hint)
     dashboard = False if address == LOCAL else None
     try:
