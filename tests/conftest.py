@@ -8,6 +8,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # several test processes share the core
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import json
+import math
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -24,6 +25,8 @@ from typer.testing import CliRunner
 from mlavl_cli.scoring.result import UNFAMILIAR
 
 RATE = 44_100
+# Code for the MB that a process held at the most; of a child's getrusage counts what its parent held, too.
+HELD = "next(int(line.split()[1]) for line in open('/proc/self/status') if line.startswith('VmHWM')) // 1000"
 
 
 def tone(seconds: float, hz: float = 440.0, rate: int = RATE, level: float = 0.5) -> np.ndarray:
@@ -148,6 +151,28 @@ def shell(*args: object, stdin: bytes | None = None, cwd: Path | None = None, **
         timeout=300,
     )
     return Run(done.returncode, done.stdout.decode(), _expected(done.stderr.decode()))
+
+
+def alone(*args: object) -> tuple[int, list[str], int]:
+    """(exit code, lines of stderr, MB that it held at the most) of a run in a process of its own."""
+    code = "import sys; from mlavl_cli.cli.app import app\ntry: app(sys.argv[1:])\nfinally: "
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}print({HELD}, file=sys.stderr)", *map(str, args)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "OMP_NUM_THREADS": "1"},
+        timeout=200,
+    )
+    *told, held_mb = done.stderr.splitlines()
+    return done.returncode, told, int(held_mb)
+
+
+def hollow(path: Path, shape: Sequence[int], kind: str = "|u1") -> Path:
+    """A `.npy` of zeros that takes some kilobytes on the disk."""
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": kind, "fortran_order": False, "shape": tuple(shape)})
+        file.truncate(file.tell() + math.prod(shape) * np.dtype(kind).itemsize)
+    return path
 
 
 def side_by_side(calls: Sequence[Callable[..., Run]]) -> list[Run]:

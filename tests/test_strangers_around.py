@@ -22,7 +22,7 @@ import av
 import numpy as np
 import pytest
 import torch
-from conftest import make_video, shell
+from conftest import hollow, make_video, shell
 from datasets import layouts
 
 from mlavl_cli import leftovers
@@ -497,14 +497,6 @@ def test_words_that_no_bundle_takes_are_refused_before_any_training(run, tmp_pat
 
 
 # --- Many small files ------------------------------------------------------------------------------------------------
-
-
-def hollow(path, shape):
-    """A `.npy` of zeros that takes some kilobytes on the disk."""
-    with path.open("wb") as file:
-        np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
-        file.truncate(file.tell() + shape[0] * shape[1])
-    return path
 
 
 def packed(path, shape):

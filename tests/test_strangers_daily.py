@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import make_video, shell
+from conftest import HELD, alone, make_video, shell
 from datasets import layouts
 
 from mlavl_cli import growing
@@ -25,8 +25,6 @@ from mlavl_cli.output.report.index import Entry, index, read_index
 from mlavl_cli.untrusted import read_torch
 
 ROOT = Path(__file__).parents[1]
-# MB that a process held at the most; of a child's getrusage counts what its parent held, too.
-HELD = "int(next(l for l in open('/proc/self/status') if l.startswith('VmHWM')).split()[1]) // 1024"
 AS_ROOT = pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root gives files away")
 RECORD = {
     "page": "x.html", "name": "n", "skater": "s", "date": "2026-01-01", "dated": True, "scored": "2026", "weights": "w",
@@ -50,16 +48,6 @@ def scored(tmp_path_factory):
 def again(scored, run, pages, *options):
     """The video is scored once more, from its store, into another folder of pages."""
     return run("score", scored / "v.mp4", "--features", scored / "store", "--report", pages, "-f", "csv", *options)
-
-
-def memory_mb(*words):
-    """The most that a run in a process of its own held."""
-    code = "import sys; from mlavl_cli.cli.app import app\ntry: app(sys.argv[1:])\nfinally: "
-    code += f"print({HELD}, file=sys.stderr)"
-    settings = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", code, *map(str, words)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=settings)
-    return int(done.stderr.splitlines()[-1])
 
 
 # --- Compiled code ---------------------------------------------------------------------------------------------------
@@ -121,7 +109,7 @@ def test_a_history_of_very_many_weights_takes_time_in_proportion(run, tmp_path, 
 
 def test_one_endless_line_of_a_history_takes_no_memory(tmp_path):
     (tmp_path / "history.jsonl").write_text("[" + '{"":[]},' * 3_000_000 + "0]\n" + json.dumps(RECORD) + "\n")
-    assert memory_mb("history", tmp_path, "-f", "csv") < 300
+    assert alone("history", tmp_path, "-f", "csv")[2] < 300
 
 
 def test_an_index_of_very_many_parts_takes_no_memory(tmp_path):
@@ -219,7 +207,7 @@ def test_a_history_is_read_from_its_end(run, tmp_path, monkeypatch):
 
 def test_very_many_short_lines_of_a_history_take_no_memory(tmp_path):
     (tmp_path / "history.jsonl").write_text("\u0100\n" * 8_000_000 + json.dumps(RECORD) + "\n", "utf-8")
-    assert memory_mb("history", tmp_path, "-f", "csv") < 250
+    assert alone("history", tmp_path, "-f", "csv")[2] < 250
 
 
 def test_the_last_scoring_of_a_video_is_the_last_of_its_history(tmp_path):

@@ -3,39 +3,18 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 import torch
-from conftest import make_video, shell
+from conftest import alone, hollow, make_video, shell
 from datasets import layouts
 
 from mlavl_cli.heads.methods import head_class
 
 ROOT = Path(__file__).parents[1]
-HELD = "next(int(l.split()[1]) // 1000 for l in open('/proc/self/status') if l.startswith('VmHWM'))"
-
-
-def alone(*words):
-    """(exit code, stderr's lines, MB that it held) of a run in a process of its own."""
-    code = "import sys; from mlavl_cli.cli.app import app\ntry: app(sys.argv[1:])\nfinally: "
-    code += f"print({HELD}, file=sys.stderr)"
-    settings = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", code, *map(str, words)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=200, env=settings)
-    *told, held = done.stderr.splitlines()
-    return done.returncode, told, int(held)
-
-
-def hollow(path, shape, kind="|u1"):
-    """A `.npy` of zeros that takes some kilobytes on the disk."""
-    with path.open("wb") as file:
-        np.lib.format.write_array_header_1_0(file, {"descr": kind, "fortran_order": False, "shape": shape})
-        file.truncate(file.tell() + int(np.prod(shape)) * np.dtype(kind).itemsize)
 
 
 def fs1000_with_a_long_one(folder, shape, long):

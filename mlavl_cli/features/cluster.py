@@ -242,6 +242,7 @@ def _connected(address: str) -> Iterator[Any]:
         with away_from_the_current_folder():  # whose modules its workers would take for the libraries'
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, include_dashboard=dashboard)
     except (ConnectionError, RuntimeError, ValueError) as error:
+        hint += " Of one with tokens, set RAY_AUTH_MODE=token."
         raise DeviceError(f"no Ray cluster at {address}", hint=hint) from error
     try:
         yield ray

@@ -59,9 +59,7 @@ class Batches:
         tokens = max((rows.shape[1] for rows in self.visual if rows.ndim == 3), default=1)
         most, together = most_together(self.routines, self.window, tokens), min(together, len(self.routines))
         if together > most:
-            longest = max(self.routines, key=lambda one: len(one.visual))
-            cause = f"{longest.id} has {len(longest.visual)} clips; a batch of {together} as long takes too much memory"
-            raise DataError(cause, hint=f"Give --batch-size {max(most, 2)}, or a shorter --window.")
+            raise too_large(max(self.routines, key=lambda one: len(one.visual)), together, most)
 
     def true(self) -> np.ndarray:
         """The scores (n,), in points."""
@@ -168,6 +166,13 @@ def most_together(routines: list[Routine], window: int | None, tokens: int = 1) 
         for one in routines
     ]
     return max(_MOST_NUMBERS // (clips * max(widths, default=1)), 1)
+
+
+def too_large(longest: Routine, together: int, most: int) -> DataError:
+    """What is wrong with a batch of so many routines, and of how many one may be."""
+    cause = f"{longest.id} has {len(longest.visual)} clips; a batch of {together} as long takes too much memory"
+    smaller = f"--batch-size {most}, or " if most > 1 else ""
+    return DataError(cause, hint=f"Give {smaller}a shorter --window.")
 
 
 def _tokens(routines: list[Routine]) -> list[np.ndarray]:

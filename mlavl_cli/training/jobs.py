@@ -17,7 +17,7 @@ from mlavl_cli.heads.checkpoint import TargetHead
 from mlavl_cli.heads.dims import MOST_CLIPS, MOST_WINDOW, HeadDims
 from mlavl_cli.heads.methods import head_class
 from mlavl_cli.scoring.interval import Interval
-from mlavl_cli.training.batches import Batches, most_together
+from mlavl_cli.training.batches import Batches, most_together, too_large
 from mlavl_cli.training.calibrate import fit_interval
 from mlavl_cli.training.config import TrainConfig
 from mlavl_cli.training.evaluate import scored
@@ -187,9 +187,7 @@ def _bounded(kind: type[Head], dims: HeadDims, routines: list[Routine], window: 
         raise DataError(cause, hint="Give --window.")
     clips, together = window or len(longest.visual), min(batch_size, len(routines))
     if not kind.fits and together * clips**2 > _MOST_PAIRS:
-        cause = f"{longest.id} has {len(longest.visual)} clips; a batch of {together} as long takes too much memory"
-        hint = f"Give --batch-size {max(_MOST_PAIRS // clips**2, 1)}, or a shorter --window."
-        raise DataError(cause, hint=hint)
+        raise too_large(longest, together, _MOST_PAIRS // clips**2)
     with torch.device("meta"):
         count = sum(parameter.numel() for parameter in kind(dims).parameters())
     if count > _MOST_LEARNED:
