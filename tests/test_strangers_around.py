@@ -6,6 +6,7 @@ import io
 import json
 import os
 import pickle
+import select
 import shutil
 import stat
 import struct
@@ -267,16 +268,16 @@ def test_a_folder_in_memory_is_a_folder_like_any_other(run, season, tmp_path, in
     assert "not a regular file" in result.stderr
 
 
-def test_what_the_system_calls_by_a_path_is_written_through(tmp_path, season):
+@pytest.mark.parametrize("name", ["/dev/stdout", SLOWLY("/dev/fd/1")])
+def test_what_the_system_calls_by_a_path_is_written_through(tmp_path, season, name):
     """/dev/stdout and /dev/fd/N may lead to a file that a shell holds open, which isn't ours to replace."""
-    for name in ("/dev/stdout", "/dev/fd/1"):
-        with (tmp_path / "log").open("w") as log:
-            number = os.fstat(log.fileno()).st_ino
-            words = ("score", season / "in" / "0.mp4", "--features", season / "store", "-f", "csv", "-q", "-o", name)
-            done = subprocess.run([sys.executable, "-m", "mlavl_cli", *map(str, words)], stdout=log, cwd=ROOT)
-            assert done.returncode == 0
-        assert (tmp_path / "log").stat().st_ino == number
-        assert "0.mp4" in (tmp_path / "log").read_text()
+    with (tmp_path / "log").open("w") as log:
+        number = os.fstat(log.fileno()).st_ino
+        words = ("score", season / "in" / "0.mp4", "--features", season / "store", "-f", "csv", "-q", "-o", name)
+        done = subprocess.run([sys.executable, "-m", "mlavl_cli", *map(str, words)], stdout=log, cwd=ROOT)
+        assert done.returncode == 0
+    assert (tmp_path / "log").stat().st_ino == number
+    assert "0.mp4" in (tmp_path / "log").read_text()
 
 
 @pytest.mark.parametrize("reads", ["late", SLOWLY("never")])
@@ -291,7 +292,8 @@ def test_results_to_a_pipe_that_is_full_wait_for_room(season, tmp_path, reads):
             [sys.executable, "-m", "mlavl_cli", *map(str, words)], stdout=write, stderr=told, cwd=ROOT
         )
     os.close(write)
-    time.sleep(8)
+    assert select.select([read], [], [], 60)[0]
+    time.sleep(1)  # it is full by now
     if reads == "never":
         os.close(read)
         assert process.wait(60) != 0
@@ -312,27 +314,29 @@ def mixed(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("stderr", ["/dev/full", SLOWLY("/dev/null"), SLOWLY("a reader that is gone")])
-def test_words_that_cannot_be_said_cost_no_result(mixed, tmp_path, stderr):
+@pytest.mark.parametrize(
+    ("command", "stderr"),
+    [
+        ("score", "/dev/full"), SLOWLY("extract-features", "/dev/full"),
+        *(SLOWLY(command, way) for command in ("score", "extract-features") for way in ("/dev/null", "no reader")),
+    ],
+)  # fmt: skip
+def test_words_that_cannot_be_said_cost_no_result(mixed, tmp_path, command, stderr):
     """stderr on a full disk, without a reader, or open only to be read."""
     read, write = os.pipe()
     os.close(read)
     mode = os.O_RDONLY if stderr == "/dev/null" else os.O_WRONLY
     handle = os.open(stderr, mode) if stderr.startswith("/") else write
-    for words in (["score", mixed, "-f", "jsonl"], ["extract-features", mixed, "-o", tmp_path / "features"]):
-        done = subprocess.run(
-            [sys.executable, "-m", "mlavl_cli", *map(str, words)], stdout=subprocess.PIPE, stderr=handle, cwd=ROOT,
-            timeout=120,
-        )  # fmt: skip
-        assert done.returncode == 1
-        if words[0] == "score":
-            assert [bool(json.loads(line).get("scores")) for line in done.stdout.splitlines()] == [
-                True,
-                False,
-                True,
-                True,
-            ]
-    assert len(list((tmp_path / "features").rglob("*.safetensors"))) == 3
+    words = {"score": ["-f", "jsonl"], "extract-features": ["-o", tmp_path / "features"]}[command]
+    done = subprocess.run(
+        [sys.executable, "-m", "mlavl_cli", command, *map(str, [mixed, *words])], stdout=subprocess.PIPE, stderr=handle,
+        cwd=ROOT, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 1
+    if command == "score":
+        assert [bool(json.loads(line).get("scores")) for line in done.stdout.splitlines()] == [True, False, True, True]
+    else:
+        assert len(list((tmp_path / "features").rglob("*.safetensors"))) == 3
     if handle != write:
         os.close(handle)
     os.close(write)
@@ -363,6 +367,7 @@ def test_a_file_that_nobody_else_can_replace_is_told_before_any_work(everybodys,
     refuse_others(everybodys / "scores.csv")
 
 
+@pytest.mark.slow
 def test_a_list_of_names_on_a_stream_that_does_not_wait(season):
     read, write = os.pipe()
     os.set_blocking(read, False)
