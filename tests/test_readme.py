@@ -54,6 +54,8 @@ LONG = (
     "inside.txt",
     "history.csv",
     "monday.mp4 friday.mp4 --report",
+    "-name '*.mp4' -print0",
+    "season/ --report pages",
 )
 
 

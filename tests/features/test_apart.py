@@ -179,7 +179,9 @@ def test_a_decoder_that_crashes_costs_one_file(tmp_path):
     assert "its decoder crashed" in out.splitlines()[1]
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number", [signal.SIGKILL, *(pytest.param(n, marks=pytest.mark.slow) for n in (signal.SIGTERM, signal.SIGINT))]
+)
 def test_no_decoder_outlives_its_command(tmp_path, number):
     long = make_video(tmp_path / "long.mp4", 6000)
     command = begin("extract-features", long, "-o", tmp_path / "store")
