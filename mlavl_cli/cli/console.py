@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from mlavl_cli.cli.ending import not_swallowed
 from mlavl_cli.errors import MlavlError, explained, one_line
 
 _LONGEST = 4000  # letters of a line on stderr
@@ -38,7 +39,12 @@ def set_quiet(value: bool) -> bool:
 
 
 def error(problem: Exception, path: Path | None = None) -> None:
-    """One line; with --verbose also where it came from. `path` is the file on which a bug showed itself."""
+    """One line; with --verbose also where it came from. `path` is the file on which a bug showed itself.
+
+    Raises:
+        KeyboardInterrupt: it is the end that the process was told, in other words.
+    """
+    not_swallowed(problem)
     where = "" if isinstance(problem, MlavlError) or path is None else f"{path}: "
     line = _bounded(one_line(f"{where}{problem if isinstance(problem, MlavlError) else explained(problem)}"))
     if verbose:

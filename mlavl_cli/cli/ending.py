@@ -43,6 +43,21 @@ def undisturbed() -> Iterator[None]:
         raise KeyboardInterrupt
 
 
+def not_swallowed(problem: Exception) -> None:
+    """Ends the process where `problem` is what compiled code made of its end: safetensors raises its own error instead.
+
+    Raises:
+        KeyboardInterrupt: the process was told to end, and no exception says so.
+    """
+    if not _told:
+        return
+    met: BaseException | None = problem
+    while met and not isinstance(met, KeyboardInterrupt):
+        met = met.__context__
+    if met is None:
+        raise KeyboardInterrupt from problem
+
+
 def all_is_done() -> None:
     """From now on nothing is interrupted, as nothing would catch it any more."""
     _told.append(0)

@@ -6,6 +6,7 @@ import sys
 import time
 
 import pytest
+from conftest import make_video
 
 _BEGIN = """
 import atexit, time
@@ -60,6 +61,32 @@ app.app = lambda: app.typer.run(work)
     assert "ignored" not in stderr
     assert took_s < 10
     assert stdout == ""
+
+
+@pytest.mark.parametrize("where", ["weights", "a video"])
+def test_a_library_that_makes_its_own_error_of_the_end_ends_no_less(tmp_path, where):
+    """As safetensors does of what interrupts a call into Python: weights and videos are no worse for it."""
+    videos = [str(make_video(tmp_path / name)) for name in ("a.mp4", "b.mp4")]
+    code = f"""
+def told(*args, **kwargs):
+    try:
+        print("begins", file=sys.__stdout__, flush=True)
+        time.sleep(30)
+    except KeyboardInterrupt:
+        pass
+    raise RuntimeError("Error while loading")
+import mlavl_cli.heads.checkpoint, mlavl_cli.scoring.scorer
+if {where == "weights"}:
+    mlavl_cli.heads.checkpoint.open_safetensors = told
+else:
+    mlavl_cli.scoring.scorer.Scorer._timed = told
+sys.argv = ["mlavl", "score", *{videos!r}, "-q", "-f", "jsonl"]
+"""
+    exit_code, stdout, stderr, took_s = told_after_a_line(code, "SIGINT")
+    assert exit_code == 130
+    assert "error" not in stderr
+    assert stdout == ""
+    assert took_s < 10
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
