@@ -687,6 +687,17 @@ def test_partners_and_paths_are_few(tmp_path):
         read_csv(tmp_path / "m.csv", 10)
 
 
+@pytest.mark.parametrize("row", ["," * 5_000_000, ('"\n"' + "," * 2_500_000) * 2], ids=["one line", "lines in quotes"])
+def test_a_row_of_a_csv_has_an_end(tmp_path, row):
+    from mlavl_cli.csv_rows import read_csv
+
+    (tmp_path / "m.csv").write_text(f"path,split\n{row}\n")
+    with pytest.raises(DataError, match=r"m\.csv: has a row of more than 4,194,304 letters"):
+        read_csv(tmp_path / "m.csv", 10)
+    (tmp_path / "m.csv").write_text("path,split\nv.mp4,train\n" * 100_000)
+    assert len(read_csv(tmp_path / "m.csv", 10)[0]) == 199_999
+
+
 def test_a_manifest_takes_no_videos_place(run, tmp_path, monkeypatch):
     import mlavl_cli.protocols.labels as module
     from mlavl_cli.protocols.performance import Performance
