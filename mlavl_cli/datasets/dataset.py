@@ -215,19 +215,23 @@ def read_rows(path: Path, columns: int) -> list[list[str]]:
             continue
         if len(cells) < columns:
             raise DataError(f"line {number} has {len(cells)} columns, not {columns}", path=path)
-        try:
-            [float(cell) for cell in cells[1:columns]]
-        except ValueError as error:
-            if number == 1:
-                continue  # a header
-            raise DataError(
-                f"line {number} holds no number where a score belongs: {line.strip()!r}", path=path
-            ) from error
-        rows.append(cells)
+        numbers = [_is_number(cell) for cell in cells[1:columns]]
+        if all(numbers):
+            rows.append(cells)
+        elif any(numbers) or number > 1:  # no line of headings
+            raise DataError(f"line {number} holds no number where a score belongs: {line.strip()!r}", path=path)
     if not rows:
         raise DataError("has no labels", path=path)
     refuse_repeated([row[0] for row in rows], path)
     return rows
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def refuse_shared(paths: Iterable[Path], where: Path) -> None:
