@@ -99,7 +99,7 @@ def test_fisv_labels_with_and_without_headings(tmp_path, header):
 def test_a_first_row_with_a_damaged_score_is_no_headings(tmp_path):
     root = layouts.fisv(tmp_path / "d")
     rewrite(root / "train.txt", lambda t: "0 17.1 2x.4\n" + t.split("\n", 1)[1])
-    with pytest.raises(DataError, match="line 1 holds no number where a score belongs: '0 17.1 2x.4'"):
+    with pytest.raises(DataError, match="line 1 holds no number where a score belongs"):
         load_dataset("fisv", root, CPU)
 
 
