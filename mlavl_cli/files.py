@@ -8,7 +8,7 @@ import stat
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -273,10 +273,14 @@ def _is_of_the_system(path: Path) -> bool:
 
 
 def _mode(path: Path) -> int:
-    """Permissions as a file that is there has them, or as a new one gets them."""
-    try:
-        return path.stat().st_mode & 0o777  # a file that somebody else made special is no more so
-    except OSError:
-        mask = os.umask(0o077)
-        os.umask(mask)
-        return 0o666 & ~mask
+    """Permissions as one's own file that is there has them, or as a new one gets them.
+
+    What somebody else made there, or leads elsewhere, may be open to all.
+    """
+    with suppress(OSError):
+        found = path.lstat()
+        if stat.S_ISREG(found.st_mode) and (not hasattr(os, "geteuid") or found.st_uid == os.geteuid()):
+            return found.st_mode & 0o777  # a file that somebody else made special is no more so
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return 0o666 & ~mask

@@ -20,6 +20,7 @@ from typing import Any
 
 from mlavl_cli.errors import MlavlError, WeightsError, refusing
 from mlavl_cli.files import refuse_irregular
+from mlavl_cli.memory import no_more_than
 from mlavl_cli.untrusted import digest_of, plain_name
 
 _NAME = re.compile(
@@ -29,6 +30,7 @@ _MANIFEST, _MOST_MANIFEST = "bundle.json", 4 << 20
 _SUFFIXES = frozenset({".json", ".safetensors", ".txt", ".model"})
 _MOST_FILES, _MOST_PARTS, _MOST_BYTES = 512, 6, 32 << 30  # of a bundle; one of full-size backbones has 2 GB
 _PATIENCE_S, _SLOWEST = 60, 50_000  # until a hub answers, beside what a file takes at so many bytes a second
+_MEMORY = 1_000_000_000  # bytes that the library takes; parts of large files are a hundredth of it
 _SPARE = 1 << 20  # bytes of the library's own notes
 _SAFE = re.compile(r"(?!.*\.\.)[\w.-]{1,200}", re.ASCII)
 _LONGEST_CAUSE = 300
@@ -73,11 +75,12 @@ def _fetched(source: str) -> Path:
     manifest = _download(name, _MANIFEST, revision or None, _MOST_MANIFEST)
     commit = manifest.parent.name
     folder = Path(HF_HOME) / "mlavl" / name.replace("/", "--") / plain_name(commit, "a commit")
-    if (folder / _MANIFEST).is_file():
-        return folder
     with refusing(WeightsError, "is no list of a bundle's files", source, "Is it a bundle that mlavl pushed?"):
         refuse_irregular(manifest, _MOST_MANIFEST)
         files = check_listed(json.loads(manifest.read_text("utf-8"))["files"])
+    if (folder / _MANIFEST).is_file():
+        _refuse_changed(folder, files, manifest)
+        return folder
     left = _MOST_BYTES
     found: dict[str, Path] = {}
     for path, digest in files.items():
@@ -88,6 +91,20 @@ def _fetched(source: str) -> Path:
             raise WeightsError(cause, path=source, hint="Was it changed by hand? Ask its owner to push it again.")
     _lay_out(folder, {**found, _MANIFEST: manifest})
     return folder
+
+
+def _refuse_changed(folder: Path, files: dict[str, str], manifest: Path) -> None:
+    """Others may write to the folder of a cache that they share.
+
+    Raises:
+        WeightsError: what was laid out there before is not what the hub lists.
+    """
+    hint = "Remove that folder, to fetch it again."
+    with refusing(WeightsError, "can't be compared with what the hub lists", folder, hint):
+        there = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if not path.is_dir()}
+        same = there.keys() == {*files, _MANIFEST} and (folder / _MANIFEST).read_bytes() == manifest.read_bytes()
+        if not same or any(digest_of(there[path]) != digest for path, digest in files.items()):
+            raise WeightsError(f"{folder} holds other files than the hub lists", hint=hint)
 
 
 def check_listed(files: dict[str, Any]) -> dict[str, str]:
@@ -127,8 +144,8 @@ def _download(name: str, path: str, revision: str | None, most: int) -> Path:
     try:
         with _bounded(most):
             return Path(hf_hub_download(name, path, revision=revision))
-    except WeightsError:
-        raise
+    except WeightsError as error:
+        raise WeightsError(error.message, path=source, hint=error.hint) from error
     except LocalEntryNotFoundError as error:
         offline = " (HF_HUB_OFFLINE is set)" if HF_HUB_OFFLINE else ""
         cause = f"not in the cache, and not to be had from the hub{offline}"
@@ -164,10 +181,25 @@ def _bounded(most: int) -> Iterator[None]:
     _bound(most, _PATIENCE_S)
     file_download.get_hf_file_metadata = checked
     try:
-        yield
+        with little_memory():
+            yield
     finally:
         file_download.get_hf_file_metadata = known
         _bound(None, 0)
+
+
+@contextmanager
+def little_memory() -> Iterator[None]:
+    """A hub may answer without end, or with what unpacks to gigabytes, and the library keeps answers whole.
+
+    Raises:
+        WeightsError: it does.
+    """
+    try:
+        with no_more_than(_MEMORY):
+            yield
+    except MemoryError as error:
+        raise WeightsError("the hub answers with more than can be kept", hint="Is it a hub, and a model?") from error
 
 
 def _bound(most: int | None, seconds: int) -> None:

@@ -77,16 +77,20 @@ def expand_inputs(arguments: Iterable[str], as_they_come: bool = False) -> Itera
         yield names.tell_apart(found), errors
 
 
-def refuse_video_name(path: Path | None) -> None:
-    """Results never go where, by its name, a video is: a shell's `*.mp4` behind --output names one.
+_OTHERS = {".safetensors": "features or weights", ".html": "a page"}
+
+
+def refuse_taken_name(path: Path | None) -> None:
+    """Results never go where, by its name, a video is: a shell's `*.mp4` behind --output names one. Nor where features,
+    weights or a page are.
 
     Raises:
-        UsageError: the name ends as a video's does.
+        UsageError: the name ends as one of theirs does.
     """
-    if path and path.suffix.lower() in VIDEO_SUFFIXES:
-        raise UsageError(
-            "is named like a video, results can't be written there", path=path, hint="Choose another name."
-        )
+    ending = path.suffix.lower() if path else ""
+    if what := "a video" if ending in VIDEO_SUFFIXES else _OTHERS.get(ending):
+        cause = f"is named like {what}, results can't be written there"
+        raise UsageError(cause, path=path, hint="Choose another name.")
 
 
 class _Names:

@@ -1,6 +1,7 @@
 """Weights on a hub that the tests start on loopback: pushed, pulled, pinned, broken off, tampered with, offline."""
 
 import base64
+import gzip
 import hashlib
 import http.server
 import json
@@ -39,9 +40,14 @@ class Hub(http.server.BaseHTTPRequestHandler):
         self.answer(status, json.dumps(value).encode(), Content_Type="application/json")
 
     def do_HEAD(self):
-        self.do_GET()
+        if self.server.endless:
+            self.answer(body=bytes(1000), ETag=f'"{"a" * 40}"', X_Repo_Commit="b" * 40)
+        else:
+            self.do_GET()
 
     def do_GET(self):
+        if self.server.endless:
+            return self.answer_without_end()
         found = re.fullmatch(r"/([\w.-]+/[\w.-]+)/resolve/([^/]+)/(.+?)(\?.*)?", self.path)
         if not found:
             return self.answer_json({"error": "no such thing"}, 404)
@@ -62,7 +68,19 @@ class Hub(http.server.BaseHTTPRequestHandler):
             return None
         return self.answer(body=body, ETag=f'"{etag}"', X_Repo_Commit=commit)
 
+    def answer_without_end(self):
+        self.send_response(403)
+        if len(self.server.endless) != 1 << 20:
+            self.send_header("Content-Encoding", "gzip, gzip")
+        self.send_header("Connection", "close")
+        self.end_headers()
+        for _ in range(3000 if len(self.server.endless) == 1 << 20 else 1):
+            self.wfile.write(self.server.endless)
+        self.close_connection = True
+
     def do_POST(self):
+        if self.server.endless:
+            return self.answer_without_end()
         data = self.rfile.read(int(self.headers["Content-Length"]))
         if "Bearer secret" not in self.headers.get("Authorization", ""):
             return self.answer_json({"error": "Invalid credentials"}, 401)
@@ -97,7 +115,7 @@ class Server(http.server.ThreadingHTTPServer):
 @pytest.fixture
 def hub():
     server = Server(("127.0.0.1", 0), Hub)
-    server.repos, server.asked, server.breaks_at = {}, [], None
+    server.repos, server.asked, server.breaks_at, server.endless = {}, [], None, b""
     server.address = f"http://127.0.0.1:{server.server_address[1]}"
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield server
@@ -107,7 +125,7 @@ def hub():
 
 @pytest.fixture
 def mlavl(hub, tmp_path):
-    def call(*words, **environment):
+    def call(*words, around=(), **environment):
         settings = {
             "HF_HUB_OFFLINE": "0", "HF_ENDPOINT": hub.address, "HF_HOME": str(tmp_path / "home"), "HF_TOKEN": "secret",
             "HF_HUB_ETAG_TIMEOUT": "3", "HF_HUB_DOWNLOAD_TIMEOUT": "3", "HF_HUB_DISABLE_XET": "1",
@@ -115,8 +133,9 @@ def mlavl(hub, tmp_path):
         }  # fmt: skip
         command = [sys.executable, "-m", "mlavl_cli", *map(str, words)]
         return subprocess.run(
-            command, env={**os.environ, **settings, **environment}, capture_output=True, text=True, timeout=300
-        )
+            [*around, *command], env={**os.environ, **settings, **environment},
+            capture_output=True, text=True, timeout=300,
+        )  # fmt: skip
 
     return call
 
@@ -155,6 +174,57 @@ def test_what_was_pushed_scores_to_the_bit(mlavl, hub, pushed, routine, tmp_path
     assert verified.returncode == 0, verified.stderr
     folder = tmp_path / "home" / "mlavl" / "me--judge" / pushed
     assert not [path for path in folder.rglob("*") if path.is_symlink()]
+
+
+def replaced(path, data):
+    path.unlink()  # the hub's own cache is the same file
+    path.write_bytes(data)
+
+
+def test_what_lies_in_a_shared_cache_is_compared_with_the_hubs_list(mlavl, hub, pushed, tmp_path):
+    """Whoever writes there first would choose the weights."""
+    assert mlavl("weights", "info", "me/judge").returncode == 0
+    folder = tmp_path / "home" / "mlavl" / "me--judge" / pushed
+    head = folder / "heads" / "TES.safetensors"
+    whole = head.read_bytes()
+    for change in (
+        lambda: replaced(head, whole[:-4] + b"\0\0\0\0"),
+        lambda: head.unlink(),
+        lambda: (folder / "backbones" / "visual" / "pytorch_model.bin").write_bytes(b"another"),
+        lambda: replaced(folder / "bundle.json", (folder / "bundle.json").read_bytes() + b" "),
+    ):
+        change()
+        for name, environment in (("me/judge", {}), (f"me/judge@{pushed}", {"HF_HUB_OFFLINE": "1"})):
+            result = mlavl("weights", "info", name, **environment)
+            assert result.returncode == 1
+            (line,) = result.stderr.splitlines()
+            assert f"{folder} holds other files than the hub lists. Remove that folder" in line
+        shutil.rmtree(folder)
+        assert mlavl("weights", "info", "me/judge").returncode == 0
+    assert head.read_bytes() == whole
+    result = mlavl("evaluate", "simulated", tmp_path, "--weights", "me/judge", "--save")
+    assert result.returncode == 2
+    assert "weights of a hub stay as it lists them. Copy their folder" in result.stderr
+
+
+# Runs a command, and says how many MB it and its children held.
+MEASURED = """
+import resource, subprocess, sys
+code = subprocess.run(sys.argv[1:]).returncode
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1000)
+sys.exit(code)
+"""
+
+
+@pytest.mark.parametrize("words", [("weights", "info"), ("weights", "push", find_bundle("mini").folder)])
+@pytest.mark.parametrize("packed", [False, True])
+def test_an_answer_without_end_takes_little_memory(mlavl, hub, tmp_path, words, packed):
+    hub.endless = gzip.compress(gzip.compress(bytes(1 << 30)) * 2) if packed else bytes(1 << 20)
+    result = mlavl(*words, "me/judge", around=(sys.executable, "-c", MEASURED))
+    assert result.returncode == 1
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("error: me/judge: the hub answers with more than can be kept")
+    assert int(result.stdout.split()[-1]) < 1500
 
 
 def test_a_revision_is_pinned(mlavl, hub, pushed):

@@ -161,13 +161,16 @@ def test_a_list_in_utf_16_is_refused_and_not_taken_for_single_letters(run, routi
     assert "UTF-16" in result.errors[0]
 
 
-def test_results_never_take_the_place_of_a_video_that_is_no_input(run, routine, tmp_path):
-    other = tmp_path / "other.MP4"
+@pytest.mark.parametrize(
+    ("name", "what"), [("other.MP4", "a video"), ("v.mp4.safetensors", "features or weights"), ("v.html", "a page")]
+)
+def test_results_never_take_the_place_of_a_video_that_is_no_input(run, routine, tmp_path, name, what):
+    other = tmp_path / name
     other.write_bytes(routine.read_bytes())
     for command in (["score", routine], ["compare", routine, routine]):
         result = run(*command, "-o", other)
         assert result.exit_code == 2
-        assert "named like a video" in result.errors[0]
+        assert f"named like {what}" in result.errors[0]
     assert other.read_bytes() == routine.read_bytes()
 
 

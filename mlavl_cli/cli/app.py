@@ -26,6 +26,7 @@ from mlavl_cli.cli.synthesize import synthesize
 from mlavl_cli.cli.train import train
 from mlavl_cli.errors import MlavlError, UsageError
 
+_NO_MEMORY = ("can't allocate memory", "failed to map segment")  # of torch, and of what loads its parts
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EBADF)
 
 
@@ -59,7 +60,7 @@ class MlavlGroup(TyperGroup):
     @staticmethod
     def _said(problem: Exception) -> typer.Exit:
         """One line for what nothing below has an answer to."""
-        if isinstance(problem, MemoryError) or "can't allocate memory" in str(problem):
+        if isinstance(problem, MemoryError) or any(words in str(problem) for words in _NO_MEMORY):
             problem = MlavlError(
                 "takes more memory than there is", hint="Smaller batches or shorter routines take less."
             )

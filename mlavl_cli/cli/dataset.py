@@ -11,6 +11,7 @@ from mlavl_cli.cli import console
 from mlavl_cli.datasets.layouts import FOLDERS, TABLES
 from mlavl_cli.datasets.rows import manifest_rows
 from mlavl_cli.errors import DataError, UsageError
+from mlavl_cli.hub_bundle import is_hub_name
 from mlavl_cli.score_range import Range, is_range
 from mlavl_cli.untrusted import plain_targets
 
@@ -44,6 +45,9 @@ def refuse_inputs(given: SimpleNamespace, targets: "list[Path | None]", weights:
     Raises:
         UsageError: they would.
     """
+    if getattr(given, "save", False) and not Path(given.weights).is_dir() and is_hub_name(given.weights):
+        hint = "Copy their folder, which is below HF_HOME/mlavl, and evaluate the copy."
+        raise UsageError("weights of a hub stay as it lists them", path=given.weights, hint=hint)
     if not any(targets):
         return
     held = [os.path.realpath(given.path)] if given.path.is_dir() else []

@@ -1,4 +1,4 @@
-"""How a command ends on SIGINT, SIGTERM and SIGHUP: as on Ctrl-C, and in any case soon after."""
+"""How a command ends on SIGINT, SIGTERM and others that would end it: as on Ctrl-C, and in any case soon after."""
 
 import os
 import signal
@@ -12,7 +12,9 @@ from types import FrameType
 INTERRUPTED = 130
 _LAST_S = 15  # after being told to end: what is under way is put away by then
 _A_MOMENT_S = 0.05
-_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+# Schedulers send SIGUSR1 or SIGUSR2 some time before the end, the system SIGXCPU.
+_NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU", "SIGALRM")
+_SIGNALS = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name))
 _last_words: list[Callable[[], object]] = []
 _told: list[int] = []  # signals that were heard
 _IMPORTS = "<frozen importlib"
@@ -64,7 +66,7 @@ def all_is_done() -> None:
 
 
 def watch_for_the_end() -> None:
-    """Makes SIGTERM and SIGHUP end the process as Ctrl-C does, unless it was told to ignore them (nohup).
+    """Makes SIGTERM and its like end the process as Ctrl-C does, unless it was told to ignore them (nohup).
 
     Python hears signals between two steps. Where a library ignores them, the process ends some seconds later.
     """

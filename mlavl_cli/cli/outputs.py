@@ -14,7 +14,7 @@ from mlavl_cli.cli.ending import before_the_end, undisturbed
 from mlavl_cli.errors import MlavlError, UsageError, refusing
 from mlavl_cli.files import atomic_write, is_written_through, refuse_others, refuse_outside
 from mlavl_cli.growing import growing_write
-from mlavl_cli.inputs import Input, refuse_video_name
+from mlavl_cli.inputs import Input, refuse_taken_name
 from mlavl_cli.output.formats import FORMATS, Writer, format_class
 from mlavl_cli.output.plot import Sheet
 
@@ -144,7 +144,7 @@ class Outputs:
             taken |= {os.path.realpath(folder / name): "is used twice" for name in (*own, *KEPT)}
         refuse_taken(taken, targets)
         for target in targets:
-            refuse_video_name(target)
+            refuse_taken_name(target)
         if self.plot and len(inputs) > 1:
             raise UsageError("--plot draws one video", hint="Use --report for many.")
 

@@ -9,7 +9,9 @@ ROOT/
 ANNOTATIONS and FEATURES are folders of any name, up to two levels below ROOT, or ROOT itself.
 """
 
+import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,8 @@ from mlavl_cli.errors import DataError, refusing
 from mlavl_cli.untrusted import plain_name
 
 _ANNOTATIONS = "anno_dict.pkl"
-_MOST_FOLDERS = 200  # each is looked into for each routine
+_MOST_FOLDERS = 200  # each is listed
+_LONGEST_NAME = 255  # letters of an event or an id: of a file's name
 _SCORE_KEYS = ("score", "final_score", "total_score", "total")
 
 
@@ -68,14 +71,21 @@ def _read_split(
             raise DataError(f"holds {odd[0]!r:.40}, which is no (event, id)", path=found[0])
         keys = [_key(key) for key in keys]
         refuse_repeated(keys, found[0])
-        places = {key: _place(key, folders, found[0], annotations) for key in keys}
+        there = _Files(folders)
+        places = {key: _place(key, there, found[0], annotations) for key in keys}
         refuse_repeated([str(path) for path in places.values()], found[0])
         refuse_shared(places.values(), found[0])
         return [_routine(key, path, source, annotations, budget) for key, path in places.items()]
 
 
 def _is_key(key: Any) -> bool:
-    return isinstance(key, Sequence | np.ndarray) and len(key) == 2
+    return isinstance(key, tuple | list | np.ndarray) and len(key) == 2 and all(map(_is_name, key))
+
+
+def _is_name(part: Any) -> bool:
+    if isinstance(part, str):
+        return len(part) <= _LONGEST_NAME
+    return isinstance(part, int | float | np.integer | np.floating) and abs(float(part)) < 1e18
 
 
 def _key(key: Any) -> tuple[str, str]:
@@ -84,14 +94,42 @@ def _key(key: Any) -> tuple[str, str]:
     return str(event), str(id)
 
 
-def _place(key: tuple[str, str], folders: list[Path], split: Path, annotations: dict[tuple[str, str], Any]) -> Path:
+class _Files:
+    """What lies in some folders and in theirs, each listed once: whoever asks for each file by its name asks long."""
+
+    def __init__(self, folders: list[Path]):
+        self.folders = folders
+        self.holders: dict[str, list[Path]] = {}  # of a name, the folders with it
+        for folder in folders:
+            for name in _names(folder):
+                self.holders.setdefault(name, []).append(folder)
+        self._by_event: dict[str, dict[str, Path]] = {}
+
+    def find(self, event: str, name: str) -> Path | None:
+        """The first folder's file EVENT/NAME."""
+        if event not in self._by_event:
+            places = [folder / event for folder in self.holders.get(event, ())]
+            self._by_event[event] = {name: place / name for place in reversed(places) for name in _names(place)}
+        return self._by_event[event].get(name)
+
+
+def _names(folder: Path) -> list[str]:
+    with suppress(OSError):
+        return os.listdir(folder)  # noqa: PTH208
+    return []
+
+
+def _place(key: tuple[str, str], there: _Files, split: Path, annotations: dict[tuple[str, str], Any]) -> Path:
     """The file of a routine's features."""
     if key not in annotations:
         raise DataError(f"names {key!s:.60}, which has no annotation", path=split)
     event, id = (plain_name(part, "an event or a routine") for part in key)
-    names = (Path(event, f"{id}.npy"), Path(f"{event}_{id}.npy"), Path(f"{id}.npy"))
-    paths = [folder / name for name in names for folder in folders]
-    return next((path for path in paths if path.exists()), paths[0])
+    if path := there.find(event, f"{id}.npy"):
+        return path
+    for name in (f"{event}_{id}.npy", f"{id}.npy"):
+        if name in there.holders:
+            return there.holders[name][0] / name
+    return there.folders[0] / event / f"{id}.npy"
 
 
 def _routine(

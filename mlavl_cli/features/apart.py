@@ -8,7 +8,6 @@ no threads to inherit. Only commands start it (`start`); the Python API decodes 
 import ctypes
 import fcntl
 import os
-import resource
 import signal
 import socket
 import sys
@@ -27,6 +26,7 @@ from mlavl_cli.media.container import MOST_PIXELS
 from mlavl_cli.media.cutting import Cutting
 from mlavl_cli.media.decode import VideoInfo
 from mlavl_cli.media.picture import PictureSpec
+from mlavl_cli.memory import held_bytes, limit_memory
 
 # A decoder keeps up to sixteen pictures, and its threads some more: of 2K they are 0.1 GB, of 8K 0.9. Of files with
 # large pictures one is decoded at a time. Where larger ones were asked for, they get as much more.
@@ -69,7 +69,7 @@ class _Worker:
         self._pipe, self.fit = pipe, True
         self._ended = False  # by itself: its number may be another process's by now
         self.pid: int = pipe.recv()
-        self._began = _memory(self.pid)
+        self._began = held_bytes(self.pid)
 
     def read(self, path: Path, request: Request, patient: bool) -> Read:
         self.fit = False
@@ -103,7 +103,7 @@ class _Worker:
     @property
     def lean(self) -> bool:
         """Whether it has given back what its files took: what it keeps counts against its limit."""
-        return 0 < _memory(self.pid) < self._began + LITTLE // 4
+        return 0 < held_bytes(self.pid) < self._began + LITTLE // 4
 
     def kill(self) -> None:
         if not self._ended:
@@ -246,13 +246,8 @@ def _fork_workers(asked: socket.socket, much: int) -> None:
 
 def _work(pipe: Connection, much: int) -> None:
     pipe.send(os.getpid())
-    before = _memory("self")
+    before = held_bytes()
     lock = os.open(f"/proc/self/fd/{much}", os.O_RDWR)  # opened anew: another worker's lock is not ours
-
-    def bounded(memory: int) -> None:
-        _, most = resource.getrlimit(resource.RLIMIT_DATA)
-        limit = before + memory
-        resource.setrlimit(resource.RLIMIT_DATA, (limit if most < 0 else min(limit, most), most))
 
     large = False
 
@@ -261,11 +256,11 @@ def _work(pipe: Connection, much: int) -> None:
         large = _is_large(info)
         if large and patient:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            bounded(MEMORY)
+            limit_memory(before + MEMORY)
 
     while not large:  # whoever read a large file reads no other: what it freed counts against the limit
         path, request, patient = pipe.recv()
-        bounded(LITTLE)
+        limit_memory(before + LITTLE)
         for item in _answers(path, request, opened, pipe.send):
             if isinstance(item, _Failed):
                 item = replace(item, last=item.last or large)
@@ -287,12 +282,3 @@ def _answers(
         yield _Failed("MediaError", cause, str(path), hint, last=True)
     except Exception as error:
         yield _Failed(type(error).__name__, str(error), last=True)
-
-
-def _memory(process: int | str) -> int:
-    """What a process holds, as its limit counts it; 0 where it is gone."""
-    with suppress(OSError):
-        for line in Path(f"/proc/{process}/status").read_text().splitlines():
-            if line.startswith("VmData:"):
-                return int(line.split()[1]) * 1024
-    return 0

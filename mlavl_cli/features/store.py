@@ -42,8 +42,8 @@ class FeatureStore:
         Precision "auto" is content with any. A damaged entry counts as none: it will be made again.
         """
         try:
-            features = read_features(self.path(source))
-        except (FeatureError, FileNotFoundError):
+            features = self._read(source)
+        except (FeatureError, OSError):
             return None
         made = dict(features.provenance)
         origin = made.pop("source", None)
@@ -65,12 +65,16 @@ class FeatureStore:
         parts = source.name.parts
         for first in range(len(parts)):
             try:
-                features = read_features(self.path(replace(source, name=Path(*parts[first:]))))
+                features = self._read(replace(source, name=Path(*parts[first:])))
                 if _same_file(source.path, features.provenance.get("source")):
                     return replace(features, video=replace(features.video, path=str(source.path)))
             except (FeatureError, OSError, RecursionError):
                 continue
         return None
+
+    def _read(self, source: Input) -> RoutineFeatures:
+        refuse_others(self.path(source))
+        return read_features(self.path(source))
 
     def put(self, source: Input, features: RoutineFeatures) -> Path:
         """Stores features and returns their file.

@@ -17,6 +17,7 @@ MOST_CLIPS = 2048  # of a routine in training, three quarters of an hour
 MOST_WINDOW = 512  # clips, eleven minutes: shorter videos are filled up to it
 _MOST_HEADS = 32  # of attention, whose matrices of all clips each has
 _MOST_WIDE = 4096  # features; backbones give 2048 at the most, C3D 4096, and projections grow with the square
+_MOST_LAYERS = 12  # of a kind; published heads have three at the most
 MOST_TOKENS = 64  # of a clip, whose maps grow with the square
 _MOST_SPAN, _MOST_DECAY = 64, 4096  # clips
 
@@ -81,8 +82,8 @@ class HeadDims:
             raise WeightsError(f"{self.grades} grades and {self.actions} actions are more than a sport has")
         if (widest := max(self.visual_dim, self.audio_dim, self.text_dim, self.flow_dim, self.width)) > _MOST_WIDE:
             raise WeightsError(f"{widest} wide, more than {_MOST_WIDE}: no features are")
-        if max(self.encoder_layers, self.fusion_layers, self.grading_layers) > 64:
-            raise WeightsError("more than 64 layers are no possible size of a head")
+        if max(self.encoder_layers, self.fusion_layers, self.grading_layers) > _MOST_LAYERS:
+            raise WeightsError(f"more than {_MOST_LAYERS} layers are no possible size of a head")
         if (
             not 0 <= self.dropout < 1
             or self.graph not in ("sage", "gcn", "even")
@@ -107,6 +108,11 @@ class HeadDims:
     @property
     def feed_forward(self) -> int:
         return 3 * self.width
+
+    @property
+    def attention_maps(self) -> int:
+        """Matrices of all clips that it makes: one a layer and attention head."""
+        return (self.encoder_layers + self.fusion_layers + self.grading_layers) * self.heads
 
     @property
     def prompt_rows(self) -> dict[str, slice]:

@@ -41,6 +41,7 @@ _ALIKE = 0.85  # share of equal letters of two spellings of a name
 _RUN_TOGETHER = 0.95  # the score of names whose words nothing separates
 _LEAST, _AHEAD = 0.6, 0.04  # a match's score, and how far the next one must lie behind
 _MOST_COLUMNS = 64  # of a map
+_MOST_WORDS = 24  # of a skater's name, or a couple's
 
 
 @dataclass(frozen=True)
@@ -175,12 +176,19 @@ def _score(one: Performance, name: _Name) -> float:
     parts = one.skater.split()
     surnames = [word for part in parts if part.isupper() for word in _words(part)]
     given = [word for part in parts if not part.isupper() for word in _words(part)]
-    found = [[_found(word, name) for word in words] for words in (surnames or given, given)]
-    if len(whole := "".join(surnames)) > 5 and whole in name.letters:
-        found[0] = [max(score, _RUN_TOGETHER) for score in found[0]]
-    least, means = min(found[0], default=0.0), [sum(some) / len(some) if some else 1.0 for some in found]
-    if least < _ALIKE:  # each of a pair is named, or none
+    if len(surnames) + len(given) > _MOST_WORDS:
         return 0.0
+    whole = "".join(surnames)
+    least = _RUN_TOGETHER if len(whole) > 5 and whole in name.letters else 0.0
+    found: list[list[float]] = [[], []]
+    for word in surnames or given:
+        found[0].append(max(least, _found(word, name)))
+        if found[0][-1] < _ALIKE:  # each of a pair is named, or none
+            return 0.0
+    if not found[0]:
+        return 0.0
+    found[1] = [_found(word, name) for word in given]
+    means = [sum(some) / len(some) if some else 1.0 for some in found]
     if means[1] < _ALIKE and _strangers(name, [*surnames, *given, *event, *_words(one.nation)]):
         return 0.0  # the surname alone, beside words that may be somebody else's given name
     there = sum(word in name.words for word in event) / len(event) if event else 0.0

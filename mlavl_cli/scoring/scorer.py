@@ -37,6 +37,8 @@ from mlavl_cli.scoring.result import (
     Timing,
 )
 
+# Of all heads together: twenty targets with twice the paper's layers have half as many, with windows of 512 clips.
+_MOST_MAPS, _MOST_PAIRS = 4096, 1 << 28
 Source = str | Path | Input | RoutineFeatures  # of one routine
 Results = Generator[tuple[Source, RoutineScore | Exception], None, None]
 
@@ -261,8 +263,18 @@ def load_scorer(
     for target, path in bundle.heads.items():
         heads[target] = head = load_head(path, target)
         head.model.to(extractor.placement.device)
+    _refuse_slow(heads, bundle)
     detector = load_detector(bundle.domain) if bundle.domain else None
     return Scorer(bundle, heads, extractor, detector, load_intervals(bundle))
+
+
+def _refuse_slow(heads: dict[str, TargetHead], bundle: Bundle) -> None:
+    """Sizes that each head may have, but not all of them together."""
+    maps = [head.model.dims.attention_maps for head in heads.values()]
+    pairs = sum(count * (head.window or 0) ** 2 for count, head in zip(maps, heads.values(), strict=True))
+    if sum(maps) > _MOST_MAPS or pairs > _MOST_PAIRS:
+        cause = f"its {len(heads)} heads attend {sum(maps):,} times to all clips, or to windows that are too long"
+        raise WeightsError(cause, path=bundle.folder, hint="Use fewer targets, layers, or a shorter window.")
 
 
 def _batch(streams: list[torch.Tensor | None], head: TargetHead) -> Batch:

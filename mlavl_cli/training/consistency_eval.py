@@ -6,7 +6,6 @@ all routines together and by duration and frame rate.
 """
 
 import json
-import math
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -63,7 +62,7 @@ class Group:
         covered: by target, the share of true scores inside their intervals; empty without intervals.
         auc: how often a clip's own music is more consistent than false music: "swapped" and "shifted", over the clips
             that follow their music, and "..._all" over all clips; empty for heads that say nothing of it.
-        spearman: rank correlation of the clips' consistency with the truth; None for such heads.
+        spearman: rank correlation of the clips' consistency with the truth; None for such heads, or without accents.
         drop: by target, by how many per cent of its range swapping the music lowers it, on average.
         flagged: the share of routines that were said to be out of domain.
         moved: by target, and "consistency": how far skating it twice or four times in a row moves the value on average,
@@ -174,7 +173,7 @@ def summarise(sittings: list[Sitting]) -> Group:
             if len(told := [interval for interval in found if interval]) == len(found)
         },
         auc=aucs,
-        spearman=srcc(own[known], truth[known]) if heard else None,
+        spearman=srcc(own[known], truth[known]) if heard and known.any() else None,
         drop=mean(lambda one, t: share[t] * (one.own.scores[t].score - one.swapped.scores[t].score)),
         flagged=float(np.mean([one.own.in_domain is False for one in sittings])),
         moved=_moved(sittings, share),
@@ -240,10 +239,14 @@ def _truth(folder: Path, id: str) -> dict[str, Any]:
             name: [[float(at), float(strength)] for at, strength in truth[name]]
             for name in ("movement_accents", "music_accents")
         }
-        parts = (one for pairs in accents.values() for pair in pairs for one in pair)
         usual = 0 < numbers["seconds"] <= _LONGEST_S and 1 <= numbers["fps"] <= 240
         usual &= all(0 <= value <= _MOST_POINTS for value in scores.values())
         usual &= max(map(len, accents.values())) <= _MOST_ACCENTS
-        if not usual or not all(map(math.isfinite, (*scores.values(), *parts))):
+        usual &= all(
+            abs(at) <= 2 * _LONGEST_S and 0 <= strength <= _MOST_POINTS
+            for pairs in accents.values()
+            for at, strength in pairs
+        )
+        if not usual:  # or NaN, which is nowhere between two numbers
             raise ValueError("numbers that no routine has")
         return {**numbers, "scores": scores, **accents}

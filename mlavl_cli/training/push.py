@@ -11,7 +11,7 @@ from mlavl_cli.backbone import ELSEWHERE
 from mlavl_cli.bundle import MANIFEST, Bundle, verify_bundle
 from mlavl_cli.errors import UsageError, WeightsError, one_line, refusing
 from mlavl_cli.files import refuse_irregular
-from mlavl_cli.hub_bundle import check_listed, is_hub_name
+from mlavl_cli.hub_bundle import check_listed, is_hub_name, little_memory
 
 _CARD = "README.md"
 
@@ -43,8 +43,8 @@ def push_bundle(bundle: Bundle, name: str, private: bool = False) -> str:
         refuse_irregular(bundle.folder / path)
     try:
         api = HfApi()
-        api.create_repo(name, private=private, exist_ok=True)
-        with warnings.catch_warnings(action="ignore"), tempfile.TemporaryDirectory() as place:
+        with warnings.catch_warnings(action="ignore"), little_memory(), tempfile.TemporaryDirectory() as place:
+            api.create_repo(name, private=private, exist_ok=True)
             whole = Path(place)
             for path in files:
                 (whole / path).parent.mkdir(parents=True, exist_ok=True)
@@ -52,6 +52,8 @@ def push_bundle(bundle: Bundle, name: str, private: bool = False) -> str:
             (whole / _CARD).write_text(card, "utf-8")
             commit = api.upload_folder(repo_id=name, folder_path=whole, commit_message=f"{bundle.name}, by mlavl")
         return str(commit.commit_url)
+    except WeightsError as error:
+        raise WeightsError(error.message, path=name, hint=error.hint) from error
     except Exception as error:  # the library's own, and whatever its client for HTTP raises
         cause = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
         raise WeightsError(f"the hub refuses it: {cause}", path=name, hint="Log in with `hf auth login`.") from error

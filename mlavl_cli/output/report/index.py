@@ -63,8 +63,10 @@ def entry(result: RoutineScore, page: str, name: str, thumbnail: str = "") -> En
 
 
 def read_index(folder: Path) -> list[Entry]:
-    """The rows of an index that is there, without pages that are gone; none if it isn't one of ours."""
+    """The rows of an index that is there, without pages that are gone; none if it isn't one of ours, or is a link."""
     try:
+        if (folder / INDEX).is_symlink():
+            return []
         refuse_irregular(folder / INDEX)
         if (folder / INDEX).stat().st_size > _MOST_BYTES:
             return []
