@@ -9,13 +9,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import make_video, shell
+import torch
+from conftest import alone, hollow, make_video, shell
 from datasets import layouts
 
 from mlavl_cli.bundle import find_bundle, write_bundle
 from mlavl_cli.datasets.logo import load_logo
 from mlavl_cli.errors import DataError, WeightsError
+from mlavl_cli.features.prompts import read_prompts
 from mlavl_cli.features.store import FeatureStore
+from mlavl_cli.features.text_features import TextFeatures, read_text_features, write_text_features
 from mlavl_cli.heads.checkpoint import load_head, save_head
 from mlavl_cli.heads.dims import HeadDims
 from mlavl_cli.inputs import Input
@@ -190,3 +193,32 @@ def test_a_truth_of_odd_accents_is_one_line_and_one_of_none_is_judged(run, tmp_p
     result = run("evaluate", "simulated", tmp_path / "s", "-f", "csv", "--bootstrap", 0)
     assert result.exit_code == 0, result.stderr
     assert "SRCC" in result.stdout or "MSE" in result.stdout
+
+
+def test_tokens_of_hollow_files_are_counted(tmp_path):
+    """A method that mixes tokens reads all of them, where others read their mean."""
+    root = layouts.fs1000(tmp_path / "d")
+    for path in (root / "output_feature_fs1000_new").glob("*.npy"):
+        hollow(path, (1365, 64, 768))
+    for path in (root / "ast_feature_fs1000_new").glob("*.npy"):
+        hollow(path, (1365, 768))
+    words = ("train", "fs1000", root, "--model", "mlp-mixer", "--target", "TES", "-o", tmp_path / "o", "--epochs", 1)
+    exit_code, told, held_mb = alone(*words, "-q")
+    assert "unpack to far more than they are" in told[-1]
+    assert (exit_code, held_mb < 2500) == (1, True)
+
+
+def test_a_head_is_saved_only_if_it_can_be_read_again(tmp_path):
+    one = load_head(find_bundle("mini").heads["TES"])
+    save_head(tmp_path / "h.safetensors", one)
+    whole = (tmp_path / "h.safetensors").read_bytes()
+    for text in ("x" * 3000, "\u200b" * 427):
+        with pytest.raises(WeightsError, match="more than 2000 letters"):
+            save_head(tmp_path / "h.safetensors", replace(one, prompts=(text, *one.prompts[1:])))
+        assert (tmp_path / "h.safetensors").read_bytes() == whole
+        with pytest.raises(WeightsError, match="a text of more than 1,900 letters"):
+            write_text_features(tmp_path / "t.safetensors", TextFeatures(torch.ones(1, 4), (text,)))
+            read_text_features(tmp_path / "t.safetensors")
+        (tmp_path / "p.csv").write_text(f"id,name\n1,{text}\n")
+        with pytest.raises(DataError, match="more than 1,900"):
+            read_prompts(tmp_path / "p.csv")

@@ -65,7 +65,7 @@ def _read_split(root: Path, name: str, notes: list[str], budget: Budget) -> list
             raise DataError(f"{id}: visual features have shape {seen.shape}, not (clips, tokens, width)", path=path)
         visual = seen.mean(axis=1) if seen.ndim == 3 else seen
         audio = read_array(root / _AUDIO / f"{id}.npy")
-        budget.count(path, visual)
+        budget.count(path, seen)  # whichever of them a method reads
         budget.count(root / _AUDIO / f"{id}.npy", audio)
         if visual.ndim == audio.ndim == 2 and len(audio):
             if abs(len(audio) - len(visual)) > _MOST_SPARE:

@@ -7,10 +7,11 @@ from importlib.resources import files
 from itertools import islice
 from pathlib import Path
 
-from mlavl_cli.errors import DataError
+from mlavl_cli.errors import DataError, one_line
 from mlavl_cli.files import refuse_irregular
 
-_MOST_BYTES, _MOST_COLUMNS, _MOST_LETTERS = 4 << 20, 100, 2000  # of a list of prompts, and of one
+_MOST_BYTES, _MOST_COLUMNS = 4 << 20, 100  # of a list of prompts
+MOST_LETTERS = 1900  # of one; a head's prompts have 2,000 with the words around an action
 _MOST_ACTIONS = 4096  # that heads can tell apart
 
 GRADES = ("bad", "poor", "fair", "good", "excellent", "perfect")
@@ -94,8 +95,8 @@ def read_prompts(path: Path) -> Prompts:
     whole = _holds_texts(names)
     if len(names) > (2 * _MOST_ACTIONS + 3 * len(GRADES) if whole else _MOST_ACTIONS):
         raise DataError(f"names more than the {_MOST_ACTIONS:,} actions that heads can tell apart", path=path)
-    if (longest := max(map(len, names), default=0)) > _MOST_LETTERS:
-        raise DataError(f"has a prompt of {longest:,} letters, more than {_MOST_LETTERS:,}", path=path)
+    if (longest := max((len(one_line(name)) for name in names), default=0)) > MOST_LETTERS:
+        raise DataError(f"has a prompt of {longest:,} letters, more than {MOST_LETTERS:,}", path=path)
     if not names or not all(names):
         raise DataError("needs one or more actions, each with a name", path=path)
     if whole:

@@ -12,8 +12,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import save
 
-from mlavl_cli.errors import DataError, WeightsError
-from mlavl_cli.features.prompts import GRADES, Prompts
+from mlavl_cli.errors import DataError, WeightsError, one_line
+from mlavl_cli.features.prompts import GRADES, MOST_LETTERS, Prompts
 from mlavl_cli.files import atomic_write, refuse_irregular
 from mlavl_cli.untrusted import open_safetensors, read_npy, read_torch, wrong_numbers
 
@@ -120,6 +120,8 @@ def read_text_features(path: Path) -> TextFeatures:
     rows = features.rows
     if not isinstance(rows, torch.Tensor) or rows.ndim != 2 or not rows.is_floating_point():
         raise WeightsError("holds no matrix of text features", path=path, hint="Expected shape (P, D_t).")
+    if max((len(one_line(text)) for text in features.texts), default=0) > MOST_LETTERS:
+        raise WeightsError(f"is of a text of more than {MOST_LETTERS:,} letters", path=path, hint="Is it a prompt?")
     if wrong := wrong_numbers(path.name, rows):
         raise WeightsError(wrong, path=path)
     return replace(features, rows=rows.float())

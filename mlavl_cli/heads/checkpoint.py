@@ -84,7 +84,12 @@ def save_head(path: Path, head: TargetHead, half: bool = False) -> None:
     """Writes a head atomically; the same head gives the same bytes.
 
     `half` rounds its matrices to 16 bits; what is only a vector (biases, statistics of batch norms) stays.
+
+    Raises:
+        WeightsError: it has texts with which it couldn't be read again.
     """
+    _texts(head.grades, _LONGEST_GRADE)
+    _texts(head.prompts, _LONGEST_PROMPT)
     metadata = {
         "version": HEAD_VERSION,
         "model": head.model.name,

@@ -124,13 +124,18 @@ class CommonClock:
     def _advance(self, stream: _Stream, parts: list[_Part], decoded_s: float, shown_s: float) -> None:
         """Puts the stream into the part to which its next packet belongs."""
         last_s, before_s = stream.last_s, stream.before_s
-        if last_s is None or self.restarts >= _MOST_RESTARTS:  # it is its first, or there is no clock at all
+        if (
+            last_s is None or self.restarts >= _MOST_RESTARTS or len(parts) > 2 * _MOST_RESTARTS
+        ):  # it is its first, or there is no clock at all
             return
         came_from, stream.came_from = stream.came_from, None
         returns = before_s is not None and -RESTART_S <= decoded_s - before_s <= GLITCH_S
         if came_from is not None and returns and decoded_s > last_s + RESTART_S:
-            stream.part = came_from  # the timestamp before was broken, and the clock never started anew
+            # The timestamp before was broken, and the clock never started anew.
+            taken_back, stream.part = stream.part, came_from
             self.restarts -= 1
+            if taken_back is parts[-1] and all(one.part is not taken_back for one in self._streams.values()):
+                parts.pop()  # else each broken timestamp would be looked through at the next
         elif decoded_s < last_s - RESTART_S:
             if before_s is not None and returns and last_s > before_s + GLITCH_S:  # likewise
                 stream.part.end_s = min(stream.part.end_s, stream.end_s)
