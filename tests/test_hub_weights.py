@@ -217,7 +217,7 @@ sys.exit(code)
 
 
 @pytest.mark.parametrize("words", [("weights", "info"), ("weights", "push", find_bundle("mini").folder)])
-@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("packed", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_an_answer_without_end_takes_little_memory(mlavl, hub, tmp_path, words, packed):
     hub.endless = gzip.compress(gzip.compress(bytes(1 << 30)) * 2) if packed else bytes(1 << 20)
     result = mlavl(*words, "me/judge", around=(sys.executable, "-c", MEASURED))
