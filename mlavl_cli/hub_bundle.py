@@ -4,6 +4,7 @@ Only what the bundle's own list of files names is fetched, and only files that h
 tokenizers. Each is compared with the SHA-256 of that list. Nothing of a repository is run.
 """
 
+import filecmp
 import json
 import logging
 import os
@@ -57,6 +58,7 @@ def fetch_bundle(source: str) -> Path:
     # -P: modules come from where this one does, never from the folder that the command stands in.
     command = [sys.executable, "-P", "-m", __name__, source]
     around = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "PYTHONIOENCODING": "utf-8"}
+    around["HF_HUB_DISABLE_XET"] = "1"  # which takes memory by gigabytes, and ends the process where there is none
     quiet = subprocess.DEVNULL  # a hub's own words may be endless
     done = subprocess.run(command, stdin=quiet, stdout=subprocess.PIPE, stderr=quiet, env=around)
     with refusing(WeightsError, "can't be fetched", source, "Run it again to go on."):
@@ -102,7 +104,7 @@ def _refuse_changed(folder: Path, files: dict[str, str], manifest: Path) -> None
     hint = "Remove that folder, to fetch it again."
     with refusing(WeightsError, "can't be compared with what the hub lists", folder, hint):
         there = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if not path.is_dir()}
-        same = there.keys() == {*files, _MANIFEST} and (folder / _MANIFEST).read_bytes() == manifest.read_bytes()
+        same = there.keys() == {*files, _MANIFEST} and filecmp.cmp(folder / _MANIFEST, manifest, shallow=False)
         if not same or any(digest_of(there[path]) != digest for path, digest in files.items()):
             raise WeightsError(f"{folder} holds other files than the hub lists", hint=hint)
 

@@ -181,6 +181,7 @@ def replaced(path, data):
     path.write_bytes(data)
 
 
+@pytest.mark.slow
 def test_what_lies_in_a_shared_cache_is_compared_with_the_hubs_list(mlavl, hub, pushed, tmp_path):
     """Whoever writes there first would choose the weights."""
     assert mlavl("weights", "info", "me/judge").returncode == 0
@@ -217,7 +218,8 @@ sys.exit(code)
 
 
 @pytest.mark.parametrize("words", [("weights", "info"), ("weights", "push", find_bundle("mini").folder)])
-@pytest.mark.parametrize("packed", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.slow
 def test_an_answer_without_end_takes_little_memory(mlavl, hub, tmp_path, words, packed):
     hub.endless = gzip.compress(gzip.compress(bytes(1 << 30)) * 2) if packed else bytes(1 << 20)
     result = mlavl(*words, "me/judge", around=(sys.executable, "-c", MEASURED))

@@ -167,6 +167,7 @@ def test_events_and_routines_of_logo_have_a_length(tmp_path, odd):
     assert load_logo(root).splits["train"]
 
 
+@pytest.mark.slow
 def test_names_of_very_many_words_cost_no_time():
     names = [" ".join(f"{chr(65 + i % 26)}{chr(65 + j % 26)}" for j in range(95)) for i in range(300)]
     performances = [
@@ -178,6 +179,7 @@ def test_names_of_very_many_words_cost_no_time():
     assert time.process_time() - begin < 8
 
 
+@pytest.mark.slow
 def test_a_truth_of_odd_accents_is_one_line_and_one_of_none_is_judged(run, tmp_path):
     made = run("synthesize", tmp_path / "s", "-n", 3, "--seconds", "20:24", "--size", "160x90", "--split", "test")
     assert made.exit_code == 0

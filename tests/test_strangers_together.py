@@ -39,7 +39,7 @@ def test_very_many_prompts_are_refused_before_they_are_encoded(run, tmp_path):
     assert "names more than the 4,096 actions" in result.stderr
     (tmp_path / "p.csv").write_text(f"id,name\n0,{'a ' * 1001}\n")
     assert (
-        "a prompt of 2,001 letters, more than 2,000" in run("prompts", "list", "--prompts", tmp_path / "p.csv").stderr
+        "a prompt of 2,001 letters, more than 1,900" in run("prompts", "list", "--prompts", tmp_path / "p.csv").stderr
     )
 
 

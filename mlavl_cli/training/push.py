@@ -43,8 +43,9 @@ def push_bundle(bundle: Bundle, name: str, private: bool = False) -> str:
         refuse_irregular(bundle.folder / path)
     try:
         api = HfApi()
-        with warnings.catch_warnings(action="ignore"), little_memory(), tempfile.TemporaryDirectory() as place:
+        with little_memory():  # of the upload nobody knows how much it takes
             api.create_repo(name, private=private, exist_ok=True)
+        with warnings.catch_warnings(action="ignore"), tempfile.TemporaryDirectory() as place:
             whole = Path(place)
             for path in files:
                 (whole / path).parent.mkdir(parents=True, exist_ok=True)

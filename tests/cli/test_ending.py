@@ -47,7 +47,9 @@ atexit.register(print, "all is done", flush=True)
     assert (exit_code, stdout, stderr) == (0, "the last\n", "")
 
 
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGUSR1", "SIGXCPU", "SIGALRM"])
+@pytest.mark.parametrize(
+    "name", ["SIGINT", "SIGXCPU", *(pytest.param(n, marks=pytest.mark.slow) for n in ("SIGTERM", "SIGUSR1"))]
+)
 def test_a_finalizer_does_not_swallow_the_end(name):
     code = """
 def work():
