@@ -50,7 +50,8 @@ def load_logo(root: Path) -> Dataset:
         raise DataError("holds no dict of annotations", path=source)
     annotations = {_key(key): annotation for key, annotation in annotations.items() if _is_key(key)}
     budget = Budget(root)
-    splits = {split: _read_split(folders, split, source, annotations, budget) for split in ("train", "test")}
+    there = _Files(folders)
+    splits = {split: _read_split(there, split, source, annotations, budget) for split in ("train", "test")}
     return dataset_of(LOGO, splits, LOGO.ranges, [])
 
 
@@ -60,18 +61,18 @@ def _below(folder: Path) -> list[Path]:
 
 
 def _read_split(
-    folders: list[Path], split: str, source: Path, annotations: dict[tuple[str, str], Any], budget: Budget
+    there: "_Files", split: str, source: Path, annotations: dict[tuple[str, str], Any], budget: Budget
 ) -> list[Routine]:
-    found = sorted(source.parent.glob(f"{split}*.pkl")) or sorted(p for f in folders for p in f.glob(f"{split}*.pkl"))
+    name = f"{split}*.pkl"
+    found = sorted(source.parent.glob(name)) or sorted(path for folder in there.folders for path in folder.glob(name))
     if len(found) != 1:
-        raise DataError(f"holds {len(found)} files {split}*.pkl, where one split is needed", path=source.parent)
+        raise DataError(f"holds {len(found)} files {name}, where one split is needed", path=source.parent)
     with refusing(DataError, "holds no list of (event, id)", found[0]):
         keys = read_pickle(found[0])
         if odd := [key for key in keys if not _is_key(key)]:
             raise DataError(f"holds {odd[0]!r:.40}, which is no (event, id)", path=found[0])
         keys = [_key(key) for key in keys]
         refuse_repeated(keys, found[0])
-        there = _Files(folders)
         places = {key: _place(key, there, found[0], annotations) for key in keys}
         refuse_repeated([str(path) for path in places.values()], found[0])
         refuse_shared(places.values(), found[0])

@@ -124,9 +124,8 @@ class CommonClock:
     def _advance(self, stream: _Stream, parts: list[_Part], decoded_s: float, shown_s: float) -> None:
         """Puts the stream into the part to which its next packet belongs."""
         last_s, before_s = stream.last_s, stream.before_s
-        if (
-            last_s is None or self.restarts >= _MOST_RESTARTS or len(parts) > 2 * _MOST_RESTARTS
-        ):  # it is its first, or there is no clock at all
+        no_clock = self.restarts >= _MOST_RESTARTS or len(parts) > 2 * _MOST_RESTARTS
+        if last_s is None or no_clock:
             return
         came_from, stream.came_from = stream.came_from, None
         returns = before_s is not None and -RESTART_S <= decoded_s - before_s <= GLITCH_S

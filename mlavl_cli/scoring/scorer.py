@@ -37,7 +37,7 @@ from mlavl_cli.scoring.result import (
     Timing,
 )
 
-# Of all heads together: twenty targets with twice the paper's layers have half as many, with windows of 512 clips.
+# Of all heads together; twenty of the paper's sizes, with windows of 512 clips, have 960 maps and 252 million pairs.
 _MOST_MAPS, _MOST_PAIRS = 4096, 1 << 28
 Source = str | Path | Input | RoutineFeatures  # of one routine
 Results = Generator[tuple[Source, RoutineScore | Exception], None, None]
