@@ -34,7 +34,7 @@ RANK = {
 }  # fmt: skip
 ORDER = {
     "media": (
-        "boxes ebml limits clock container mono crop picture orientation streams nal spare pictures decode "
+        "boxes ebml limits clock container mono crop picture orientation streams nal spare lanes pictures decode "
         "frame_rate sound_clock sound cutting clips encode sample"
     ).split(),
     "features": (

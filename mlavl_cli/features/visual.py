@@ -5,6 +5,7 @@ Each takes a clip's sampled frames, uint8 (B, F, height, width, 3), and gives on
 
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,7 @@ class VisualBackbone(nn.Module):
         self.register_buffer("offset", offset, persistent=False)
         self.parameters_held = sum(tensor.numel() for tensor in self.parameters())
         self.to(placement.device)
+        _multiply_whole_pictures(self.network, picture)
         put(self.network, placement)
         if placement.compiled:
             with refusing(DeviceError, "compiled code can't be kept there", "~/.cache", "Set XDG_CACHE_HOME."):
@@ -93,6 +95,17 @@ class VisualBackbone(nn.Module):
                 raise unfit("visual", error) from error
             cause = f"torch can't compile the visual backbone here ({str(error).splitlines()[0]})"
             raise DeviceError(cause, hint="Install a C++ compiler, or leave out --compile.") from error
+
+
+def _multiply_whole_pictures(network: nn.Module, picture: PictureSpec) -> None:
+    """A convolution over the whole picture at once is a product, which a CPU does in a ninth of the time."""
+
+    def product(pixels: torch.Tensor, conv: nn.Conv2d) -> torch.Tensor:
+        return nn.functional.linear(pixels.flatten(1), conv.weight.flatten(1), conv.bias)[..., None, None]
+
+    for conv in network.modules():
+        if isinstance(conv, nn.Conv2d) and (conv.kernel_size, conv.padding, conv.groups) == (picture.size, (0, 0), 1):
+            conv.forward = partial(product, conv=conv)  # type: ignore[method-assign]
 
 
 def load_visual(spec: BackboneSpec, placement: Placement) -> VisualBackbone:

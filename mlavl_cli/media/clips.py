@@ -12,6 +12,7 @@ from mlavl_cli.media.container import Media
 from mlavl_cli.media.cutting import FRAMES_PER_CLIP, PAPER_CUTTING, Cutting
 from mlavl_cli.media.decode import TimedFrame, VideoInfo, VideoReader
 from mlavl_cli.media.frame_rate import FrameRate
+from mlavl_cli.media.lanes import Drawn
 from mlavl_cli.media.nal import Mismatch
 from mlavl_cli.media.picture import PictureMaker, PictureSpec
 from mlavl_cli.media.sound import SoundReader
@@ -82,6 +83,7 @@ class ClipReader:
     def _open_picture(self, stack: ExitStack) -> Media:
         media = stack.enter_context(Media(self._path))
         self._video = VideoReader(media, self._cutting.video_stream, self._spare_cores)
+        stack.callback(self._video.close)
         self._stated_fps = self._video.info.fps
         self._rate = FrameRate(self._cutting.frame_rate, self._stated_fps) if self._cutting.frame_rate else None
         return media
@@ -120,7 +122,7 @@ class ClipReader:
     def __iter__(self) -> Iterator[Clip]:
         given = 0
         try:
-            for clip in self._cut(self._video.frames(self._looked_at)):
+            for clip in self._cut(self._video.frames(self._looked_at, self._make_picture.spec)):
                 yield clip
                 given += 1
             return
@@ -171,6 +173,9 @@ class ClipReader:
 
     def _picture(self, frame: TimedFrame) -> np.ndarray:
         video = self._video
+        if isinstance(frame.picture, Drawn):
+            assert frame.picture.small is not None  # it was known that it would be looked at
+            return frame.picture.small.pixels
         turned = (video.quarter_turns, video.mirrored)
         try:
             return self._make_picture(frame.picture, video.pixel_aspect, *turned, video.crop)

@@ -15,8 +15,10 @@ from mlavl_cli.errors import MediaError
 from mlavl_cli.media.clock import Repairs, picture_times
 from mlavl_cli.media.container import HARM, MOST_PIXELS, Media, decodable
 from mlavl_cli.media.crop import container_crop
+from mlavl_cli.media.lanes import Draw, Drawn, Lanes, lanes_for
+from mlavl_cli.media.nal import Mismatch
 from mlavl_cli.media.orientation import orientation
-from mlavl_cli.media.picture import high_dynamic_range
+from mlavl_cli.media.picture import PictureMaker, PictureSpec, high_dynamic_range
 from mlavl_cli.media.pictures import Pictures
 from mlavl_cli.media.streams import choose_picture
 
@@ -91,6 +93,8 @@ class VideoReader:
         self.warnings = [choice.note] if choice.note else []
         self._refuse_too_large()
         pixels = self.stream.width * self.stream.height
+        self._spare_cores = spare_cores
+        self._lanes: Lanes | None = None
         alone = pixels <= (_SMALL_PX if spare_cores else _MEDIUM_PX) or pixels > _HUGE_PX
         self.stream.thread_type = "NONE" if alone else "AUTO"
         self.stream.codec_context.thread_count = min(cores(), _MOST_THREADS)
@@ -107,7 +111,9 @@ class VideoReader:
         return self._pictures.decoded, self._pictures.pixels
 
     def close(self) -> None:
-        """Lets go of the file and its decoder before the file is read by another reader."""
+        """Lets go of the file and its decoders."""
+        if self._lanes:
+            self._lanes.close()
         self._media.close()
 
     def _refuse_too_large(self) -> None:
@@ -151,18 +157,23 @@ class VideoReader:
             known = len(self._media.container.streams) == 1 or self._media.format in _WHOLE_KNOWN
             return whole / av.time_base if whole and known else None
 
-    def frames(self, looked_at: LookedAt | None = None) -> Iterator[TimedFrame[av.VideoFrame | None]]:
+    def frames(
+        self, looked_at: LookedAt | None = None, drawn: PictureSpec | None = None
+    ) -> Iterator[TimedFrame[av.VideoFrame | Drawn | None]]:
         """All frames in the order of their times, which strictly increase.
 
         Damaged packets are skipped and counted; a file that breaks off ends the frames and leaves a warning.
 
         Args:
             looked_at: of frames, those whose pictures will be looked at, the first among them. Others may be None.
+            drawn: how those may be drawn where they are decoded, by several decoders at once.
 
         Raises:
             MediaError: not one frame could be decoded, or the picture is encrypted.
             Mismatch: the file must be decoded in full, by a reader of its own.
         """
+        if drawn and self._spare_cores and (lanes := lanes_for(self._media, self.stream, drawn, cores())) > 1:
+            self._lanes = Lanes(self._media, self.stream, lanes, lambda: self._draws(PictureMaker(drawn)))
         interval_s = 1.0 / self.info.fps
         repairs, count, first_s, last_s, last = Repairs(), 0, 0.0, 0.0, None
         for time_s, picture in picture_times(self._stamped(looked_at), interval_s, repairs):
@@ -174,7 +185,7 @@ class VideoReader:
                 self._describe_first(picture)
             count, last_s, last = count + 1, time_s, picture or last
             if picture:
-                self._follow_aspect(picture)
+                self._follow(picture)
             yield TimedFrame(time_s, picture)
         if last is None:
             hint = "The file may be damaged or cut short"
@@ -207,19 +218,30 @@ class VideoReader:
             times = picture_times(timed((stamp, stamp) for stamp in shown), interval_s, Repairs())
             return (frame.picture for frame in looked_at(TimedFrame(*entry) for entry in times))
 
-        yield from timed(self._pictures.in_order(of_stamps))
+        yield from timed(self._pictures.in_order(of_stamps, self._lanes))
 
-    def _describe_first(self, picture: av.VideoFrame) -> None:
+    def _draws(self, make: PictureMaker) -> Draw:
+        return lambda picture, turned: make(picture, self.pixel_aspect, *turned, self.crop)
+
+    def _describe_first(self, picture: av.VideoFrame | Drawn) -> None:
         """How it is turned is known with the first frame."""
-        self.quarter_turns, self.mirrored = orientation(picture)
+        if isinstance(picture, Drawn):
+            assert picture.small is not None  # the first is looked at
+            turned, kind = picture.small.turned, picture.small.hdr
+        else:
+            turned, kind = orientation(picture), high_dynamic_range(picture)
+        self.quarter_turns, self.mirrored = turned
         if self.quarter_turns % 2:
             self.info = replace(self.info, width_px=self.info.height_px, height_px=self.info.width_px)
-        if kind := high_dynamic_range(picture):
+        if kind:
             self.warnings.append(f"the picture is HDR ({kind}): it is tone-mapped to the standard range")
         self._codec_aspect = self.stream.codec_context.sample_aspect_ratio
 
-    def _follow_aspect(self, picture: av.VideoFrame) -> None:
+    def _follow(self, picture: av.VideoFrame | Drawn) -> None:
         """Broadcasts change between 4:3 and 16:9 in the middle, with a key frame."""
+        small = picture.small if isinstance(picture, Drawn) else None
+        if small and small.turned != (self.quarter_turns, self.mirrored):
+            raise Mismatch
         if picture.key_frame and (aspect := self.stream.codec_context.sample_aspect_ratio) != self._codec_aspect:
             self._codec_aspect, self.pixel_aspect = aspect, self._usual(aspect)
 
@@ -233,7 +255,7 @@ class VideoReader:
             self.warnings.append(f"{claim} {ratio:.3g} times as wide as high: taken as square")
         return 1.0
 
-    def _lasts_s(self, picture: av.VideoFrame, interval_s: float) -> float:
+    def _lasts_s(self, picture: av.VideoFrame | Drawn, interval_s: float) -> float:
         """How long the last picture is shown, as its packet says, unless that is a single tick."""
         tick = self.stream.time_base
         return float(picture.duration * tick) if picture.duration > 1 and tick else interval_s

@@ -6,11 +6,13 @@ are decoded from is missing: a decoder then makes one up from what it decoded la
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import av
 
 _H264_SLICES, _H264_UNITS = range(1, 6), range(1, 22)
-_H264_WHOLE, _H264_SETTINGS = 5, 7  # a picture from which decoding can start; what holds for all pictures
+_H264_WHOLE, _H264_SETTINGS, _H264_DETAILS = 5, 7, 8  # a picture from which decoding can start; what holds for many
+_H264_PLAIN = frozenset((66, 77, 100))  # profiles of which nothing else holds for later pictures
 _WITH_CHROMA = frozenset((44, 83, 86, 100, 110, 118, 122, 128, 134, 135, 138, 139, 244))  # profiles
 _READ = 16  # bytes of a slice, which hold what is read of its header
 _HEVC_SLICES = range(32)
@@ -22,9 +24,17 @@ class Mismatch(Exception):
     """Packets and pictures don't correspond one to one, or may not."""
 
 
-def told_by(codec: av.CodecContext) -> Callable[[av.Packet], bool] | None:
-    """A function that tells of each packet, in the order of the file, whether no other picture is decoded from its own;
-    it raises `Mismatch` where one is missing. None where that can't be told."""
+@dataclass(frozen=True)
+class Told:
+    """Of a packet: whether no other picture is decoded from its own; whether all from it on needs none before it."""
+
+    unused: bool = False
+    anew: bool = False
+
+
+def told_by(codec: av.CodecContext) -> Callable[[av.Packet], Told] | None:
+    """A function that tells of each packet, in the order of the file; it raises `Mismatch` where one is missing. None
+    where nothing can be told."""
     settings = codec.extradata or b""
     try:
         if codec.name == "h264" and settings[0] == 1:
@@ -40,8 +50,10 @@ class _H264:
     def __init__(self, settings: bytes):
         """From an avcC box."""
         self._size = (settings[4] & 3) + 1
-        length = int.from_bytes(settings[6:8])
-        self._settings = settings[8 : 8 + length]
+        held, at = _sets(settings, 6, settings[5] & 31)
+        details, _ = _sets(settings, at + 1, settings[at])
+        self._settings, self._details = held[0], details
+        self._apart = settings[1] in _H264_PLAIN  # whether groups of pictures share nothing that isn't in the box
         bits = _Bits(self._settings[4:])
         bits.number()
         self._planes = 0
@@ -55,7 +67,7 @@ class _H264:
         self._number_bits = bits.number() + 4
         self._last = 0  # number of the latest frame that others are decoded from
 
-    def __call__(self, packet: av.Packet) -> bool:
+    def __call__(self, packet: av.Packet) -> Told:
         units = _units(packet, self._size)
         kinds = [unit[0] & 31 for unit in units]
         slices = [unit for unit, kind in zip(units, kinds, strict=True) if kind in _H264_SLICES]
@@ -76,7 +88,11 @@ class _H264:
             raise Mismatch
         unused = all(unit[0] >> 5 == 0 for unit in slices)
         self._last = self._last if unused else number
-        return unused
+        told = Told(unused, anew=whole and self._apart)
+        self._apart &= all(
+            unit in self._details for unit, kind in zip(units, kinds, strict=True) if kind == _H264_DETAILS
+        )
+        return told
 
 
 class _HEVC:
@@ -86,13 +102,23 @@ class _HEVC:
         if not self._layers:
             raise ValueError("it isn't said how many temporal layers there are")
 
-    def __call__(self, packet: av.Packet) -> bool:
+    def __call__(self, packet: av.Packet) -> Told:
         units = _units(packet, self._size)
         slices = [unit for unit in units if unit[0] >> 1 & 63 in _HEVC_SLICES]
         if not slices or any(len(unit) < 2 or unit[0] >> 7 for unit in units):
             raise Mismatch
         # Of several temporal layers, pictures of the highest may be decoded from such of those below.
-        return all(unit[0] >> 1 & 63 in _HEVC_UNUSED and unit[1] & 7 == self._layers for unit in slices)
+        return Told(all(unit[0] >> 1 & 63 in _HEVC_UNUSED and unit[1] & 7 == self._layers for unit in slices))
+
+
+def _sets(settings: bytes, at: int, count: int) -> tuple[list[bytes], int]:
+    """So many parameter sets of an avcC box from `at` on, and where they end."""
+    found = []
+    for _ in range(count):
+        begin = at + 2
+        at = begin + int.from_bytes(settings[at:begin])
+        found.append(settings[begin:at])
+    return found, at
 
 
 def _units(packet: av.Packet, size: int) -> list[memoryview]:
@@ -117,18 +143,16 @@ class _Bits:
 
     def __init__(self, coded: bytes):
         content = coded.replace(b"\0\0\3", b"\0\0")  # the byte in between keeps start codes out
-        self._bits = "".join(f"{byte:08b}" for byte in content)
-        self._at = 0
+        self._value, self._left = int.from_bytes(content), 8 * len(content)
 
     def read(self, count: int) -> int:
-        begin, self._at = self._at, self._at + count
-        if self._at > len(self._bits):
+        self._left -= count
+        if self._left < 0:
             raise ValueError("ends early")
-        return int(self._bits[begin : self._at] or "0", 2)
+        return self._value >> self._left & ((1 << count) - 1)
 
     def number(self) -> int:
-        zeros = self._bits.find("1", self._at) - self._at
-        if zeros < 0:
+        rest = self._value & ((1 << self._left) - 1)
+        if not rest:
             raise ValueError("ends early")
-        self._at += zeros
-        return self.read(zeros + 1) - 1
+        return self.read(2 * (self._left - rest.bit_length()) + 1) - 1

@@ -1,6 +1,7 @@
-"""Pictures that nobody looks at aren't decoded, and nothing else changes: clips are a full decode's, to the bit."""
+"""Pictures that nobody looks at aren't decoded, others by several decoders; clips are a full decode's, to the bit."""
 
 import random
+import threading
 from fractions import Fraction
 
 import av
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlavl_cli.errors import MediaError
-from mlavl_cli.media import container, pictures
+from mlavl_cli.media import container, decode, lanes, pictures
 from mlavl_cli.media.clips import ClipReader
 from mlavl_cli.media.container import Media
 from mlavl_cli.media.cutting import Cutting
@@ -24,16 +25,18 @@ SMALL = PictureSpec((32, 32))
 
 @pytest.fixture(autouse=True, scope="module")
 def _large():
-    """Small files are decoded in full: here all files count as large."""
+    """Small files, and small pictures, are decoded in full by one decoder: here all count as large."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(container, "_SMALL_BYTES", 0)
+        patch.setattr(lanes, "_LEAST_PX", 0)
+        patch.setattr(decode, "cores", lambda: 3)
         yield
 
 
-def clips_of(path, **options):
+def clips_of(path, spare_cores=True, **options):
     """(clips as bytes, what is known of the video, warnings), or the error."""
     try:
-        with ClipReader(path, SMALL, 8, Cutting(**options)) as clips:
+        with ClipReader(path, SMALL, 8, Cutting(**options), spare_cores) as clips:
             found = [
                 (clip.start_s, clip.end_s, clip.frames.tobytes(), None if clip.sound is None else clip.sound.tobytes())
                 for clip in clips
@@ -80,7 +83,9 @@ def noisy(count, size=(96, 64), seed=0):
 def test_clips_of_the_corpus_are_those_of_a_full_decode(name, tmp_path):
     path = CASES[name][1](tmp_path)
     for rate in (None, 25):
-        assert clips_of(path, frame_rate=rate) == in_full(path, frame_rate=rate)
+        full = in_full(path, frame_rate=rate)
+        assert clips_of(path, frame_rate=rate) == full
+        assert clips_of(path, spare_cores=False, frame_rate=rate) == full
 
 
 @given(
@@ -118,7 +123,9 @@ def test_clips_are_those_of_a_full_decode(
         options={"preset": "veryfast", f"{encoder[3:]}-params": words},
     )  # fmt: skip
     chosen = {"tail": tail, "frame_rate": rate}
-    assert clips_of(path, **chosen) == in_full(path, **chosen)
+    full = in_full(path, **chosen)
+    assert clips_of(path, **chosen) == full
+    assert clips_of(path, spare_cores=False, **chosen) == full
 
 
 @pytest.mark.parametrize("encoder", ["libx264", "libx265"])
@@ -177,21 +184,100 @@ def damaged(path, out, seed, after=20):
 def test_a_damaged_video_has_the_clips_of_a_full_decode(tmp_path, seed):
     path = make_video(tmp_path / "v.mp4", list(noisy(160, seed=seed)), options={"x264-params": "bframes=3:keyint=40"})
     path = damaged(path, tmp_path / f"d.{'mp4' if seed % 2 else 'mkv'}", seed)
-    spared, full = clips_of(path), in_full(path)
-    # Damage within a picture that nobody looks at, and that nothing is decoded from, isn't seen.
-    assert spared[:2] == full[:2]
-    assert [line for line in full[2] if line not in spared[2]] == [
-        line for line in full[2] if "damaged pieces" in line and line not in spared[2]
-    ]
+    full = in_full(path)
+    for spared in (clips_of(path), clips_of(path, spare_cores=False)):
+        # Damage within a picture that nobody looks at, and that nothing is decoded from, isn't seen.
+        assert spared[:2] == full[:2]
+        assert [line for line in full[2] if line not in spared[2]] == [
+            line for line in full[2] if "damaged pieces" in line and line not in spared[2]
+        ]
 
 
-def test_clips_that_stand_are_not_given_again(tmp_path):
-    """Damage is found after three clips were given: they are read once more, the first three told of but not given."""
-    whole = make_video(tmp_path / "v.mp4", list(noisy(160)), options={"x264-params": "bframes=3:keyint=40"})
-    path = damaged(whole, tmp_path / "d.mp4", seed=1, after=110)
+@pytest.mark.parametrize("spare_cores", [True, False])
+def test_clips_that_stand_are_not_given_again(tmp_path, spare_cores):
+    """Damage is found after some clips were given: they are read once more, and told of but not given."""
+    whole = make_video(tmp_path / "v.mp4", list(noisy(480)), options={"x264-params": "bframes=3:keyint=40"})
+    path = damaged(whole, tmp_path / "d.mp4", seed=1, after=440)
     repeated, given = [], []
-    with ClipReader(path, SMALL, 8, on_repeat=lambda decoded: repeated.append(len(given))) as clips:
+    told = {"on_repeat": lambda decoded: repeated.append(len(given)), "spare_cores": spare_cores}
+    with ClipReader(path, SMALL, 8, **told) as clips:
         for clip in clips:
             given.append(clip.index)
     assert repeated == [len(repeated)] * len(repeated) != []
     assert given == list(range(len(in_full(path)[0])))
+
+
+def test_groups_of_pictures_are_decoded_side_by_side(tmp_path, decoders):
+    """By one decoder where a group is too long to be held, and nothing is left behind where a reader stops early."""
+    short = make_video(tmp_path / "short.mp4", list(noisy(160)), options={"x264-params": "bframes=3:keyint=20"})
+    assert clips_of(short) == in_full(short)
+    assert decoders() == 3
+    with ClipReader(short, SMALL, 8) as clips:
+        next(iter(clips))
+    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("mlavl-pictures")]
+    assert decoders() == 3
+    long = make_video(tmp_path / "long.mp4", list(noisy(330)), options={"x264-params": "keyint=400:scenecut=0"})
+    assert clips_of(long) == in_full(long)
+    assert decoders() == 0
+    assert clips_of(short, spare_cores=False) == in_full(short)
+    assert decoders() == 0
+
+
+@pytest.fixture
+def decoders(monkeypatch):
+    """How many decoders worked side by side since it was last asked."""
+    threads = set()
+    real = lanes._Lane._decode
+
+    def noted(lane, part):
+        threads.add(threading.get_ident())
+        return real(lane, part)
+
+    def count():
+        found = len(threads)
+        threads.clear()
+        return found
+
+    monkeypatch.setattr(lanes._Lane, "_decode", noted)
+    return count
+
+
+def joined(out, *parts):
+    """The pictures of some files behind each other, each part's first packet behind some bytes."""
+    with av.open(str(out), "w") as target:
+        begin, stream = 0, None
+        for path, before in parts:
+            with av.open(str(path)) as source:
+                stream = stream or target.add_stream_from_template(source.streams.video[0])
+                for packet in source.demux(video=0):
+                    if not packet.size:
+                        continue
+                    new, before = av.Packet(before + bytes(packet)), b""
+                    new.pts, new.dts, new.time_base = packet.pts + begin, packet.dts + begin, packet.time_base
+                    new.is_keyframe, new.duration, new.stream = packet.is_keyframe, packet.duration, stream
+                    target.mux(new)
+                begin += source.streams.video[0].duration
+    return out
+
+
+def test_settings_that_change_in_the_middle_hold_for_all_behind(tmp_path):
+    """Of pictures and not of all: PPS that stand with one group alone, as where two recordings are joined."""
+    words = "keyint=16:scenecut=0:bframes=2:cabac=0:qp={}"  # else a wrong one would be noticed
+    first, second = (
+        make_video(tmp_path / f"{qp}.mp4", list(noisy(96, seed=qp)), options={"x264-params": words.format(qp)})
+        for qp in (20, 34)
+    )
+    with av.open(str(second)) as source:
+        settings = source.streams.video[0].codec_context.extradata
+    with av.open(str(first)) as source:
+        own = source.streams.video[0].codec_context.extradata
+    assert settings != own
+    at = 8 + int.from_bytes(settings[6:8])
+    assert settings[:at] == own[:at]  # SPS
+    detail = bytes(2) + settings[at + 1 :]  # a length of four bytes, and the PPS
+    detail = detail[: 4 + int.from_bytes(detail[:4])]
+    path = joined(tmp_path / "joined.mp4", (first, b""), (second, detail))
+    full = in_full(path)
+    assert len(full[0]) == 6
+    assert full[2] == []  # no damage
+    assert clips_of(path) == full
