@@ -43,10 +43,19 @@ class BackboneSpec:
         options = {"options": self.options} if self.options else {}
         if self.folder is None:
             return {"id": self.source, "revision": self.revision or "main", **options}
+        return {"id": self.folder.name, "sha256": {p.name: digest_of(p) for p in self.files()}, **options}
+
+    def files(self) -> list[Path]:
+        """The local files that anything is loaded from.
+
+        Raises:
+            WeightsError: there are none where they should be.
+        """
+        if self.folder is None:
+            return []
         if not there(self.folder):
             raise WeightsError("the backbone is missing", path=self.folder, hint="Is the bundle whole?")
-        files = [self.folder] if self.folder.is_file() else model_files(self.folder)
-        return {"id": self.folder.name, "sha256": {p.name: digest_of(p) for p in files}, **options}
+        return [self.folder] if self.folder.is_file() else model_files(self.folder)
 
 
 def model_files(folder: Path) -> list[Path]:

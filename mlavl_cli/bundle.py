@@ -169,6 +169,12 @@ def verify_bundle(bundle: Bundle) -> list[str]:
                 problems.append(f"{name} is missing")
             elif digest_once(path) != digest:
                 problems.append(f"{name} has changed since the bundle was written")
+        if bundle.files:
+            told = {_inside(bundle.folder, name) for name in bundle.files}
+            loaded = [path for spec in (bundle.visual, bundle.audio, bundle.text) if spec for path in spec.files()]
+            loaded += [*bundle.heads.values(), *([bundle.domain] if bundle.domain else [])]
+            inside = [path for path in loaded if path.is_relative_to(bundle.folder) and path not in told]
+            problems += [f"{path.relative_to(bundle.folder)} is loaded, and isn't among its files" for path in inside]
     return problems
 
 

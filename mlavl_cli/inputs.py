@@ -188,7 +188,7 @@ def _stdin_paths() -> Iterator[list[str]]:
         if number == 0 and (data[4:8] == b"ftyp" or data.startswith((b"\x1aE\xdf\xa3", b"RIFF"))):
             hint = "mlavl reads videos from files; give - a list of their paths, one a line."
             raise UsageError("stdin holds a video", hint=hint)
-        if number == 0 and data.startswith((b"\xff\xfe", b"\xfe\xff")):  # its NULs would part single letters
+        if number == 0 and _is_utf_16(data):  # its NULs would part single letters
             raise UsageError("the list on stdin is in UTF-16", hint="Write it in UTF-8.")
         left += data.removeprefix(b"\xef\xbb\xbf") if number == 0 else data  # as Windows begins its texts
         if separator is None and (b"\0" in left or b"\n" in left):
@@ -197,6 +197,12 @@ def _stdin_paths() -> Iterator[list[str]]:
             *whole, left = left.split(separator)
             yield _paths(whole, separator)
     yield _paths([left], separator)
+
+
+def _is_utf_16(data: bytes) -> bool:
+    """A name may begin as such a text does: of a text, half of many letters is NUL."""
+    halves = {b"\xff\xfe": data[3::2], b"\xfe\xff": data[2::2]}.get(data[:2], b"")
+    return 4 * halves.count(0) > len(halves)
 
 
 def _paths(lines: list[bytes], separator: bytes | None) -> list[str]:

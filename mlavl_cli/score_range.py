@@ -1,6 +1,5 @@
 """Points of a target <-> shares of its range, 0 to 1, which heads learn and give (docs/method.md, section 9)."""
 
-import math
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -10,9 +9,12 @@ Range = tuple[float, float]  # the lowest and the highest possible score, in poi
 Number = TypeVar("Number", float, "np.ndarray")
 
 
+MOST_POINTS = 1e6
+
+
 def is_range(low: float, high: float) -> bool:
     """Whether scores can lie between the two."""
-    return low < high and math.isfinite(high - low)
+    return low < high and max(-low, high) <= MOST_POINTS
 
 
 def to_points(share: Number, score_range: Range) -> Number:

@@ -91,7 +91,8 @@ def read_npy(path: Path, most: int | None = None) -> "np.ndarray":
     import numpy as np
 
     refuse_irregular(path, most)
-    found = np.load(path, mmap_mode="r", allow_pickle=False)
+    with np.errstate(over="ignore"):  # of sizes that are multiplied; the file is too short for them
+        found = np.load(path, mmap_mode="r", allow_pickle=False)
     if found.dtype.kind not in "fiub" or not found.dtype.itemsize:  # texts and records without a size may be any number
         raise ValueError(f"holds {found.dtype}, no numbers")
     return np.array(found)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -159,6 +160,19 @@ def test_a_list_in_utf_16_is_refused_and_not_taken_for_single_letters(run, routi
     result = run("score", "-", stdin=f"\ufeff{routine}\n".encode(encoding))
     assert result.exit_code == 2
     assert "UTF-16" in result.errors[0]
+
+
+@pytest.mark.parametrize("begins", [b"\xff\xfe", b"\xfe\xff", b"\xff\xfex"])
+def test_a_name_may_begin_as_utf_16_does(run, routine, tmp_path, begins):
+    odd = tmp_path / os.fsdecode(begins + b".mp4")
+    shutil.copy(routine, odd)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)
+        result = run(
+            "score", "-", "-f", "jsonl", "-q", stdin=os.fsencode(odd.name) + b"\0" + os.fsencode(routine) + b"\0"
+        )
+    assert result.exit_code == 0
+    assert len(result.stdout.splitlines()) == 2
 
 
 @pytest.mark.parametrize(

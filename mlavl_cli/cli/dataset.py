@@ -90,7 +90,7 @@ def range_of(text: str) -> Range:
     except ValueError as error:
         raise UsageError(f"--range {text} isn't like 0:130") from error
     if not is_range(low, high):
-        raise UsageError(f"--range {text} is no range", hint="From a number to a larger one, like 0:130.")
+        raise UsageError(f"--range {text} is no range", hint="From a number to one above it, like 0:130.")
     return low, high
 
 

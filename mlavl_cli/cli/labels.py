@@ -10,7 +10,7 @@ import typer
 from mlavl_cli.cli import console, options
 from mlavl_cli.cli.outputs import refuse_taken
 from mlavl_cli.cli.tables import Row, TableFormat, print_rows
-from mlavl_cli.errors import UsageError
+from mlavl_cli.errors import DataError, UsageError
 from mlavl_cli.files import stands_in_a_csv
 from mlavl_cli.inputs import expand_inputs
 
@@ -70,6 +70,10 @@ def labels(
         if output and videos:
             _confirm(found, yes or of_map is not None)
             write_manifest(output, found, videos, {"test": test, "val": val}, seed, pool)
+    elif not (told.failed or told.wrong):
+        count = len(told.without)
+        hint = "With --verbose each is named; a protocol of another form looks like this, too."
+        raise DataError(f"nobody has a score; {count} are named without one", path=protocols[0], hint=hint)
     if told.failed or told.wrong:
         raise typer.Exit(1)
 

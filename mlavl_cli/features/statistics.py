@@ -10,6 +10,7 @@ from mlavl_cli.media.sound import SAMPLE_RATE_HZ
 
 PICTURE_STATISTICS, SOUND_STATISTICS = 20, 9
 _MOST_FRAMES, _MOST_SIDE = 8, 96  # of larger clips a part is looked at: pictures in their own resolution, not reduced
+_LEAST_SIDE = 3  # of which differences of differences can be taken
 _WINDOW = 512  # samples of a spectrum
 _TINY = 1e-3
 
@@ -19,6 +20,8 @@ def picture_statistics(frames: np.ndarray) -> np.ndarray:
     height, width = frames.shape[1:3]
     top, left = max(height - _MOST_SIDE, 0) // 2, max(width - _MOST_SIDE, 0) // 2
     part = frames[:_MOST_FRAMES, top : top + _MOST_SIDE, left : left + _MOST_SIDE]
+    if min(height, width) < _LEAST_SIDE:  # no backbone's, but for one that is made to be odd
+        part = np.pad(part, ((0, 0), (0, _LEAST_SIDE), (0, _LEAST_SIDE), (0, 0)), "edge")
     red, green, blue = (np.ascontiguousarray(part[..., channel]) for channel in range(3))
     light = (red.astype(np.float32) + green + blue) / 3
     highest, lowest = np.maximum(np.maximum(red, green), blue), np.minimum(np.minimum(red, green), blue)

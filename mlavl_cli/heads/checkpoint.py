@@ -20,7 +20,6 @@ from mlavl_cli.untrusted import open_safetensors, wrong_numbers
 
 HEAD_VERSION = 1
 _METADATA = "mlavl"
-_MOST_POINTS = 1e6
 _LONGEST_GRADE, _LONGEST_PROMPT = 100, 2000  # letters
 # What a damaged file makes the libraries raise.
 _WRONG = (
@@ -186,6 +185,6 @@ def _window(value: Any) -> int | None:
 
 def _range(values: Any) -> Range:
     low, high = map(float, values)
-    if not is_range(low, high) or max(-low, high) > _MOST_POINTS:
+    if not is_range(low, high):
         raise WeightsError(f"score range {low} to {high} is none")
     return low, high

@@ -58,6 +58,7 @@ class Media:
             far apart, each reader needs a Media of its own.
         size: of the file, in bytes.
         clock: what is known of the file's clock so far.
+        open_s: how long opening took.
 
     Raises:
         MediaError: missing, unreadable, empty, or not a media file.
@@ -78,7 +79,9 @@ class Media:
                 raise MediaError(cause, path=path, hint="Is its download finished? Copy it again.")
             if claim := excess(path):
                 raise MediaError(claim, path=path, hint=HARM)
+            begin = time.monotonic()
             self.container = _opened(path)
+            self.open_s = time.monotonic() - begin
         except MemoryError:  # FFmpeg's own, too
             raise
         except PermissionError as error:

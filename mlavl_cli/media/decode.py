@@ -120,7 +120,9 @@ class VideoReader:
         width, height, kind = self.stream.width, self.stream.height, self.stream.codec_context.format
         wide = max(1.0, kind.padded_bits_per_pixel / 24) if kind else 1.0  # 16-bit pictures take more
         if width * height * wide > MOST_PIXELS:
-            cause = f"has pictures of {width} x {height}, more than {MOST_PIXELS / 1e6:g} megapixels"
+            deep = f" of {kind.padded_bits_per_pixel} bits a pixel" if kind and wide > 1 else ""
+            cause = f"has pictures of {width} x {height}{deep}, more than {MOST_PIXELS / 1e6:g} megapixels"
+            cause += " of 24 bits" if deep else ""
             hint = "If it is no mistake, set MLAVL_MAX_MEGAPIXELS to more."
             raise MediaError(cause, path=self.path, hint=hint)
 

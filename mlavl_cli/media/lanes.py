@@ -24,6 +24,7 @@ from mlavl_cli.media.spare import Step, refuse_odd
 _MOST_LANES = 8
 _LEAST_PX = 640 * 360  # smaller pictures are decoded sooner than they are handed on
 _PIXEL_BYTES, _MEMORY = 30, 140_000_000  # of all that a decoder keeps of a picture's size; of all decoders
+_SOON_S = 0.5  # in which a file is opened, as each decoder has to
 _KINDS = frozenset(("yuv420p", "yuvj420p"))
 _LONGEST, _LARGEST = 300, 16 << 20  # packets and bytes of a group
 _PART = 48  # packets that are decoded before their pictures are handed on
@@ -60,7 +61,13 @@ def lanes_for(media: Media, stream: av.VideoStream, drawn: PictureSpec, cores: i
     pixels = stream.width * stream.height
     count = min(cores, _MOST_LANES, _MEMORY // (_PIXEL_BYTES * max(pixels, 1)))
     kind = codec.format.name if codec.format else ""
-    if media.small or not media.has_sample_tables or codec.name != "h264" or kind not in _KINDS:
+    if (
+        media.small
+        or media.open_s > _SOON_S
+        or not media.has_sample_tables
+        or codec.name != "h264"
+        or kind not in _KINDS
+    ):
         return 1
     if count < 2 or pixels <= _LEAST_PX or math.prod(drawn.size) > _LARGEST_SMALL:
         return 1

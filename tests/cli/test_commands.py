@@ -66,6 +66,17 @@ def test_verify_finds_damage_and_loss(run, tmp_path):
     assert "TES.safetensors is missing" in result.stderr
 
 
+def test_verify_finds_what_is_loaded_and_was_never_listed(run, tmp_path):
+    shutil.copytree(find_bundle("mini").folder, tmp_path / "w")
+    (tmp_path / "w" / "notes.json").write_text("{}")  # is not loaded
+    assert run("weights", "verify", tmp_path / "w").exit_code == 0
+    visual = tmp_path / "w" / "backbones" / "visual"
+    shutil.copy(visual / "video_preprocessor_config.json", visual / "preprocessor_config.json")
+    result = run("weights", "verify", tmp_path / "w")
+    assert result.exit_code == 1
+    assert "backbones/visual/preprocessor_config.json is loaded, and isn't among its files" in result.stderr
+
+
 def test_prompts(run, tmp_path):
     assert len(run("prompts", "list").stdout.splitlines()) == 102
     (tmp_path / "own.csv").write_text("id,name\n1,Biellmann spin\n")

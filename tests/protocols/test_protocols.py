@@ -102,6 +102,13 @@ def test_who_withdrew_is_named_and_no_row(tmp_path):
         assert any(name in line for line in told.without)
 
 
+def test_a_protocol_in_which_nobody_has_a_score_is_said_to_be_one(run, tmp_path):
+    rows = [replace(row, printed={"tss": None}) for row in drawn(2, 2)]
+    result = run("labels", write_sheet(tmp_path / "a.pdf", "Cup", "MEN FREE SKATING", rows))
+    assert result.exit_code == 1
+    assert "nobody has a score; 2 are named without one" in result.errors[0]
+
+
 @pytest.mark.parametrize(
     ("printed", "why"),
     [
