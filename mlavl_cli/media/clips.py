@@ -175,7 +175,7 @@ class ClipReader:
         video = self._video
         if isinstance(frame.picture, Drawn):
             assert frame.picture.small is not None  # it was known that it would be looked at
-            return frame.picture.small.pixels
+            return frame.picture.small
         turned = (video.quarter_turns, video.mirrored)
         try:
             return self._make_picture(frame.picture, video.pixel_aspect, *turned, video.crop)

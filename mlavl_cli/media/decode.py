@@ -16,7 +16,6 @@ from mlavl_cli.media.clock import Repairs, picture_times
 from mlavl_cli.media.container import HARM, MOST_PIXELS, Media, decodable
 from mlavl_cli.media.crop import container_crop
 from mlavl_cli.media.lanes import Draw, Drawn, Lanes, lanes_for
-from mlavl_cli.media.nal import Mismatch
 from mlavl_cli.media.orientation import orientation
 from mlavl_cli.media.picture import PictureMaker, PictureSpec, high_dynamic_range
 from mlavl_cli.media.pictures import Pictures
@@ -175,7 +174,7 @@ class VideoReader:
             Mismatch: the file must be decoded in full, by a reader of its own.
         """
         if drawn and self._spare_cores and (lanes := lanes_for(self._media, self.stream, drawn, cores())) > 1:
-            self._lanes = Lanes(self._media, self.stream, lanes, lambda: self._draws(PictureMaker(drawn)))
+            self._lanes = Lanes(self._media, self.stream, lanes, lambda first: self._draws(drawn, first))
         interval_s = 1.0 / self.info.fps
         repairs, count, first_s, last_s, last = Repairs(), 0, 0.0, 0.0, None
         for time_s, picture in picture_times(self._stamped(looked_at), interval_s, repairs):
@@ -184,10 +183,10 @@ class VideoReader:
             if last is None:
                 first_s = time_s
                 assert picture is not None  # the first is looked at
-                self._describe_first(picture)
+                self._describe_first(self._lanes.first if self._lanes and isinstance(picture, Drawn) else picture)
             count, last_s, last = count + 1, time_s, picture or last
             if picture:
-                self._follow(picture)
+                self._follow_aspect(picture)
             yield TimedFrame(time_s, picture)
         if last is None:
             hint = "The file may be damaged or cut short"
@@ -222,28 +221,21 @@ class VideoReader:
 
         yield from timed(self._pictures.in_order(of_stamps, self._lanes))
 
-    def _draws(self, make: PictureMaker) -> Draw:
-        return lambda picture, turned: make(picture, self.pixel_aspect, *turned, self.crop)
+    def _draws(self, spec: PictureSpec, first: av.VideoFrame) -> Draw:
+        make, turned = PictureMaker(spec), orientation(first)
+        return lambda picture: make(picture, self.pixel_aspect, *turned, self.crop)
 
-    def _describe_first(self, picture: av.VideoFrame | Drawn) -> None:
+    def _describe_first(self, picture: av.VideoFrame) -> None:
         """How it is turned is known with the first frame."""
-        if isinstance(picture, Drawn):
-            assert picture.small is not None  # the first is looked at
-            turned, kind = picture.small.turned, picture.small.hdr
-        else:
-            turned, kind = orientation(picture), high_dynamic_range(picture)
-        self.quarter_turns, self.mirrored = turned
+        self.quarter_turns, self.mirrored = orientation(picture)
         if self.quarter_turns % 2:
             self.info = replace(self.info, width_px=self.info.height_px, height_px=self.info.width_px)
-        if kind:
+        if kind := high_dynamic_range(picture):
             self.warnings.append(f"the picture is HDR ({kind}): it is tone-mapped to the standard range")
         self._codec_aspect = self.stream.codec_context.sample_aspect_ratio
 
-    def _follow(self, picture: av.VideoFrame | Drawn) -> None:
+    def _follow_aspect(self, picture: av.VideoFrame | Drawn) -> None:
         """Broadcasts change between 4:3 and 16:9 in the middle, with a key frame."""
-        small = picture.small if isinstance(picture, Drawn) else None
-        if small and small.turned != (self.quarter_turns, self.mirrored):
-            raise Mismatch
         if picture.key_frame and (aspect := self.stream.codec_context.sample_aspect_ratio) != self._codec_aspect:
             self._codec_aspect, self.pixel_aspect = aspect, self._usual(aspect)
 

@@ -17,8 +17,7 @@ import numpy as np
 from mlavl_cli.errors import MediaError
 from mlavl_cli.media.container import Media
 from mlavl_cli.media.nal import Mismatch
-from mlavl_cli.media.orientation import orientation
-from mlavl_cli.media.picture import PictureSpec, high_dynamic_range
+from mlavl_cli.media.picture import PictureSpec
 from mlavl_cli.media.spare import Step, refuse_odd
 
 _MOST_LANES = 8
@@ -30,55 +29,41 @@ _LONGEST, _LARGEST = 300, 16 << 20  # packets and bytes of a group
 _PART = 48  # packets that are decoded before their pictures are handed on
 _LARGEST_SMALL = 256 * 256  # pixels of a picture that is held once it is drawn
 
-Turned = tuple[int, bool]  # by quarters counter-clockwise, and whether it is mirrored before
-Draw = Callable[[av.VideoFrame, Turned], np.ndarray]
-
-
-@dataclass(frozen=True)
-class Small:
-    """What is kept of a picture that will be looked at; `hdr`: the name of its transfer function."""
-
-    pixels: np.ndarray
-    turned: Turned
-    hdr: str | None
+Draw = Callable[[av.VideoFrame], np.ndarray]
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """A decoded picture of which little is kept; the rest is as PyAV's frame has it."""
+    """What is kept of a decoded picture: what PyAV's frame says of it, and how it was drawn if it will be looked at."""
 
     pts: int | None
     width: int
     height: int
     duration: int
     key_frame: bool
-    small: Small | None
+    small: np.ndarray | None
 
 
 def lanes_for(media: Media, stream: av.VideoStream, drawn: PictureSpec, cores: int) -> int:
     """How many decoders are worth their while: 1 where groups are long or unknown, or pictures small or very large."""
-    codec, entries = stream.codec_context, stream.index_entries
-    pixels = stream.width * stream.height
+    codec, pixels = stream.codec_context, stream.width * stream.height
     count = min(cores, _MOST_LANES, _MEMORY // (_PIXEL_BYTES * max(pixels, 1)))
-    kind = codec.format.name if codec.format else ""
-    if (
-        media.small
-        or media.open_s > _SOON_S
-        or not media.has_sample_tables
-        or codec.name != "h264"
-        or kind not in _KINDS
-    ):
-        return 1
-    if count < 2 or pixels <= _LEAST_PX or math.prod(drawn.size) > _LARGEST_SMALL:
-        return 1
+    known = codec.name == "h264" and codec.format is not None and codec.format.name in _KINDS
+    known = known and media.has_sample_tables and not media.small
+    worth = count > 1 and pixels > _LEAST_PX and math.prod(drawn.size) <= _LARGEST_SMALL and media.open_s < _SOON_S
+    return count if known and worth and _groups(stream) > count else 1
+
+
+def _groups(stream: av.VideoStream) -> int:
+    """How many groups of pictures the header lists; 0 where one is too long."""
     packets = size = groups = 0
-    for entry in entries:
+    for entry in stream.index_entries:
         if entry.is_keyframe:
             packets, size, groups = 0, 0, groups + 1
         packets, size = packets + 1, size + entry.size
         if packets > _LONGEST or size > _LARGEST:
-            return 1
-    return count if groups > count else 1
+            return 0
+    return groups
 
 
 class Lanes:
@@ -87,11 +72,16 @@ class Lanes:
     Args:
         media: the file; it is opened anew for each of the other decoders.
         stream: of it.
-        count: decoders.
-        draw: makes what draws a picture small, one for each thread.
+        count: decoders, at least two.
+        draw: told the first picture, makes what draws pictures small, one for each thread.
+
+    Attributes:
+        first: the first picture, before others come.
     """
 
-    def __init__(self, media: Media, stream: av.VideoStream, count: int, draw: Callable[[], Draw]):
+    first: av.VideoFrame
+
+    def __init__(self, media: Media, stream: av.VideoStream, count: int, draw: Callable[[av.VideoFrame], Draw]):
         self._media, self._stream, self._count, self._draw = media, stream, count, draw
         self._open = ExitStack()
 
@@ -106,11 +96,9 @@ class Lanes:
             Mismatch: a picture is damaged or interlaced, or can't be drawn.
         """
         with self._open:
-            codecs = [self._stream.codec_context]
-            for _ in range(1, self._count):
-                streams = self._open.enter_context(Media(self._media.path)).container.streams.video
-                codecs += [stream.codec_context for stream in streams if stream.index == self._stream.index]
-            lanes = [_Lane(codec, self._draw(), self._open) for codec in codecs]
+            self._stream.thread_type = "NONE"
+            codecs = [self._stream.codec_context, *(self._another() for _ in range(1, self._count))]
+            lanes = [_Lane(codec, self._draw(self.first), self._open) for codec in codecs]
             under_way: deque[tuple[int, Future[list[Drawn]]]] = deque()
             for group, part in _parts(steps):
                 under_way.append((group, lanes[group % len(lanes)].decode(part)))
@@ -119,6 +107,18 @@ class Lanes:
                     yield under_way.popleft()[1].result()
             for _, future in under_way:
                 yield future.result()
+
+    def _another(self) -> av.VideoCodecContext:
+        """A decoder that has seen the first picture, beside which things may stand that hold for all."""
+        container = self._open.enter_context(Media(self._media.path)).container
+        (stream,) = (one for one in container.streams.video if one.index == self._stream.index)
+        stream.thread_type = "NONE"
+        try:
+            self.first = next(container.decode(stream))
+        except (av.FFmpegError, StopIteration) as error:
+            raise Mismatch from error
+        stream.codec_context.flush_buffers()
+        return stream.codec_context
 
 
 def _parts(steps: Iterator[Step]) -> Iterator[tuple[int, list[Step]]]:
@@ -145,7 +145,6 @@ class _Lane:
     """A decoder in a thread of its own."""
 
     def __init__(self, codec: av.VideoCodecContext, draw: Draw, stack: ExitStack):
-        codec.thread_type = "NONE"
         self._codec, self._draw = codec, draw
         self._wanted: set[int | None] = set()
         self._pool = ThreadPoolExecutor(1, "mlavl-pictures")
@@ -176,11 +175,9 @@ class _Lane:
     def _drawn(self, pictures: list[av.VideoFrame]) -> list[Drawn]:
         refuse_odd(pictures)
         return [
-            Drawn(one.pts, one.width, one.height, one.duration, one.key_frame, self._small(one)) for one in pictures
-        ]
-
-    def _small(self, picture: av.VideoFrame) -> Small | None:
-        if picture.pts not in self._wanted:
-            return None
-        turned = orientation(picture)
-        return Small(self._draw(picture, turned), turned, high_dynamic_range(picture))
+            Drawn(
+                one.pts, one.width, one.height, one.duration, one.key_frame,
+                self._draw(one) if one.pts in self._wanted else None,
+            )
+            for one in pictures
+        ]  # fmt: skip

@@ -1,5 +1,6 @@
 """A decoded frame -> the small upright RGB picture that a backbone looks at, in one pass of libswscale."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import cast
 
@@ -14,6 +15,7 @@ from mlavl_cli.media.crop import WHOLE, Crop
 _LARGEST_PX = 2048
 _MOST_SCALED_PX = 1 << 22  # before the crop: thin pictures would become far larger
 _MOST_CHANGES = 4
+_TINY_PX = 16
 _TELL_COLOURS = frozenset(("MASTERING_DISPLAY_METADATA", "CONTENT_LIGHT_LEVEL"))
 _HDR = {int(ColorTrc.SMPTE2084): "PQ", int(ColorTrc.ARIB_STD_B67): "HLG"}
 
@@ -137,8 +139,13 @@ class PictureMaker:
 def side_data(frame: av.VideoFrame) -> SideDataContainer | None:
     """What a file says besides the picture; None where there is a kind among it that PyAV doesn't know (EXIF).
 
-    PyAV's own annotation knows of motion vectors alone.
+    PyAV's own annotation knows of motion vectors alone. Picture and side data refer to each other, so that a picture
+    would be kept until Python looks for such circles: what is asked is a tiny copy, of which the same is said.
     """
+    with suppress(av.FFmpegError, ValueError):  # of a kind that can't be scaled
+        frame = VideoReformatter().reformat(
+            frame, width=_TINY_PX, height=_TINY_PX, format="gray", interpolation=Interpolation.POINT, threads=1
+        )
     try:
         return cast(SideDataContainer, frame.side_data)
     except ValueError:

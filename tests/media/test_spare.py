@@ -1,5 +1,6 @@
 """Pictures that nobody looks at aren't decoded, others by several decoders; clips are a full decode's, to the bit."""
 
+import gc
 import random
 import threading
 from fractions import Fraction
@@ -281,3 +282,29 @@ def test_settings_that_change_in_the_middle_hold_for_all_behind(tmp_path):
     assert len(full[0]) == 6
     assert full[2] == []  # no damage
     assert clips_of(path) == full
+
+
+@pytest.mark.parametrize(
+    ("codec", "pixels", "options"),
+    [
+        ("libx264", "yuv420p", {"x264-params": "keyint=16"}),
+        (
+            "libx265",
+            "yuv420p10le",
+            {"x265-params": "log-level=none:colorprim=bt2020:transfer=smpte2084:colormatrix=bt2020nc:max-cll=1000,400"},
+        ),
+    ],
+)
+def test_pictures_are_let_go_of_once_they_are_drawn(tmp_path, codec, pixels, options):
+    """At once, and not when Python next looks for what refers to itself: of HDR in 4K that would be gigabytes."""
+    path = make_video(tmp_path / "v.mp4", list(noisy(256)), codec=codec, pixels=pixels, options=options, rotation=90)
+    gc.collect()
+    gc.disable()
+    try:
+        with ClipReader(path, SMALL, 8) as clips:
+            count = sum(1 for _ in clips)
+            alive = [one for one in gc.get_objects() if isinstance(one, av.VideoFrame) and one.width > SMALL.size[1]]
+    finally:
+        gc.enable()
+    assert count == 8
+    assert len(alive) < 8
