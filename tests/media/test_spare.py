@@ -303,7 +303,7 @@ def test_pictures_are_let_go_of_once_they_are_drawn(tmp_path, codec, pixels, opt
     try:
         with ClipReader(path, SMALL, 8) as clips:
             count = sum(1 for _ in clips)
-            alive = [one for one in gc.get_objects() if isinstance(one, av.VideoFrame) and one.width > SMALL.size[1]]
+            alive = [one for one in gc.get_objects() if type(one) is av.VideoFrame and one.width > SMALL.size[1]]
     finally:
         gc.enable()
     assert count == 8
