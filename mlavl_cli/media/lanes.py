@@ -152,7 +152,10 @@ class _Lane:
 
     def decode(self, part: list[Step]) -> Future[list[Drawn]]:
         """The pictures that come of some packets; of none, what the decoder still holds at a group's end."""
-        return self._pool.submit(self._decode, part)
+        try:
+            return self._pool.submit(self._decode, part)
+        except RuntimeError as error:  # no more threads
+            raise Mismatch from error
 
     def _decode(self, part: list[Step]) -> list[Drawn]:
         try:

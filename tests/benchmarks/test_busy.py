@@ -89,6 +89,8 @@ def quota():
         (Path("/sys/fs/cgroup/cpu"), {"cpu.cfs_period_us": "100000", "cpu.cfs_quota_us": "100000"}),
     ):
         folder = root / name
+        if not (root / "cgroup.procs").exists():  # no hierarchy, but the folder in which they lie
+            continue
         try:
             folder.mkdir()
             for file, value in limits.items():
