@@ -66,4 +66,4 @@ def test_features_beside_decoding_alone(capsys, monkeypatch, tmp_path, look, siz
     assert torch.equal(torch.from_numpy(spared.visual), torch.from_numpy(whole.visual))
     assert took["features"] < full_s  # what isn't decoded costs nothing
     if look == "footage":
-        assert took["features"] <= 1.8 * took["ffmpeg"]  # to be 1
+        assert took["features"] <= 1.15 * took["ffmpeg"]  # 1, and what a machine's speed changes meanwhile
