@@ -3,6 +3,7 @@
 Times are seconds on the file's own clock, from presentation timestamps; 0 is where a player starts.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -174,7 +175,8 @@ class VideoReader:
             Mismatch: the file must be decoded in full, by a reader of its own.
         """
         if drawn and self._spare_cores and (lanes := lanes_for(self._media, self.stream, drawn, cores())) > 1:
-            self._lanes = Lanes(self._media, self.stream, lanes, lambda first: self._draws(drawn, first))
+            size = 3 * math.prod(drawn.size)
+            self._lanes = Lanes(self._media, self.stream, lanes, lambda first: self._draws(drawn, first), size)
         interval_s = 1.0 / self.info.fps
         repairs, count, first_s, last_s, last = Repairs(), 0, 0.0, 0.0, None
         for time_s, picture in picture_times(self._stamped(looked_at), interval_s, repairs):

@@ -17,7 +17,7 @@ import numpy as np
 from mlavl_cli.errors import MediaError
 from mlavl_cli.media.container import Media
 from mlavl_cli.media.nal import Mismatch
-from mlavl_cli.media.picture import PictureSpec
+from mlavl_cli.media.picture import PictureSpec, is_converted
 from mlavl_cli.media.spare import Step, refuse_odd
 
 _MOST_LANES = 8
@@ -26,6 +26,7 @@ _PIXEL_BYTES, _MEMORY = 30, 140_000_000  # of all that a decoder keeps of a pict
 _SOON_S = 0.5  # in which a file is opened, as each decoder has to
 _KINDS = frozenset(("yuv420p", "yuvj420p"))
 _LONGEST, _LARGEST = 300, 16 << 20  # packets and bytes of a group
+_MOST_HELD = 64 << 20  # bytes of packets and drawn pictures that wait, wherever groups begin
 _PART = 48  # packets that are decoded before their pictures are handed on
 _LARGEST_SMALL = 256 * 256  # pixels of a picture that is held once it is drawn
 
@@ -49,7 +50,7 @@ def lanes_for(media: Media, stream: av.VideoStream, drawn: PictureSpec, cores: i
     codec, pixels = stream.codec_context, stream.width * stream.height
     count = min(cores, _MOST_LANES, _MEMORY // (_PIXEL_BYTES * max(pixels, 1)))
     known = codec.name == "h264" and codec.format is not None and codec.format.name in _KINDS
-    known = known and media.has_sample_tables and not media.small
+    known = known and media.has_sample_tables and not media.small and not is_converted(codec)  # tables for each decoder
     worth = count > 1 and pixels > _LEAST_PX and math.prod(drawn.size) <= _LARGEST_SMALL and media.open_s < _SOON_S
     return count if known and worth and _groups(stream) > count else 1
 
@@ -74,6 +75,7 @@ class Lanes:
         stream: of it.
         count: decoders, at least two.
         draw: told the first picture, makes what draws pictures small, one for each thread.
+        small_bytes: of a picture that is drawn.
 
     Attributes:
         first: the first picture, before others come.
@@ -81,8 +83,16 @@ class Lanes:
 
     first: av.VideoFrame
 
-    def __init__(self, media: Media, stream: av.VideoStream, count: int, draw: Callable[[av.VideoFrame], Draw]):
+    def __init__(
+        self,
+        media: Media,
+        stream: av.VideoStream,
+        count: int,
+        draw: Callable[[av.VideoFrame], Draw],
+        small_bytes: int,
+    ):
         self._media, self._stream, self._count, self._draw = media, stream, count, draw
+        self._small_bytes = small_bytes
         self._open = ExitStack()
 
     def close(self) -> None:
@@ -99,13 +109,20 @@ class Lanes:
             self._stream.thread_type = "NONE"
             codecs = [self._stream.codec_context, *(self._another() for _ in range(1, self._count))]
             lanes = [_Lane(codec, self._draw(self.first), self._open) for codec in codecs]
-            under_way: deque[tuple[int, Future[list[Drawn]]]] = deque()
+            under_way: deque[tuple[int, int, Future[list[Drawn]]]] = deque()
+            held, least = 0, _MOST_HELD // ((len(lanes) + 1) * _LONGEST)
             for group, part in _parts(steps):
-                under_way.append((group, lanes[group % len(lanes)].decode(part)))
+                size = sum(step.packet.size + step.wanted * self._small_bytes + least for step in part)
+                under_way.append((group, size, lanes[group % len(lanes)].decode(part)))
+                held += size
                 # Lanes are kept busy by the groups behind the one that is waited for, and few are held.
-                while under_way and (under_way[0][1].done() or group - under_way[0][0] > len(lanes)):
-                    yield under_way.popleft()[1].result()
-            for _, future in under_way:
+                while under_way and (
+                    under_way[0][2].done() or group - under_way[0][0] > len(lanes) or held > _MOST_HELD
+                ):
+                    _, size, future = under_way.popleft()
+                    held -= size
+                    yield future.result()
+            for _, _, future in under_way:
                 yield future.result()
 
     def _another(self) -> av.VideoCodecContext:

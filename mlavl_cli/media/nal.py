@@ -5,13 +5,14 @@ are decoded from is missing: a decoder then makes one up from what it decoded la
 8.2.5.2; H.265, 7.3.1.2).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import av
 
 _H264_SLICES, _H264_UNITS = range(1, 6), range(1, 22)
-_H264_WHOLE, _H264_SETTINGS, _H264_DETAILS = 5, 7, 8  # a picture from which decoding can start; what holds for many
+_H264_WHOLE, _H264_SAID, _H264_SETTINGS, _H264_DETAILS = range(5, 9)  # a first picture; SEI; what holds for many
+_PASSING = frozenset((0, 1, 4, 5, 6))  # SEI of which nothing is kept: buffers, times, captions, texts, where to begin
 _H264_PLAIN = frozenset((66, 77, 100))  # profiles of which nothing else holds for later pictures
 _WITH_CHROMA = frozenset((44, 83, 86, 100, 110, 118, 122, 128, 134, 135, 138, 139, 244))  # profiles
 _READ = 16  # bytes of a slice, which hold what is read of its header
@@ -53,7 +54,8 @@ class _H264:
         held, at = _sets(settings, 6, settings[5] & 31)
         details, _ = _sets(settings, at + 1, settings[at])
         self._settings, self._details = held[0], details
-        self._apart = settings[1] in _H264_PLAIN  # whether groups of pictures share nothing that isn't in the box
+        # Whether groups of pictures share nothing but what is in the box.
+        self._apart = settings[1] in _H264_PLAIN and len(held) == len(details) == 1
         bits = _Bits(self._settings[4:])
         bits.number()
         self._planes = 0
@@ -88,11 +90,16 @@ class _H264:
             raise Mismatch
         unused = all(unit[0] >> 5 == 0 for unit in slices)
         self._last = self._last if unused else number
-        told = Told(unused, anew=whole and self._apart)
-        self._apart &= all(
-            unit in self._details for unit, kind in zip(units, kinds, strict=True) if kind == _H264_DETAILS
-        )
-        return told
+        # What lasts also colours the pictures that are decoded, and not shown yet.
+        self._apart &= not packet.has_sidedata("new_extradata") and not any(map(self._lasts, units))
+        return Told(unused, anew=whole and self._apart)
+
+    def _lasts(self, unit: memoryview) -> bool:
+        """Whether a unit may say something that holds for later groups, too."""
+        kind = unit[0] & 31
+        if kind == _H264_SAID:
+            return not _PASSING.issuperset(_said(unit))
+        return kind == _H264_DETAILS and unit not in self._details
 
 
 class _HEVC:
@@ -109,6 +116,21 @@ class _HEVC:
             raise Mismatch
         # Of several temporal layers, pictures of the highest may be decoded from such of those below.
         return Told(all(unit[0] >> 1 & 63 in _HEVC_UNUSED and unit[1] & 7 == self._layers for unit in slices))
+
+
+def _said(unit: memoryview) -> Iterator[int]:
+    """Kinds of what a unit of SEI says; -1 where it can't be told."""
+    content, at = bytes(unit[1:]).replace(b"\0\0\3", b"\0\0"), 0
+    while len(content) - at > 1:  # behind the last stands a byte
+        numbers = []
+        for _ in range(2):
+            more = len(content) - at - len(content[at:].lstrip(b"\xff"))
+            last = content[at + more] if at + more < len(content) else -1
+            numbers.append(255 * more + last if last >= 0 else -1)
+            at += more + 1
+        kind, size = numbers
+        yield kind if size >= 0 else -1
+        at += max(size, 0)
 
 
 def _sets(settings: bytes, at: int, count: int) -> tuple[list[bytes], int]:

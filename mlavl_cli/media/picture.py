@@ -152,6 +152,11 @@ def side_data(frame: av.VideoFrame) -> SideDataContainer | None:
         return None
 
 
+def is_converted(of: av.VideoCodecContext | av.VideoFrame) -> bool:
+    """Whether its colours are others than sRGB has."""
+    return of.color_trc in _HDR or of.color_primaries == ColorPrimaries.BT2020
+
+
 def high_dynamic_range(frame: av.VideoFrame) -> str | None:
     """The name of a frame's HDR transfer function, or None."""
     return _HDR.get(frame.color_trc)

@@ -3,6 +3,7 @@
 import gc
 import random
 import threading
+import time
 from fractions import Fraction
 
 import av
@@ -19,6 +20,7 @@ from mlavl_cli.media.clips import ClipReader
 from mlavl_cli.media.container import Media
 from mlavl_cli.media.cutting import Cutting
 from mlavl_cli.media.decode import VideoReader
+from mlavl_cli.media.nal import told_by
 from mlavl_cli.media.picture import PictureSpec
 
 SMALL = PictureSpec((32, 32))
@@ -243,13 +245,15 @@ def decoders(monkeypatch):
     return count
 
 
-def joined(out, *parts):
+def joined(out, *parts, settings=None):
     """The pictures of some files behind each other, each part's first packet behind some bytes."""
     with av.open(str(out), "w") as target:
         begin, stream = 0, None
         for path, before in parts:
             with av.open(str(path)) as source:
-                stream = stream or target.add_stream_from_template(source.streams.video[0])
+                if stream is None:
+                    stream = target.add_stream_from_template(source.streams.video[0])
+                    stream.codec_context.extradata = settings or stream.codec_context.extradata
                 for packet in source.demux(video=0):
                     if not packet.size:
                         continue
@@ -277,11 +281,14 @@ def test_settings_that_change_in_the_middle_hold_for_all_behind(tmp_path):
     assert settings[:at] == own[:at]  # SPS
     detail = bytes(2) + settings[at + 1 :]  # a length of four bytes, and the PPS
     detail = detail[: 4 + int.from_bytes(detail[:4])]
-    path = joined(tmp_path / "joined.mp4", (first, b""), (second, detail))
-    full = in_full(path)
-    assert len(full[0]) == 6
-    assert full[2] == []  # no damage
-    assert clips_of(path) == full
+    own_detail = own[at + 1 :][: 2 + int.from_bytes(own[at + 1 : at + 3])]
+    both = own[:at] + b"\2" + detail[2:] + own_detail  # of one number: the last is in effect
+    for name, settings in (("once", own), ("twice", both)):
+        path = joined(tmp_path / f"{name}.mp4", (first, b""), (second, detail), settings=settings)
+        full = in_full(path)
+        assert len(full[0]) == 6
+        assert full[2] == []  # no damage
+        assert clips_of(path) == full
 
 
 @pytest.mark.parametrize(
@@ -308,3 +315,60 @@ def test_pictures_are_let_go_of_once_they_are_drawn(tmp_path, codec, pixels, opt
         gc.enable()
     assert count == 8
     assert len(alive) < 8
+
+
+def test_few_packets_are_held_wherever_groups_begin(tmp_path, monkeypatch):
+    """The header lists groups that don't begin anew: all are one decoder's."""
+    words = "keyint=16:scenecut=0:open-gop=1:bframes=3"
+    path = make_video(tmp_path / "v.mp4", list(noisy(480)), options={"x264-params": words})
+    with av.open(str(path)) as source:
+        bytes_of = sum(packet.size for packet in source.demux(video=0))
+    monkeypatch.setattr(lanes, "_MOST_HELD", bytes_of // 4)
+    waiting, most, real, decode_part = 0, 0, lanes._Lane._decode, lanes._Lane.decode
+
+    def submitted(lane, part):
+        nonlocal waiting, most
+        waiting += sum(step.packet.size for step in part)
+        most = max(most, waiting)
+        return decode_part(lane, part)
+
+    def slowly(lane, part):
+        nonlocal waiting
+        time.sleep(0.02)
+        found = real(lane, part)
+        waiting -= sum(step.packet.size for step in part)
+        return found
+
+    monkeypatch.setattr(lanes._Lane, "decode", submitted)
+    monkeypatch.setattr(lanes._Lane, "_decode", slowly)
+    assert clips_of(path) == in_full(path)
+    assert 0 < most < bytes_of // 2
+
+
+@pytest.mark.parametrize("said", ["text", "transfer", "cut"])
+def test_what_is_said_for_later_groups_keeps_them_together(tmp_path, said):
+    """SEI in one group that a decoder remembers: which curve is preferred (147), and one that is cut off."""
+    path = make_video(tmp_path / "v.mp4", list(noisy(160)), options={"x264-params": "keyint=16:scenecut=0"})
+    unit = {
+        "text": b"\x06\x05\x12" + bytes(range(1, 19)) + b"\x80",
+        "transfer": b"\x06\x93\x01\x10\x80",
+        "cut": b"\x06\x93\xff",
+    }[said]
+    path = joined(tmp_path / "said.mp4", (path, b""), (path, len(unit).to_bytes(4) + unit))
+    assert clips_of(path) == in_full(path)
+    with av.open(str(path)) as source:
+        told = told_by(source.streams.video[0].codec_context)
+        anew = [told(packet).anew for packet in source.demux(video=0) if packet.size]
+    assert sum(anew) == (20 if said == "text" else 10)
+
+
+def test_a_second_description_of_the_samples_keeps_groups_together(tmp_path):
+    """FFmpeg hands it over once, beside the first packet that it holds for."""
+    path = make_video(tmp_path / "v.mp4", list(noisy(160)), options={"x264-params": "keyint=16:scenecut=0"})
+    with av.open(str(path)) as source:
+        stream = source.streams.video[0]
+        told, packets = told_by(stream.codec_context), [packet for packet in source.demux(stream) if packet.size]
+        av.packet.PacketSideData(1, 8).to_packet(packets[64])
+        assert packets[64].has_sidedata("new_extradata")
+        anew = [number for number, packet in enumerate(packets) if told(packet).anew]
+    assert anew == [0, 16, 32, 48]
