@@ -676,15 +676,19 @@ def test_a_sound_that_changes_its_rate_without_end_is_left(tmp_path, monkeypatch
     assert len(made) == 3
 
 
-def test_colours_that_change_without_end_are_taken_as_they_are(monkeypatch):
-    """Each change makes libswscale build tables, for seconds."""
+@pytest.mark.parametrize(
+    ("transfers", "primaries", "converted"),
+    [((16, 18), (9, 9), [True] * 4), ((18, 1), (9, 1), [True, False] * 2), ((1, 1), (9, 1), [True, False] * 2)],
+)
+def test_colours_that_change_without_end_are_taken_as_they_are(transfers, primaries, converted):
+    """Each change makes libswscale build tables, for seconds; back to usual ones is one, too."""
     maker = PictureMaker(PictureSpec((32, 32)))
     asked = []
     for number in range(20):
         frame = av.VideoFrame(64, 64, "yuv420p")
-        frame.color_trc, frame.color_primaries = (16, 18)[number % 2], 9
+        frame.color_trc, frame.color_primaries = transfers[number % 2], primaries[number % 2]
         asked.append(bool(maker._to_standard_range(frame)))
-    assert asked == [True] * 4 + [False] * 16
+    assert asked == converted + [False] * 16
 
 
 def test_gaps_of_years_are_one_line_and_cost_no_page(tmp_path, run):

@@ -75,6 +75,8 @@ class _H264:
         slices = [unit for unit, kind in zip(units, kinds, strict=True) if kind in _H264_SLICES]
         if not slices or any(unit[0] >> 7 or kind not in _H264_UNITS for unit, kind in zip(units, kinds, strict=True)):
             raise Mismatch
+        if any(map(_holds_others, units)):
+            raise Mismatch
         if any(kind == _H264_SETTINGS and unit != self._settings for unit, kind in zip(units, kinds, strict=True)):
             raise Mismatch
         bits = _Bits(bytes(slices[0][1:_READ]))
@@ -116,6 +118,12 @@ class _HEVC:
             raise Mismatch
         # Of several temporal layers, pictures of the highest may be decoded from such of those below.
         return Told(all(unit[0] >> 1 & 63 in _HEVC_UNUSED and unit[1] & 7 == self._layers for unit in slices))
+
+
+def _holds_others(unit: memoryview) -> bool:
+    """Whether there is a start code in a unit, behind which a decoder finds more of them."""
+    content = bytes(unit).rstrip(b"\0")
+    return b"\0\0\1" in content or b"\0\0\0" in content
 
 
 def _said(unit: memoryview) -> Iterator[int]:

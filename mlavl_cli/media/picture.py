@@ -63,7 +63,7 @@ class PictureMaker:
     def __init__(self, spec: PictureSpec):
         self.spec = spec
         self._scaler = VideoReformatter()
-        self._colours: tuple | None = None  # of the latest HDR picture
+        self._colours: tuple | None = None  # of the latest picture, if they are converted
         self._changes = 0
 
     def __call__(
@@ -123,17 +123,17 @@ class PictureMaker:
         It makes tables for it, which takes seconds. Where the colours mean something else again and again HDR is taken
         as it is after some changes.
         """
+        told: tuple[bytes, ...] = ()
+        asked: dict[str, int] = {}
         if frame.color_trc in _HDR:
             told = tuple(bytes(one) for one in side_data(frame) or () if one.type.name in _TELL_COLOURS)
-            colours = (frame.color_trc, frame.color_primaries, told)
-            self._changes += colours != self._colours
-            self._colours = colours
-            if self._changes > _MOST_CHANGES:
-                return {}
-            return {"dst_color_trc": ColorTrc.IEC61966_2_1, "dst_color_primaries": ColorPrimaries.BT709}
-        if frame.color_primaries == ColorPrimaries.BT2020:
-            return {"dst_color_trc": ColorTrc.BT709, "dst_color_primaries": ColorPrimaries.BT709}
-        return {}
+            asked = {"dst_color_trc": ColorTrc.IEC61966_2_1, "dst_color_primaries": ColorPrimaries.BT709}
+        elif frame.color_primaries == ColorPrimaries.BT2020:
+            asked = {"dst_color_trc": ColorTrc.BT709, "dst_color_primaries": ColorPrimaries.BT709}
+        colours = (frame.color_trc, frame.color_primaries, told) if asked else ()
+        self._changes += colours != self._colours
+        self._colours = colours
+        return asked if self._changes <= _MOST_CHANGES else {}
 
 
 def side_data(frame: av.VideoFrame) -> SideDataContainer | None:

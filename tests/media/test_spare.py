@@ -281,10 +281,13 @@ def test_settings_that_change_in_the_middle_hold_for_all_behind(tmp_path):
     assert settings[:at] == own[:at]  # SPS
     detail = bytes(2) + settings[at + 1 :]  # a length of four bytes, and the PPS
     detail = detail[: 4 + int.from_bytes(detail[:4])]
+    # Behind a start code within a unit that is left out as it stands.
+    hidden = b"\x0c\xff\xff\0\0\1" + detail[4:]
+    hidden = len(hidden).to_bytes(4) + hidden
     own_detail = own[at + 1 :][: 2 + int.from_bytes(own[at + 1 : at + 3])]
     both = own[:at] + b"\2" + detail[2:] + own_detail  # of one number: the last is in effect
-    for name, settings in (("once", own), ("twice", both)):
-        path = joined(tmp_path / f"{name}.mp4", (first, b""), (second, detail), settings=settings)
+    for name, settings, before in (("once", own, detail), ("twice", both, detail), ("hidden", own, hidden)):
+        path = joined(tmp_path / f"{name}.mp4", (first, b""), (second, before), settings=settings)
         full = in_full(path)
         assert len(full[0]) == 6
         assert full[2] == []  # no damage
