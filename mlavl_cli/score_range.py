@@ -8,13 +8,12 @@ if TYPE_CHECKING:
 Range = tuple[float, float]  # the lowest and the highest possible score, in points
 Number = TypeVar("Number", float, "np.ndarray")
 
-
-MOST_POINTS = 1e6
+_MOST_POINTS = 1e6
 
 
 def is_range(low: float, high: float) -> bool:
     """Whether scores can lie between the two."""
-    return low < high and max(-low, high) <= MOST_POINTS
+    return low < high and max(-low, high) <= _MOST_POINTS
 
 
 def to_points(share: Number, score_range: Range) -> Number:

@@ -152,9 +152,9 @@ def side_data(frame: av.VideoFrame) -> SideDataContainer | None:
         return None
 
 
-def is_converted(of: av.VideoCodecContext | av.VideoFrame) -> bool:
+def is_converted(codec: av.VideoCodecContext) -> bool:
     """Whether its colours are others than sRGB has."""
-    return of.color_trc in _HDR or of.color_primaries == ColorPrimaries.BT2020
+    return codec.color_trc in _HDR or codec.color_primaries == ColorPrimaries.BT2020
 
 
 def high_dynamic_range(frame: av.VideoFrame) -> str | None:

@@ -1,7 +1,7 @@
 """A stream's packets -> its pictures in the order in which they are shown, with the stamps that the file gives."""
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from typing import Any
 
@@ -10,7 +10,7 @@ import av
 from mlavl_cli.media.container import Media
 from mlavl_cli.media.lanes import Drawn, Lanes
 from mlavl_cli.media.nal import Mismatch, told_by
-from mlavl_cli.media.spare import Placed, Sparing, Step, refuse_odd
+from mlavl_cli.media.spare import LookedAt, Placed, Sparing, Step, refuse_odd
 
 STOPPED, DAMAGED = "reading stopped early", "damaged pieces of the picture"  # words of warnings
 _DECODING_ORDER_ONLY = frozenset({"avi"})  # formats that only know in which order frames are decoded
@@ -19,8 +19,6 @@ _MOST_REORDERED = 64  # frames that are decoded before they are shown; no codec 
 _LEAST_PIXELS, _PIXELS_A_BYTE = 10_000_000_000, 300_000  # a still screen in 8K comes to 220,000
 _FRUITLESS = 5_000  # packets in a row that give no picture: the file is given up
 _FRUITLESS_PX = 4_000_000_000  # of pictures in a row that fail, perhaps at their last row
-
-LookedAt = Callable[[Iterator[int]], Iterator[int]]
 
 
 class Pictures:

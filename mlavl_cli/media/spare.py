@@ -16,6 +16,7 @@ import av
 from mlavl_cli.media.nal import Mismatch, Told
 
 _MOST_AHEAD = 1024  # packets
+LookedAt = Callable[[Iterator[int]], Iterator[int]]
 
 
 class Timed(Protocol):
@@ -70,7 +71,7 @@ class Sparing(Generic[Picture]):
         self,
         packets: Iterator[av.Packet],
         told: Callable[[av.Packet], Told],
-        looked_at: Callable[[Iterator[int]], Iterator[int]],
+        looked_at: LookedAt,
     ):
         self._packets, self._told = packets, told
         self._looked_at = looked_at(self._shown())
