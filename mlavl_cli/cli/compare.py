@@ -135,6 +135,10 @@ def _compared(takes: list[Take], offset: float | str, glimpses: list["Glimpse"])
     if any(first["weights"][name] != second["weights"][name] for name in ("name", "trained_on")):
         names = " and ".join(repr(one["weights"]["name"]) for one in (first, second))
         raise UsageError(f"scores by different weights ({names}) can't be compared", hint=_SAME)
+    files = {digest for one in (first, second) if (digest := one["weights"].get("sha256"))}
+    if len(files) > 1:
+        name = first["weights"]["name"]
+        raise UsageError(f"the weights {name!r} were changed between the scores, which can't be compared", hint=_SAME)
     for take in (first, second):
         for text in take.get("warnings", ()):
             console.warning(f"{take['video']['path']}: {text}")

@@ -81,7 +81,7 @@ def _written(path: str) -> dict[str, Any] | None:
         if not isinstance(found.get("domain") or {}, dict):
             raise TypeError
         words = [found["weights"]["name"], found["weights"]["trained_on"], found["video"]["path"]]
-        words += [*found["scores"], *warnings]
+        words += [*found["scores"], *warnings, found["weights"].get("sha256") or ""]
         if not all(type(n) in (int, float) and abs(n) <= _MOST_NUMBER for n in numbers):
             raise ValueError
         spans = [(clip["start_s"], clip["end_s"]) for clip in found["clips"]]

@@ -193,12 +193,19 @@ def _beyond(name: str, splits: dict[str, list[Routine]], ranges: dict[str, Range
     return [f"{name}: {listed}"] if found else []
 
 
-def read_rows(path: Path, columns: int) -> list[list[str]]:
-    """A whitespace table with an optional header -> its rows of at least `columns` cells, the first an id.
+def read_rows(path: Path, scores: Sequence[str]) -> list[list[str]]:
+    """A whitespace table with an optional line of headings -> its rows: an id, so many scores, and perhaps one more
+    cell.
+
+    Args:
+        path: the table.
+        scores: what its columns hold, as headings begin.
 
     Raises:
-        DataError: can't be read, or a row is too short or holds no number where one belongs.
+        DataError: can't be read, or a row is too short or holds no number where one belongs, or the headings name the
+            columns in another order.
     """
+    columns = 1 + len(scores)
     try:
         refuse_irregular(path, MOST_TABLE_BYTES)
         lines = path.read_text(encoding="utf-8-sig").splitlines()
@@ -220,10 +227,18 @@ def read_rows(path: Path, columns: int) -> list[list[str]]:
             rows.append(cells)
         elif any(numbers) or number > 1:  # no line of headings
             raise DataError(f"line {number} holds no number where a score belongs: {line.strip()!r}", path=path)
+        elif moved := [name for at, name in enumerate(scores, 1) if _named_elsewhere(name, cells, at)]:
+            cause = f"its headings ({line.strip():.100}) have {moved[0]} in another place"
+            raise DataError(cause, path=path, hint=f"Order its columns so: an id, {', '.join(scores)}.")
     if not rows:
         raise DataError("has no labels", path=path)
     refuse_repeated([row[0] for row in rows], path)
     return rows
+
+
+def _named_elsewhere(name: str, headings: list[str], at: int) -> bool:
+    found = [place for place, heading in enumerate(headings) if heading.lower().startswith(name.lower())]
+    return bool(found) and at not in found
 
 
 def _is_number(text: str) -> bool:

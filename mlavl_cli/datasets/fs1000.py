@@ -47,7 +47,7 @@ def load_fs1000(root: Path) -> Dataset:
 
 def _read_split(root: Path, name: str, notes: list[str], budget: Budget) -> list[Routine]:
     routines, targets, uneven, bare = [], list(FS1000.ranges), [], []
-    rows = read_rows(root / name, columns=1 + len(targets))
+    rows = read_rows(root / name, targets)
     for folder in (_VISUAL, _AUDIO):
         refuse_shared((root / folder / f"{plain_name(row[0], 'a routine')}.npy" for row in rows), root / name)
     for row in rows:

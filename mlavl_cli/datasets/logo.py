@@ -107,10 +107,19 @@ class _Files:
         self._by_event: dict[str, dict[str, Path]] = {}
 
     def find(self, event: str, name: str) -> Path | None:
-        """The first folder's file EVENT/NAME."""
+        """EVENT/NAME below one of the folders.
+
+        Raises:
+            DataError: several hold features of this event, perhaps of different backbones.
+        """
         if event not in self._by_event:
-            places = [folder / event for folder in self.holders.get(event, ())]
-            self._by_event[event] = {name: place / name for place in reversed(places) for name in _names(place)}
+            found = {folder: _names(folder / event) for folder in self.holders.get(event, ())}
+            found = {folder: names for folder, names in found.items() if any(name.endswith(".npy") for name in names)}
+            if len(found) > 1:
+                listed = " and in ".join(str(folder) for folder in found)
+                cause = f"there are features of {event:.60} in {listed:.600}"
+                raise DataError(cause, path=self.folders[0], hint="Leave those of one extractor below it.")
+            self._by_event[event] = {name: folder / event / name for folder, names in found.items() for name in names}
         return self._by_event[event].get(name)
 
 

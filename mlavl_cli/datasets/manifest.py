@@ -23,7 +23,7 @@ from mlavl_cli.bundle import Bundle, is_frame_rate
 from mlavl_cli.datasets.budget import Budget
 from mlavl_cli.datasets.dataset import Dataset, Routine, refuse_shared, routine
 from mlavl_cli.datasets.rows import GROUP, SPLITS, as_number, manifest_rows
-from mlavl_cli.datasets.videos import Identity, VideoFeatures
+from mlavl_cli.datasets.videos import Identity, VideoFeatures, names_of
 from mlavl_cli.errors import DataError, FeatureError, refusing
 from mlavl_cli.features.arrays import ARRAYS, TIMES, read_arrays, read_stream
 from mlavl_cli.features.routine import RoutineFeatures, read_features, wrong_features
@@ -78,6 +78,9 @@ def load_manifest(
     if slow := [rate for rate in rates if not count_as_one(rate, rates[0])]:
         cause = f"its clips were cut at different frame rates ({rates[0]:.4g} and {slow[0]:.4g} a second)"
         raise DataError(cause, path=path, hint="Extract them all at one --frame-rate.")
+    if rates and videos.wanted and (wanted := videos.wanted.frame_rate) and not count_as_one(rates[0], wanted):
+        cause = f"its clips were cut at {rates[0]:.4g} frames a second, those of {names_of(bundle)} at {wanted:.4g}"
+        raise DataError(cause, path=path, hint=f"Extract them again with --frame-rate {wanted:.4g}.")
     for line, (row, found) in enumerate(zip(rows, features, strict=True), 2):
         scores = {target: as_number(row[target], f"line {line}, {target}", path) for target in targets if row[target]}
         streams = {name: _stream(path.parent / row[name], budget) for name in _STREAMS if row.get(name)}
@@ -91,7 +94,7 @@ def load_manifest(
         splits[row["split"] or "train"].append(
             replace(one, statistics=statistics, tokens=tokens, group=groups[line - 2])
         )
-    notes = (*_mixed_sound(splits, path), *_mixed_systems(splits["train"], path))
+    notes = (*_copies(splits, path), *_mixed_sound(splits, path), *_mixed_systems(splits["train"], path))
     points = {t: known[t] or _observed(splits["train"], t, path) for t in targets}
     there = {name: found for name, found in splits.items() if found}
     rate = median(rates) if rates else None
@@ -152,6 +155,23 @@ def _of(features: RoutineFeatures, source: Path) -> _Found:
             raise DataError(f"says {cut!r:.40} frames a second", path=source)
         rate = cut or features.video.fps
         return _Found(features.tables(), made, 0.0 + rate)
+
+
+def _copies(splits: dict[str, list[Routine]], path: Path) -> tuple[str, ...]:
+    """A note where two splits have routines of the same features, under whatever names."""
+    found: dict[str, tuple[str, str]] = {}
+    pairs = [
+        f"{id} ({other}) and {one.id} ({split})"
+        for split, routines in splits.items()
+        for one in routines
+        for id, other in [found.setdefault(one.digest, (one.id, split))]
+        if other != split
+    ]
+    if not pairs:
+        return ()
+    return (
+        f"{path.name}: {len(pairs)} routines of one split have the same features as one of another, {pairs[0]} first",
+    )
 
 
 def _mixed_sound(splits: dict[str, list[Routine]], path: Path) -> tuple[str, ...]:

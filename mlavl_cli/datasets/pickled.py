@@ -33,7 +33,7 @@ def load_fisv(root: Path) -> Dataset:
     splits = {
         split: [
             features.routine(row[0], {"TES": float(row[1]), "PCS": float(row[2])})
-            for row in read_rows(root / f"{split}.txt", columns=3)
+            for row in read_rows(root / f"{split}.txt", ("TES", "PCS"))
         ]
         for split in ("train", "test")
     }
@@ -54,7 +54,7 @@ def load_rg(root: Path) -> Dataset:
     splits: dict[str, list[Routine]] = {}
     for split in ("train", "test"):
         splits[split] = []
-        for row in read_rows(root / f"{split}.txt", columns=4):
+        for row in read_rows(root / f"{split}.txt", ("Difficulty", "Execution", "Total")):
             apparatus = row[0].split("_")[0]
             if apparatus not in RG.ranges:
                 raise DataError(f"{row[0]} is of no apparatus known", path=root / f"{split}.txt")

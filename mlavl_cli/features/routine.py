@@ -13,6 +13,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import save
 
+from mlavl_cli.bundle import is_frame_rate
 from mlavl_cli.errors import FeatureError, one_line
 from mlavl_cli.features.arrays import (
     ARRAYS,
@@ -97,6 +98,15 @@ class RoutineFeatures:
     @property
     def clips(self) -> int:
         return len(self.visual)
+
+    @property
+    def frame_rate(self) -> float | None:
+        """Frames a second at which its clips were cut; None: not known."""
+        cutting = self.provenance.get("cutting")
+        if not isinstance(cutting, dict):
+            return None
+        rate = cutting.get("frame_rate") or self.video.fps
+        return float(rate) if is_frame_rate(rate) else None
 
     def __repr__(self) -> str:
         shapes = ", ".join(f"{name} {rows.shape}" for name, rows in self.tables().items())

@@ -13,6 +13,7 @@ import av
 _H264_SLICES, _H264_UNITS = range(1, 6), range(1, 22)
 _H264_WHOLE, _H264_SAID, _H264_SETTINGS, _H264_DETAILS = range(5, 9)  # a first picture; SEI; what holds for many
 _PASSING = frozenset((0, 1, 4, 5, 6))  # SEI of which nothing is kept: buffers, times, captions, texts, where to begin
+_X264 = b"x264 - core"  # in a text: by old versions pictures are decoded otherwise from then on
 _H264_PLAIN = frozenset((66, 77, 100))  # profiles of which nothing else holds for later pictures
 _WITH_CHROMA = frozenset((44, 83, 86, 100, 110, 118, 122, 128, 134, 135, 138, 139, 244))  # profiles
 _READ = 16  # bytes of a slice, which hold what is read of its header
@@ -67,6 +68,7 @@ class _H264:
             if bits.read(2) & 1:
                 raise ValueError("scaling lists")
         self._number_bits = bits.number() + 4
+        self._first: list[memoryview] | None = None  # units of the first packet, which all decoders are given
         self._last = 0  # number of the latest frame that others are decoded from
 
     def __call__(self, packet: av.Packet) -> Told:
@@ -92,6 +94,7 @@ class _H264:
             raise Mismatch
         unused = all(unit[0] >> 5 == 0 for unit in slices)
         self._last = self._last if unused else number
+        self._first = units if self._first is None else self._first
         # What lasts also colours the pictures that are decoded, and not shown yet.
         self._apart &= not packet.has_sidedata("new_extradata") and not any(map(self._lasts, units))
         return Told(unused, anew=whole and self._apart)
@@ -100,7 +103,8 @@ class _H264:
         """Whether a unit may say something that holds for later groups, too."""
         kind = unit[0] & 31
         if kind == _H264_SAID:
-            return not _PASSING.issuperset(_said(unit))
+            other = _X264 in bytes(unit) and unit not in (self._first or ())
+            return other or not _PASSING.issuperset(_said(unit))
         return kind == _H264_DETAILS and unit not in self._details
 
 

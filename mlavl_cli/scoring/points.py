@@ -9,6 +9,7 @@ import torch
 from mlavl_cli.features.routine import RoutineFeatures
 from mlavl_cli.heads.base import ClipReading, HeadOutput
 from mlavl_cli.heads.checkpoint import TargetHead
+from mlavl_cli.media.frame_rate import count_as_one
 from mlavl_cli.scoring.domain import TABLES, DomainReading
 from mlavl_cli.scoring.interval import Interval
 from mlavl_cli.scoring.measures import MEASURES
@@ -18,6 +19,14 @@ from mlavl_cli.scoring.result import ClipScore, Domain, TargetScore
 def out_of_range(target: str, score: TargetScore) -> str | None:
     low, high = score.range
     return None if low <= score.score <= high else f"the {target} of {score.score:.2f} is not in {low:g} to {high:g}"
+
+
+def other_rate(cut: float | None, learned: float | None) -> str | None:
+    """What is to be said of clips that don't span the time that the weights' own do; None: nothing, or not known."""
+    if cut is None or learned is None or count_as_one(cut, learned):
+        return None
+    told = f"clips were cut at {cut:.4g} frames a second; these weights learned from clips at {learned:.4g}"
+    return f"{told}, so the scores mean something else"
 
 
 def no_numbers(value: Any, name: str = "") -> Iterator[str]:

@@ -23,6 +23,7 @@ Code = Literal[
     "unvalidated",
     "untrusted",
     "length",
+    "frame-rate",
     "no-timeline",
     "attention-only",
     "out-of-domain",

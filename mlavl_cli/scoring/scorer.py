@@ -25,7 +25,7 @@ from mlavl_cli.heads.layers import lean_attention
 from mlavl_cli.inputs import Input
 from mlavl_cli.scoring.domain import OutOfDomainDetector, load_detector
 from mlavl_cli.scoring.interval import Interval, load_intervals
-from mlavl_cli.scoring.points import clip_scores, domain_of, no_numbers, out_of_range, target_score
+from mlavl_cli.scoring.points import clip_scores, domain_of, no_numbers, other_rate, out_of_range, target_score
 from mlavl_cli.scoring.result import (
     TRUSTED_AUC,
     UNFAMILIAR,
@@ -196,6 +196,8 @@ class Scorer:
         elif not any(clip.strength is not None for clip in clips):
             told = "these heads say where in a routine they look, and not how good its clips are"
             warnings.append(Notice("attention-only", told))
+        if rate := other_rate(features.frame_rate, self.bundle.frame_rate):
+            warnings.append(Notice("frame-rate", rate))
         if domain and not domain.inside:
             warnings.append(Notice("out-of-domain", UNFAMILIAR))
         elif domain and not domain.clips_inside.all():

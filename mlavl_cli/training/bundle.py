@@ -21,7 +21,7 @@ from mlavl_cli.training.prompt_features import PromptFeatures
 from mlavl_cli.training.published import published_config, published_dims
 from mlavl_cli.training.train import SILENT, Trained, Watch
 from mlavl_cli.training.variants import Variant
-from mlavl_cli.training.write import About, refuse_other_backbones, write_heads
+from mlavl_cli.training.write import About, refuse_other_backbones, refuse_other_data, write_heads
 from mlavl_cli.untrusted import refuse_links
 
 
@@ -68,6 +68,12 @@ class TrainingOptions:
         """
         if unknown := set(self.totals) - set(targets):
             raise UsageError(f"--total {unknown.pop()}: no such target is trained here")
+
+    def about(self, data: Dataset) -> About:
+        """What the bundle will say of the heads, but for what is measured."""
+        counts = ", ".join(f"{len(found)} {name}" for name, found in data.splits.items())
+        made = f"{data.name} ({counts}); features: {names_of(find_bundle(data.backbones))}"
+        return About(self.trained_on or made, self.licence)
 
     def job(
         self,
@@ -124,7 +130,7 @@ def train_bundle(
     Raises:
         UsageError: no such target, or no prompts for a method that reads them.
         DataError: the dataset, or a run of other settings in the folder, doesn't fit.
-        WeightsError: the folder holds heads on other backbones, or the heads to start from don't fit.
+        WeightsError: the folder holds heads on other backbones or of other data, or the heads to start from don't fit.
     """
     output, placement = Path(output), placement or place(precision="fp32")
     for name in ("heads", "backbones", "runs"):  # before hours of work
@@ -135,6 +141,7 @@ def train_bundle(
     base = find_bundle(data.backbones)
     if saved:
         refuse_other_backbones(output, base)
+        refuse_other_data(output, targets, options.about(data), data.frame_rate)
     begun = _heads_of(options.start_from, targets) if options.start_from else {}
     window = data.window if options.window == "auto" else options.window
     calibrates = saved and find_spec("crepes") is not None
@@ -158,9 +165,8 @@ def train_bundle(
         return TrainedBundle(runs)
     if known:
         metrics, intervals = known
-    counts = ", ".join(f"{len(found)} {name}" for name, found in data.splits.items())
-    sentence = options.trained_on or f"{data.name} ({counts}); features: {names_of(base)}"
-    bundle = write_heads(output, base, heads, About(sentence, options.licence, metrics, intervals), data, options.half)
+    about = replace(options.about(data), metrics=metrics, intervals=intervals)
+    bundle = write_heads(output, base, heads, about, data, options.half)
     return TrainedBundle(runs, bundle)
 
 

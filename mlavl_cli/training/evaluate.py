@@ -12,6 +12,7 @@ from mlavl_cli.bundle import Bundle, find_bundle, write_bundle
 from mlavl_cli.datasets.dataset import Dataset, Routine, chosen_targets
 from mlavl_cli.device import Placement
 from mlavl_cli.errors import DataError, FeatureError, UsageError, WeightsError
+from mlavl_cli.files import one_at_a_time
 from mlavl_cli.heads.base import Head
 from mlavl_cli.heads.checkpoint import TargetHead, load_head
 from mlavl_cli.heads.dims import MOST_CLIPS
@@ -21,6 +22,8 @@ from mlavl_cli.scoring.interval import Interval, load_intervals
 from mlavl_cli.training.batches import Batches, most_together
 from mlavl_cli.training.metrics import Metrics, auc, measure
 from mlavl_cli.training.variants import method_of
+from mlavl_cli.training.write import LOCK
+from mlavl_cli.untrusted import digest_of
 
 _MOST_PAIRS = 1 << 22  # of clips that a batch compares with each other: 64 routines of 256, 2 of 1,448
 
@@ -202,8 +205,25 @@ def evaluate_bundle(
 def save_evaluation(
     bundle: Bundle, data: Dataset, split: str, found: list[Evaluation], consistency: dict[str, Any] | None
 ) -> None:
-    """Writes metrics, and what was measured of the consistency, into the bundle; None keeps what it says of that."""
+    """Writes metrics, and what was measured of the consistency, into the bundle; None keeps what it says of that.
+
+    Raises:
+        WeightsError: one of these heads isn't the one that was evaluated any more.
+    """
     about = {"dataset": data.name, "split": split}
-    metrics = {**bundle.metrics, **{one.target: {**about, **one.metrics.to_dict()} for one in found}}
-    measured = {**about, **consistency} if consistency else bundle.consistency
-    write_bundle(replace(bundle, metrics=metrics, consistency=measured))
+    with one_at_a_time(bundle.folder / LOCK):  # what others have added meanwhile stays
+        now = find_bundle(bundle.folder)
+        for one in found:
+            path = bundle.heads[one.target]
+            if now.heads.get(one.target) != path or not _is_still(path, bundle):
+                cause = f"its {one.target} head isn't the one that the bundle listed before; nothing is saved"
+                raise WeightsError(cause, path=bundle.folder, hint="Evaluate it again, or: mlavl weights verify.")
+        metrics = {**now.metrics, **{one.target: {**about, **one.metrics.to_dict()} for one in found}}
+        measured = {**about, **consistency} if consistency else now.consistency
+        write_bundle(replace(now, metrics=metrics, consistency=measured))
+
+
+def _is_still(path: Path, bundle: Bundle) -> bool:
+    """Whether a file is as the bundle listed it, if it did."""
+    listed = bundle.files.get(path.relative_to(bundle.folder).as_posix())
+    return listed is None or listed == digest_of(path)

@@ -22,7 +22,7 @@ from mlavl_cli.training.jobs import Job
 from mlavl_cli.training.metrics import Metrics, measure
 from mlavl_cli.training.prompt_features import PromptFeatures
 from mlavl_cli.training.train import SILENT, Watch
-from mlavl_cli.training.write import refuse_other_backbones
+from mlavl_cli.training.write import refuse_other_backbones, refuse_other_data
 from mlavl_cli.untrusted import refuse_links
 
 
@@ -101,6 +101,7 @@ def train_folds(
     everybody = in_one(data, options.config.seed)
     targets = chosen_targets(options.targets, data.targets, data.combined)
     options.refuse_other_totals(targets)
+    refuse_other_data(output, targets, options.about(everybody), data.frame_rate)
     parts = folds(data, count, options.config.seed)
     for target in targets:  # before hours of work
         for part in (everybody, *parts):

@@ -18,7 +18,7 @@ from mlavl_cli.heads.published import LAYOUTS, Layout, import_published
 from mlavl_cli.score_range import Range
 from mlavl_cli.training.evaluate import of_head
 from mlavl_cli.training.published import published_dims
-from mlavl_cli.training.write import About, refuse_other_backbones, write_heads
+from mlavl_cli.training.write import About, refuse_other_backbones, refuse_other_data, write_heads
 
 
 @dataclass(frozen=True)
@@ -77,11 +77,12 @@ def import_head(
 
     Raises:
         UsageError: MLAVL without text features, or a method that compares without routines to compare with.
-        WeightsError: the checkpoint or the bundle doesn't fit.
+        WeightsError: the checkpoint or the bundle doesn't fit; or its other heads are of other data.
         DataError: prompts and text features don't belong together.
     """
-    base = find_bundle(meaning.backbones)
+    base, about = find_bundle(meaning.backbones), About(trained_on, licence)
     refuse_other_backbones(output, base)
+    refuse_other_data(output, [meaning.target], about)
     known = set_of_range(meaning.target, meaning.score_range) or PUBLIC_SETS.get(meaning.backbones)
     if meaning.model == "mlavl":
         head, warnings = _mlavl(checkpoint, text, prompts, meaning, known)
@@ -95,7 +96,7 @@ def import_head(
             "no dataset is known that has this range or these backbones, so all clips of a routine are scored; a head "
             "that was trained on a fixed number of clips needs it as --window"
         )
-    bundle = write_heads(output, base, {meaning.target: head}, About(trained_on, licence))
+    bundle = write_heads(output, base, {meaning.target: head}, about)
     return ImportedHead(bundle, head, tuple(warnings))
 
 

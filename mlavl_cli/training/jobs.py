@@ -22,7 +22,7 @@ from mlavl_cli.training.calibrate import fit_interval
 from mlavl_cli.training.config import TrainConfig
 from mlavl_cli.training.evaluate import scored
 from mlavl_cli.training.prompt_features import PromptFeatures
-from mlavl_cli.training.state import dims_of_run
+from mlavl_cli.training.state import alone_in, dims_of_run
 from mlavl_cli.training.train import SILENT, Trained, Watch, train_head
 from mlavl_cli.training.variants import Variant
 
@@ -77,8 +77,13 @@ class Job:
         """Trains it in `folder`, or resumes the run there.
 
         Raises:
-            DataError: the dataset, or a run of other settings in that folder, doesn't fit.
+            DataError: the dataset, or a run of other settings in that folder, doesn't fit; or another process trains
+                there.
         """
+        with alone_in(folder):
+            return self._run(placement, folder, watch)
+
+    def _run(self, placement: Placement, folder: Path, watch: Watch) -> Trained:
         dims, config = self.head_dims(), self.config
         if begun := dims_of_run(folder):  # a run of mlavl 0.1 resumes with its own order
             dims = replace(dims, grade_order=begun.grade_order)

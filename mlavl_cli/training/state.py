@@ -1,7 +1,9 @@
 """The state from which a training run resumes: written whole, read without running code, compared by meaning."""
 
 import io
-from contextlib import AbstractContextManager
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ import torch
 from torch import nn
 
 from mlavl_cli.errors import DataError, refusing
-from mlavl_cli.files import atomic_write
+from mlavl_cli.files import atomic_write, make_folder
 from mlavl_cli.heads.dims import HeadDims
 from mlavl_cli.heads.methods import HEADS, head_class
 from mlavl_cli.heads.mlavl.losses import LossWeights
@@ -20,8 +22,37 @@ from mlavl_cli.training.recipes import OPTIMIZERS
 from mlavl_cli.untrusted import read_torch, wrong_numbers
 
 LAST = "last.pt"
+_LOCK = ".lock"
 NO_STATE = "is no state of a training run, or a damaged one"
 START_ANEW = "Delete its folder."
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Within it no other process trains in this folder: each would take the other's epochs for its own. Where there
+    are no locks (a file system without them) nothing is known of others.
+
+    Raises:
+        DataError: another one does.
+    """
+    make_folder(folder)
+    try:
+        import fcntl
+
+        handle = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+    except (ImportError, OSError):
+        yield
+        return
+    try:
+        with suppress(OSError):
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                hint = "Wait until it is done, or choose another --output."
+                raise DataError("another process trains here", path=folder, hint=hint) from None
+        yield
+    finally:
+        os.close(handle)
 
 
 def save_state(path: Path, state: dict[str, Any]) -> None:

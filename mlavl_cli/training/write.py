@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from mlavl_cli.datasets.dataset import Dataset, Routine
 from mlavl_cli.errors import WeightsError
 from mlavl_cli.files import make_folder, one_at_a_time
 from mlavl_cli.heads.checkpoint import TargetHead, save_head
+from mlavl_cli.media.frame_rate import count_as_one
 from mlavl_cli.scoring.domain import fit_detector, save_detector
 from mlavl_cli.scoring.interval import Interval
 from mlavl_cli.untrusted import refuse_links
@@ -34,6 +36,39 @@ def refuse_other_backbones(folder: Path, backbones: str | Path | Bundle) -> None
         if there.heads and content_of(was.identity()) != content_of(new.identity()):
             cause = f"holds heads on the {role} backbone {Path(was.source).name}, not on {Path(new.source).name}"
             raise WeightsError(cause, path=folder, hint="Choose another --output.")
+
+
+def refuse_other_data(folder: Path, targets: Iterable[str], about: "About", rate: float | None = None) -> None:
+    """A bundle says of all its heads alike what they learned from and whose they are; it knows one domain, and one
+    frame rate.
+
+    Args:
+        folder: of the bundle, where there is one.
+        targets: of the new heads, which replace those of the same name.
+        about: what is said of them.
+        rate: at which their clips were cut, in frames a second; None: not known.
+
+    Raises:
+        WeightsError: it holds others, of which something else is said.
+    """
+    if not (folder / MANIFEST).exists():
+        return
+    there = find_bundle(folder)
+    others = ", ".join(sorted(set(there.heads) - set(targets)))
+    if not others:
+        return
+    if rate and there.frame_rate and not count_as_one(rate, there.frame_rate):
+        cause = f"holds heads ({others}) for {there.frame_rate:g} frames a second, not {rate:g}"
+        raise WeightsError(cause, path=folder, hint="Choose another --output.")
+    for name, was, now in (
+        ("trained-on", there.trained_on, about.trained_on),
+        ("licence", there.licence, about.licence),
+    ):
+        if was != now:
+            cause = f"holds heads ({others}) of another {name.replace('-', ' ')}: {was!r}, not {now!r}"
+            raise WeightsError(
+                cause, path=folder, hint=f"Choose another --output; or give the same --{name}, if it is."
+            )
 
 
 LOCK = ".bundle.lock"
@@ -84,9 +119,13 @@ def _write_heads(
     for target, head in heads.items():
         paths[target] = folder / "heads" / f"{target}.safetensors"
         save_head(paths[target], head, half)
-    kept = {target: found for target, found in (before.intervals if before else {}).items() if target not in heads}
+    stay = [target for target in paths if target not in heads]
+    intervals, metrics = (
+        {target: known[target] for target in stay if target in known}
+        for known in ((before.intervals, before.metrics) if before else ({}, {}))
+    )
     rate = base.frame_rate or (dataset.frame_rate if dataset else None)
-    domain = None
+    domain = before.domain if before and stay else None
     if dataset:
         domain = folder / "domain.safetensors"
         known = [_tables(routine) for split in ("val", "calibration") for routine in dataset.splits.get(split, [])]
@@ -99,10 +138,10 @@ def _write_heads(
         licence=about.licence,
         clip_frames=base.clip_frames,
         heads=paths,
-        metrics={**(before.metrics if before else {}), **about.metrics},
+        metrics=metrics | about.metrics,
         consistency=None,  # new heads: what was measured before says nothing of them
         frame_rate=rate if is_frame_rate(rate) else None,
-        intervals=kept | {target: interval.to_dict() for target, interval in about.intervals.items()},
+        intervals=intervals | {target: interval.to_dict() for target, interval in about.intervals.items()},
         domain=domain,
         visual=_inside(base.visual, folder, "visual"),
         audio=_inside(base.audio, folder, "audio"),

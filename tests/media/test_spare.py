@@ -348,14 +348,19 @@ def test_few_packets_are_held_wherever_groups_begin(tmp_path, monkeypatch):
     assert 0 < most < bytes_of // 2
 
 
-@pytest.mark.parametrize("said", ["text", "transfer", "cut"])
+_OF_X264 = bytes.fromhex("dc45e9bde6d948b7962cd820d923eeef")  # its texts begin so
+
+
+@pytest.mark.parametrize("said", ["text", "transfer", "cut", "old x264"])
 def test_what_is_said_for_later_groups_keeps_them_together(tmp_path, said):
-    """SEI in one group that a decoder remembers: which curve is preferred (147), and one that is cut off."""
+    """SEI in one group that a decoder remembers: which curve is preferred (147), one that is cut off, and a version of
+    x264 whose pictures are decoded in another way (33 and before)."""
     path = make_video(tmp_path / "v.mp4", list(noisy(160)), options={"x264-params": "keyint=16:scenecut=0"})
     unit = {
         "text": b"\x06\x05\x12" + bytes(range(1, 19)) + b"\x80",
         "transfer": b"\x06\x93\x01\x10\x80",
         "cut": b"\x06\x93\xff",
+        "old x264": b"\x06\x05\x1e" + _OF_X264 + b"x264 - core 20\0\x80",
     }[said]
     path = joined(tmp_path / "said.mp4", (path, b""), (path, len(unit).to_bytes(4) + unit))
     assert clips_of(path) == in_full(path)

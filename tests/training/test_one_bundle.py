@@ -1,0 +1,215 @@
+"""What several commands do to one bundle: nothing is lost, and nothing is said of a head that isn't true of it."""
+
+import json
+
+import numpy as np
+import pytest
+from conftest import make_video
+from datasets import layouts
+
+from mlavl_cli.bundle import find_bundle
+from mlavl_cli.datasets.load import load_dataset
+from mlavl_cli.device import place
+from mlavl_cli.errors import WeightsError
+from mlavl_cli.training.evaluate import evaluate_bundle, save_evaluation
+from mlavl_cli.training.state import alone_in
+
+SHORT = ("--epochs", "1", "--validation", "test")
+QUICK = ("--model", "gdlt", *SHORT, "-q")
+USDL = ("--model", "usdl", *SHORT, "-q")
+
+
+def season(folder, seed=0, name="season", targets=("TES", "PCS")):
+    """A manifest of 14 routines as arrays; in each the scores can be found."""
+    rng = np.random.default_rng(seed)
+    (folder / name).mkdir(parents=True)
+    rows = []
+    for i in range(14):
+        np.save(folder / name / f"{i}.npy", layouts.features(rng, i / 13, 6))
+        scores = ",".join(f"{20 + 2 * i}" for _ in targets)
+        rows.append(f"{name}/{i}.npy,{'test' if i % 3 == 0 else 'train'},{scores}")
+    path = folder / f"{name}.csv"
+    path.write_text("\n".join(["path,split," + ",".join(targets), *rows]))
+    return path
+
+
+@pytest.fixture
+def bundle(run, tmp_path):
+    """(folder, manifest) of one with a TES head."""
+    path = season(tmp_path)
+    assert run("train", "manifest", path, "-t", "TES", "-o", tmp_path / "b", *QUICK).exit_code == 0
+    return tmp_path / "b", path
+
+
+def evaluated(folder, path):
+    """An evaluation of the TES head, not saved yet: (bundle, data, what was found)."""
+    before, here = find_bundle(folder), place("cpu", "fp32")
+    data = load_dataset("manifest", path, here, before)
+    return before, data, evaluate_bundle(before, data, ["TES"], "test", placement=here)
+
+
+def test_an_evaluation_keeps_what_was_trained_meanwhile(run, bundle):
+    folder, path = bundle
+    before, data, found = evaluated(folder, path)
+    assert run("train", "manifest", path, "-t", "PCS", "-o", folder, *QUICK).exit_code == 0
+    save_evaluation(before, data, "test", found, None)
+    after = find_bundle(folder)
+    assert set(after.heads) == {"TES", "PCS"}
+    assert after.metrics["TES"]["dataset"] == "season" and "dataset" not in after.metrics["PCS"]
+
+
+def test_an_evaluation_is_not_said_of_a_head_that_was_trained_meanwhile(run, bundle):
+    folder, path = bundle
+    before, data, found = evaluated(folder, path)
+    again = ("train", "manifest", path, "-t", "TES", "-o", folder, *USDL)
+    assert run(*again).exit_code == 0
+    said = find_bundle(folder).metrics
+    with pytest.raises(WeightsError, match="isn't the one that the bundle listed before"):
+        save_evaluation(before, data, "test", found, None)
+    assert find_bundle(folder).metrics == said
+
+
+def test_two_trainings_at_once_in_one_folder_are_refused(run, tmp_path):
+    path = season(tmp_path)
+    command = ("train", "manifest", path, "-t", "TES", "-o", tmp_path / "b")
+    with alone_in(tmp_path / "b" / "runs" / "TES" / "gdlt"):
+        result = run(*command, *QUICK)
+        assert result.exit_code == 1
+        assert result.errors == [f"error: {tmp_path}/b/runs/TES/gdlt: another process trains here. "
+                                 "Wait until it is done, or choose another --output."]  # fmt: skip
+        assert run(*command, *USDL).exit_code == 0  # which has a folder of its own
+    assert run(*command, *QUICK).exit_code == 0
+
+
+@pytest.mark.parametrize("option", ["--trained-on", "--licence"])
+def test_heads_of_other_data_do_not_join_a_bundle(run, bundle, tmp_path, option):
+    folder, path = bundle
+    assert run("train", "manifest", path, "-t", "PCS", "-o", folder, *QUICK).exit_code == 0  # of the same data they do
+    known = (folder / "bundle.json").read_bytes(), (folder / "domain.safetensors").read_bytes()
+    juniors = season(tmp_path, seed=1, name="juniors", targets=("speed",))
+    options = () if option == "--trained-on" else ("--trained-on", find_bundle(folder).trained_on, option, "other")
+    result = run("train", "manifest", juniors, "-o", folder, *QUICK, *options)
+    assert result.exit_code == 1
+    assert f"holds heads (PCS, TES) of another {option[2:].replace('-', ' ')}" in result.errors[0]
+    assert not (folder / "runs" / "speed").exists()
+    assert known == ((folder / "bundle.json").read_bytes(), (folder / "domain.safetensors").read_bytes())
+    # Where all heads are replaced, what is said of them is, too.
+    both = season(tmp_path, seed=2, name="all")
+    assert run("train", "manifest", both, "-o", folder, *USDL).exit_code == 0
+    assert find_bundle(folder).trained_on.startswith("all (")
+    assert (folder / "domain.safetensors").read_bytes() != known[1]
+
+
+def test_an_imported_head_joins_no_trained_one_and_takes_no_others_metrics(run, tmp_path):
+    import torch
+    from heads.references import gdlt
+
+    for name, factor in (("a", 1.0), ("b", 1.3)):
+        state = {key: value * factor if value.is_floating_point() else value for key, value in gdlt.state(16).items()}
+        torch.save(state, tmp_path / f"{name}.pth")
+
+    def brought(name, target, output):
+        options = ("--model", "gdlt", "-t", target, "--range", "0:45", "--backbones", "fisv", "-o", output)
+        return run("weights", "import", tmp_path / f"{name}.pth", *options)
+
+    root = layouts.fisv(tmp_path / "fisv")
+    assert run("train", "fisv", root, "-t", "PCS", "-o", tmp_path / "own", *QUICK).exit_code == 0
+    before = (tmp_path / "own" / "bundle.json").read_bytes()
+    result = brought("a", "TES", tmp_path / "own")
+    assert result.exit_code == 1
+    assert "holds heads (PCS) of another trained on" in result.errors[0]
+    assert (tmp_path / "own" / "bundle.json").read_bytes() == before
+
+    bundle = tmp_path / "imported"
+    for target in ("TES", "PCS"):
+        assert brought("a", target, bundle).exit_code == 0
+    assert run("evaluate", "fisv", root, "--weights", bundle, "--save", "-q").exit_code == 0
+    judged = find_bundle(bundle).metrics
+    assert set(judged) == {"TES", "PCS"}
+    assert brought("b", "TES", bundle).exit_code == 0
+    assert find_bundle(bundle).metrics == {"PCS": judged["PCS"]}
+
+
+def test_feature_files_of_another_rate_are_refused(run, tmp_path):
+    """Named as they are, and not found in a store by their videos."""
+    rows = []
+    for i in range(4):
+        make_video(tmp_path / f"{i}.mp4", 100 + 20 * i)
+        rows.append(f"f/{i}.mp4.safetensors,{'train' if i < 2 else 'test'},{10 + 10 * i}")
+    path = tmp_path / "m.csv"
+    path.write_text("\n".join(["path,split,PCS", *rows]))
+    videos = [tmp_path / f"{i}.mp4" for i in range(4)]
+    assert run("extract-features", *videos, "-o", tmp_path / "f", "--frame-rate", "12.5", "-q").exit_code == 0
+    train = ("train", "manifest", path, "-o", tmp_path / "b", *QUICK)
+    for command in ((*train, "--backbones", "mini"), ("evaluate", "manifest", path, "--weights", "mini")):
+        result = run(*command)
+        assert result.exit_code == 1
+        assert "its clips were cut at 12.5 frames a second, those of mini at 25" in result.errors[0]
+    assert run(*train).exit_code == 0
+    assert find_bundle(tmp_path / "b").frame_rate == 12.5
+
+    # And whoever scores at another rate than the weights' is told.
+    found = [
+        run("score", tmp_path / "0.mp4", "-f", "json", *options).json()
+        for options in ((), ("--frame-rate", "12.5"), ("--frame-rate", "30"), ("-w", tmp_path / "b"))
+    ]
+    assert ["frame-rate" in one["warning_codes"] for one in found] == [False, True, False, False]
+
+
+def test_copies_of_a_routine_in_two_splits_are_found(run, tmp_path):
+    path = season(tmp_path)
+    np.save(tmp_path / "season" / "copy.npy", np.load(tmp_path / "season" / "1.npy"))
+    path.write_text(path.read_text() + "\nseason/copy.npy,test,22,22")
+    result = run("train", "manifest", path, "-o", tmp_path / "b", *QUICK[:-1])
+    assert result.exit_code == 0
+    told = "1 routines of one split have the same features as one of another"
+    assert f"{told}, season/1.npy (train) and season/copy.npy (test) first" in result.stderr
+
+
+def test_logo_with_features_of_two_extractors_is_refused(run, tmp_path):
+    root = layouts.logo(tmp_path / "logo")
+    for path in sorted(root.glob("event*.npy")):
+        event, id = path.stem.split("_")
+        for kind in ("I3D", "VST"):
+            (root / kind / event).mkdir(parents=True, exist_ok=True)
+            np.save(root / kind / event / f"{id}.npy", np.load(path))
+        path.unlink()
+    train = ("train", "logo", root, "-o", tmp_path / "b", *QUICK)
+    result = run(*train)
+    assert result.exit_code == 1
+    assert f"there are features of event0 in {root}/I3D and in {root}/VST" in result.errors[0]
+    (root / "VST").rename(tmp_path / "VST")
+    assert run(*train).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "headings", "moved"),
+    [
+        ("fisv", "ID PCS TES", "TES"),
+        ("fisv", "id TES_score PCS_score", ""),
+        ("fisv", "video technical artistic", ""),
+        ("rg", "ID Total_Score Difficulty_Score Execution_Score", "Difficulty"),
+        ("rg", "ID Difficulty_Score Execution_Score Total_Score", ""),
+    ],
+)
+def test_headings_in_another_order_are_refused(run, tmp_path, kind, headings, moved):
+    root = layouts.MAKERS[kind](tmp_path / "set")
+    for split in ("train", "test"):
+        table = root / f"{split}.txt"
+        table.write_text("\n".join([headings, *table.read_text().splitlines()[1:]]))
+    result = run("train", kind, root, "-o", tmp_path / "b", *QUICK)
+    assert result.exit_code == (1 if moved else 0)
+    assert not moved or f"have {moved} in another place" in result.errors[0]
+
+
+def test_scores_by_weights_that_were_trained_again_are_not_compared(run, tmp_path, routine):
+    assert run("score", routine, "-o", tmp_path / "monday.json").exit_code == 0
+    found = json.loads((tmp_path / "monday.json").read_text())
+    found["weights"]["sha256"] = "0" * 64
+    (tmp_path / "friday.json").write_text(json.dumps(found))
+    result = run("compare", tmp_path / "monday.json", tmp_path / "friday.json")
+    assert result.exit_code == 2
+    assert "the weights 'mini' were changed between the scores" in result.errors[0]
+    found["weights"]["sha256"] = None  # of weights that list no files, or by an older mlavl
+    (tmp_path / "friday.json").write_text(json.dumps(found))
+    assert run("compare", tmp_path / "monday.json", tmp_path / "friday.json").exit_code == 0
