@@ -66,9 +66,7 @@ def refuse_other_data(folder: Path, targets: Iterable[str], about: "About", rate
     ):
         if was != now:
             cause = f"holds heads ({others}) of another {name.replace('-', ' ')}: {was!r}, not {now!r}"
-            raise WeightsError(
-                cause, path=folder, hint=f"Choose another --output; or give the same --{name}, if it is."
-            )
+            raise WeightsError(cause, path=folder, hint=f"Choose another --output, or give the same --{name}.")
 
 
 LOCK = ".bundle.lock"
@@ -103,11 +101,15 @@ def write_heads(
 
     Local backbones are copied into it; those of the hub are named. Heads that are there already are kept. What the
     dataset looks like goes beside, so that scoring can tell when a video is of another kind.
+
+    Raises:
+        WeightsError: there are others meanwhile, of other data.
     """
     refuse_links(folder / "backbones")
     refuse_links(folder / "heads")
     make_folder(folder)
     with one_at_a_time(folder / LOCK):  # another run may add its heads to the same bundle
+        refuse_other_data(folder, heads, about, dataset.frame_rate if dataset else None)
         return _write_heads(folder, base, heads, about, dataset, half)
 
 
