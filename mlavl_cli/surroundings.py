@@ -4,8 +4,10 @@ import atexit
 import errno
 import os
 import shutil
+import signal
 import stat
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -29,6 +31,15 @@ def away_from_the_current_folder() -> Iterator[None]:
         yield
     finally:
         os.chdir(before)
+
+
+@contextmanager
+def answering_as_before(number: int) -> Iterator[None]:
+    """A library that answers to a signal within it doesn't any more afterwards."""
+    answer = signal.getsignal(number)
+    yield
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(number, answer)
 
 
 def cache_folder() -> Path:

@@ -84,7 +84,7 @@ def test_tokens_of_fs1000_are_as_many_as_a_clip_has(tmp_path, shape):
 def entry(path: Path, clips: int = 3, **changes) -> Path:
     """A feature file as an extraction writes it."""
     times = np.arange(clips, dtype=np.float64)
-    rng = np.random.default_rng(len(path.name) + clips)
+    rng = np.random.default_rng([*path.name.encode(), clips])
     features = RoutineFeatures(
         rng.normal(size=(clips, 8)).astype(np.float32), rng.normal(size=(clips, 4)).astype(np.float32), times,
         times + 1, VideoInfo("a.mp4", float(clips), 25.0, 96, 64, True), {"backbones": {}},

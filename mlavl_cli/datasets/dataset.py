@@ -167,9 +167,23 @@ def dataset_of(
     if both:
         listed = ", ".join(both[:_LISTED])
         differ.append(f"{len(both)} routines are in the train and in the test split of {public.name}: {listed}")
-    differ += _beyond(public.name, splits, ranges)
+    differ += [*_beyond(public.name, splits, ranges), *copies(public.name, splits)]
     combined = public.combined if public.combined in ranges else None
     return Dataset(public.name, public.sport, public.backbones, splits, ranges, public, combined, tuple(notes + differ))
+
+
+def copies(name: str, splits: dict[str, list[Routine]]) -> list[str]:
+    """A note where routines have the same features, under whatever names."""
+    found: dict[str, str] = {}
+    pairs = [
+        f"{first} and {said}"
+        for split, routines in splits.items()
+        for one in routines
+        for said in [f"{one.id} ({split})"]
+        for first in [found.setdefault(one.digest, said)]
+        if first != said
+    ]
+    return [f"{name}: {len(pairs)} routines have the features of another, {pairs[0]} first"] if pairs else []
 
 
 def _beyond(name: str, splits: dict[str, list[Routine]], ranges: dict[str, Range]) -> list[str]:

@@ -10,7 +10,7 @@ ANNOTATIONS and FEATURES are folders of any name, up to two levels below ROOT, o
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Container, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -106,6 +106,21 @@ class _Files:
                 self.holders.setdefault(name, []).append(folder)
         self._by_event: dict[str, dict[str, Path]] = {}
 
+    def named(self, name: str, others: Container[str] = ()) -> Path | None:
+        """The one file of this name, outside folders of these other names.
+
+        Raises:
+            DataError: there are several.
+        """
+        found = [folder for folder in self.holders.get(name, ()) if folder.name not in others]
+        if len(found) > 1:
+            raise self._several(name, found)
+        return found[0] / name if found else None
+
+    def _several(self, what: str, folders: Iterable[Path]) -> DataError:
+        cause = f"there are features of {what:.60} in {' and in '.join(map(str, folders)):.600}"
+        return DataError(cause, path=self.folders[0], hint="Leave those of one extractor below it.")
+
     def find(self, event: str, name: str) -> Path | None:
         """EVENT/NAME below one of the folders.
 
@@ -116,9 +131,7 @@ class _Files:
             found = {folder: _names(folder / event) for folder in self.holders.get(event, ())}
             found = {folder: names for folder, names in found.items() if any(name.endswith(".npy") for name in names)}
             if len(found) > 1:
-                listed = " and in ".join(str(folder) for folder in found)
-                cause = f"there are features of {event:.60} in {listed:.600}"
-                raise DataError(cause, path=self.folders[0], hint="Leave those of one extractor below it.")
+                raise self._several(event, found)
             self._by_event[event] = {name: folder / event / name for folder, names in found.items() for name in names}
         return self._by_event[event].get(name)
 
@@ -136,9 +149,12 @@ def _place(key: tuple[str, str], there: _Files, split: Path, annotations: dict[t
     event, id = (plain_name(part, "an event or a routine") for part in key)
     if path := there.find(event, f"{id}.npy"):
         return path
-    for name in (f"{event}_{id}.npy", f"{id}.npy"):
-        if name in there.holders:
-            return there.holders[name][0] / name
+    if path := there.named(f"{event}_{id}.npy"):
+        return path
+    # Events number their routines anew: what lies in another's folder, or may be another's, is not this one.
+    events = {other for other, _ in annotations}
+    if sum((other, key[1]) in annotations for other in events) == 1 and (path := there.named(f"{id}.npy", events)):
+        return path
     return there.folders[0] / event / f"{id}.npy"
 
 

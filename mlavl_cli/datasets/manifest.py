@@ -12,6 +12,7 @@ files, also of other tools (arrays.py), are taken as they are. Cells may be sepa
 then have decimal commas) or tabs; UTF-8 and UTF-16 are read.
 """
 
+from collections import Counter
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -21,7 +22,7 @@ import numpy as np
 
 from mlavl_cli.bundle import Bundle, is_frame_rate
 from mlavl_cli.datasets.budget import Budget
-from mlavl_cli.datasets.dataset import Dataset, Routine, refuse_shared, routine
+from mlavl_cli.datasets.dataset import Dataset, Routine, copies, refuse_shared, routine
 from mlavl_cli.datasets.rows import GROUP, SPLITS, as_number, manifest_rows
 from mlavl_cli.datasets.videos import Identity, VideoFeatures, names_of
 from mlavl_cli.errors import DataError, FeatureError, refusing
@@ -71,7 +72,6 @@ def load_manifest(
     splits: dict[str, list[Routine]] = {split: [] for split in SPLITS}
     for column in ("path", *_STREAMS):
         refuse_shared((path.parent / row[column] for row in rows if row.get(column)), path)
-    groups = together([row.get(group, "") for row in rows])
     budget = Budget(path)
     bundle, features = _features(rows, path, videos, budget)
     rates = [0.0 + found.rate for found in features if found.rate is not None]
@@ -81,6 +81,7 @@ def load_manifest(
     if rates and videos.wanted and (wanted := videos.wanted.frame_rate) and not count_as_one(rates[0], wanted):
         cause = f"its clips were cut at {rates[0]:.4g} frames a second, those of {names_of(bundle)} at {wanted:.4g}"
         raise DataError(cause, path=path, hint=f"Extract them again with --frame-rate {wanted:.4g}.")
+    routines: list[Routine] = []
     for line, (row, found) in enumerate(zip(rows, features, strict=True), 2):
         scores = {target: as_number(row[target], f"line {line}, {target}", path) for target in targets if row[target]}
         streams = {name: _stream(path.parent / row[name], budget) for name in _STREAMS if row.get(name)}
@@ -91,10 +92,10 @@ def load_manifest(
         one = routine(row.get("id") or row["path"], tables["visual"], sound, scores, path.parent / row["path"], flow)
         tokens = partial(tables.__getitem__, "tokens") if "tokens" in tables else None
         statistics = {name: rows for name, rows in tables.items() if name.endswith("_statistics")}
-        splits[row["split"] or "train"].append(
-            replace(one, statistics=statistics, tokens=tokens, group=groups[line - 2])
-        )
-    notes = (*_copies(splits, path), *_mixed_sound(splits, path), *_mixed_systems(splits["train"], path))
+        routines.append(replace(one, statistics=statistics, tokens=tokens))
+    for row, one, name in zip(rows, routines, _groups(rows, routines, group), strict=True):
+        splits[row["split"] or "train"].append(replace(one, group=name))
+    notes = (*copies(path.name, splits), *_mixed_sound(splits, path), *_mixed_systems(splits["train"], path))
     points = {t: known[t] or _observed(splits["train"], t, path) for t in targets}
     there = {name: found for name, found in splits.items() if found}
     rate = median(rates) if rates else None
@@ -157,20 +158,12 @@ def _of(features: RoutineFeatures, source: Path) -> _Found:
         return _Found(features.tables(), made, 0.0 + rate)
 
 
-def _copies(splits: dict[str, list[Routine]], path: Path) -> tuple[str, ...]:
-    """A note where two splits have routines of the same features, under whatever names."""
-    found: dict[str, tuple[str, str]] = {}
-    pairs = [
-        f"{id} ({other}) and {one.id} ({split})"
-        for split, routines in splits.items()
-        for one in routines
-        for id, other in [found.setdefault(one.digest, (one.id, split))]
-        if other != split
-    ]
-    if not pairs:
-        return ()
-    return (
-        f"{path.name}: {len(pairs)} routines of one split have the same features as one of another, {pairs[0]} first",
+def _groups(rows: list[dict[str, str]], routines: list[Routine], column: str) -> list[str]:
+    """Of each row a name of what stays in one split: by the column, and with all copies of its features."""
+    often = Counter(one.digest for one in routines)
+    names = [row.get(column, "") for row in rows]
+    return together(
+        [f"{one.digest} / {name}" if often[one.digest] > 1 else name for name, one in zip(names, routines, strict=True)]
     )
 
 

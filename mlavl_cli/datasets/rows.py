@@ -97,6 +97,8 @@ def _refuse_traps(rows: list[dict[str, str]], targets: list[str], ranges: dict[s
 
 def as_number(text: str, where: str, path: Path) -> float:
     try:
+        if "_" in text:  # which Python leaves out
+            raise ValueError
         return float(text)
     except ValueError as error:
         raise DataError(f"{where}: {text!r} is no number", path=path) from error

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import socket
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -27,7 +28,7 @@ from mlavl_cli.features.extractor import (
 )
 from mlavl_cli.files import refuse_irregular
 from mlavl_cli.inputs import Input
-from mlavl_cli.surroundings import away_from_the_current_folder
+from mlavl_cli.surroundings import answering_as_before, away_from_the_current_folder
 
 LOCAL = "local"
 _MOST_ADDRESS = 4096  # bytes
@@ -205,9 +206,10 @@ class _Crew:
         if isinstance(outcomes, MlavlError):
             raise outcomes
         for (i, source), outcome in zip(job.files, outcomes, strict=True):
-            features = outcome.features and replace(
-                outcome.features, video=replace(outcome.features.video, path=str(source.path))
-            )
+            path = str(source.path)  # as it was given
+            features = outcome.features and replace(outcome.features, video=replace(outcome.features.video, path=path))
+            if isinstance(outcome.error, MlavlError) and outcome.error.path == str(source.path.absolute()):
+                outcome.error.path = path
             # Fresh for us, even where the worker found in the store what a dead one had finished.
             self._done[i] = replace(outcome, source=source, features=features, fresh=True)
 
@@ -239,7 +241,8 @@ def _connected(address: str) -> Iterator[Any]:
         raise DeviceError(f"no Ray cluster at {address}", hint=hint)
     dashboard = False if address == LOCAL else None
     try:
-        with away_from_the_current_folder():  # whose modules its workers would take for the libraries'
+        # Away from modules that its workers would take for the libraries'; and Ray's answer to SIGTERM loses results.
+        with away_from_the_current_folder(), answering_as_before(signal.SIGTERM):
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, include_dashboard=dashboard)
     except (ConnectionError, RuntimeError, ValueError) as error:
         hint += " Of one with tokens, set RAY_AUTH_MODE=token."

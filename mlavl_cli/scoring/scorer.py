@@ -158,7 +158,7 @@ class Scorer:
         self._check_widths(features.visual.shape[1], audio_width, FeatureError, features.video.path, shape)
         device = self.extractor.placement.device
         streams = [
-            None if rows is None else torch.from_numpy(rows)[None].to(device)
+            None if rows is None else torch.tensor(rows[None], device=device)
             for rows in (features.visual, features.audio, features.flow, features.tokens)
         ]
         scores, readings = {}, []

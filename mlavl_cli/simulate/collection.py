@@ -14,11 +14,12 @@ from pathlib import Path
 
 from mlavl_cli.csv_rows import read_csv
 from mlavl_cli.errors import DataError
-from mlavl_cli.files import atomic_write, csv_text, make_folder, refuse_irregular
+from mlavl_cli.files import atomic_write, csv_text, make_folder, one_at_a_time, refuse_irregular
 from mlavl_cli.simulate.truth import COMPONENTS
 from mlavl_cli.simulate.write import Recipe, synthesize
 
 MANIFEST = "manifest.csv"
+_LOCK = ".manifest.lock"
 _MOST_BYTES, _MOST_POINTS = 8 << 20, 1000  # of a truth, and of a score
 TARGETS = ("TES", "PCS", *COMPONENTS)
 _SHARES = (("train", 0.7), ("val", 0.1), ("test", 0.2))
@@ -56,8 +57,8 @@ def synthesize_set(folder: Path, recipes: list[Recipe], splits: list[str], worke
         DataError: the folder's manifest isn't one of these.
     """
     make_folder(folder)
-    rows = _read_manifest(folder / MANIFEST)
-    todo = []
+    _read_manifest(folder / MANIFEST)  # before any work
+    rows, todo = {}, []
     for recipe, split in zip(recipes, splits, strict=True):
         id = routine_id(recipe)
         if scores := _done(folder, id, recipe):
@@ -79,7 +80,8 @@ def synthesize_set(folder: Path, recipes: list[Recipe], splits: list[str], worke
                 worker.terminate()
             raise
         finally:
-            _write_manifest(folder / MANIFEST, rows)
+            with one_at_a_time(folder / _LOCK):  # what another command has made meanwhile stays
+                _write_manifest(folder / MANIFEST, _read_manifest(folder / MANIFEST) | rows)
 
 
 def _end_with_parent() -> None:

@@ -153,6 +153,7 @@ def _asked(job: Job) -> dict[str, Any]:
     if job.prompts and job.head_dims().language:
         prompts = hashlib.sha256(job.prompts.features.contiguous().numpy().tobytes()).hexdigest()
     asked: dict[str, Any] = {"dims": asdict(job.head_dims()), "config": asdict(job.config), "loss": job.variant.loss}
+    asked["range"] = job.dataset.ranges[job.target]
     asked["routines"] = list(map(len, splits))
     asked["content"] = hashlib.sha256(json.dumps([content, prompts]).encode()).hexdigest()
     known: dict[str, Any] = json.loads(json.dumps(asked | {"dataset": job.dataset.name, "window": job.window}))

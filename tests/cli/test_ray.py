@@ -82,3 +82,20 @@ def test_no_cluster_is_one_clear_line(videos):
     assert len(result.errors) == 1
     assert "no Ray cluster at 127.0.0.1:1" in result.errors[0]
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.slow
+def test_being_told_to_end_keeps_results(videos, tmp_path):
+    out = tmp_path / "o.jsonl"
+    command = [sys.executable, "-m", "mlavl_cli", "score", str(videos), "-o", str(out), *WORKERS]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    until = time.monotonic() + 120
+    while process.poll() is None and time.monotonic() < until and not (out.exists() and out.read_text()):
+        time.sleep(0.01)
+    process.terminate()
+    _, stderr = process.communicate(timeout=60)
+    kept = out.read_text().splitlines()
+    assert process.returncode == 130
+    assert kept
+    assert stderr.splitlines()[-1].startswith("interrupted") or "interrupted: " in stderr
+    assert "***" not in stderr and "Traceback" not in stderr  # as Ray's own answer to the signal has

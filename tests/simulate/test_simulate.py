@@ -2,11 +2,13 @@
 
 import csv
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import shell
 
 from mlavl_cli.media.clips import ClipReader
 from mlavl_cli.media.container import Media
@@ -203,6 +205,16 @@ def test_synthesize_writes_a_set_and_goes_on_where_it_stopped(run, tmp_path):
     rows = rows_of(tmp_path / "set")
     assert [row["split"] for row in rows if "gala-9" in row["path"]] == ["test", "test"]
     assert len(rows) == 7
+
+
+def test_two_commands_at_once_are_both_in_the_manifest(tmp_path):
+    def make(seed):
+        options = ("--seconds", "6", "--size", "64x64", "--workers", 1, "--count", 2)
+        return shell("synthesize", tmp_path / "set", *options, "--seed", seed).exit_code
+
+    with ThreadPoolExecutor() as pool:
+        assert list(pool.map(make, (1, 2))) == [0, 0]
+    assert len(rows_of(tmp_path / "set")) == 4
 
 
 @pytest.mark.parametrize(

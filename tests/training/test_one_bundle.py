@@ -1,6 +1,8 @@
 """What several commands do to one bundle: nothing is lost, and nothing is said of a head that isn't true of it."""
 
 import json
+import pickle
+from unicodedata import normalize
 
 import numpy as np
 import pytest
@@ -9,11 +11,14 @@ from datasets import layouts
 
 from mlavl_cli.bundle import find_bundle
 from mlavl_cli.datasets.load import load_dataset
+from mlavl_cli.datasets.splits import folds, with_validation
 from mlavl_cli.device import place
 from mlavl_cli.errors import WeightsError
+from mlavl_cli.groups import together
 from mlavl_cli.training.evaluate import evaluate_bundle, save_evaluation
 from mlavl_cli.training.state import alone_in
 
+SPLITS = {"train": range(14), "test": range(14, 22)}  # of LOGO's copy
 SHORT = ("--epochs", "1", "--validation", "test")
 QUICK = ("--model", "gdlt", *SHORT, "-q")
 USDL = ("--model", "usdl", *SHORT, "-q")
@@ -162,8 +167,34 @@ def test_copies_of_a_routine_in_two_splits_are_found(run, tmp_path):
     path.write_text(path.read_text() + "\nseason/copy.npy,test,22,22")
     result = run("train", "manifest", path, "-o", tmp_path / "b", *QUICK[:-1])
     assert result.exit_code == 0
-    told = "1 routines of one split have the same features as one of another"
-    assert f"{told}, season/1.npy (train) and season/copy.npy (test) first" in result.stderr
+    told = "1 routines have the features of another, season/1.npy (train) and season/copy.npy (test) first"
+    assert told in result.stderr
+
+
+def test_copies_of_a_routine_stay_in_one_fold(run, tmp_path):
+    """Of features that say nothing of the scores, each under two names: nothing can be learned of them."""
+    rng = np.random.default_rng(0)
+    rows = ["path,TES"]
+    for i in range(16):
+        features, score = rng.normal(size=(5, 16)).astype("f4"), rng.uniform(20, 80)
+        for copy in "ab":
+            np.save(tmp_path / f"{i}{copy}.npy", features)
+            rows.append(f"{i}{copy}.npy,{score:.2f}")
+    (tmp_path / "m.csv").write_text("\n".join(rows))
+    data = load_dataset("manifest", tmp_path / "m.csv", place("cpu", "fp32"))
+    assert "16 routines have the features of another, 0a.npy (train) and 0b.npy (train) first" in data.notes[0]
+    for drawn in (with_validation(data), *folds(data, 4)):
+        where = {}
+        for split, routines in drawn.splits.items():
+            for one in routines:
+                assert where.setdefault(one.digest, split) == split
+
+
+def test_a_skaters_name_may_be_written_in_many_ways():
+    name = "Zoë Müller"
+    alike = [name, normalize("NFD", name), "ZOË  müller", "Zoë\u00a0Müller ", f"Bo / {normalize('NFD', name)}"]
+    assert len(set(together(alike))) == 1
+    assert len(set(together([name, "Zoe Muller", "", "Bo /", "Ina /"]))) == 5
 
 
 def test_logo_with_features_of_two_extractors_is_refused(run, tmp_path):
@@ -180,6 +211,40 @@ def test_logo_with_features_of_two_extractors_is_refused(run, tmp_path):
     assert f"there are features of event0 in {root}/I3D and in {root}/VST" in result.errors[0]
     (root / "VST").rename(tmp_path / "VST")
     assert run(*train).exit_code == 0
+
+
+def test_logo_takes_no_other_events_features(run, tmp_path):
+    """Events number their routines anew; a copy of the set may lack a file."""
+    root = layouts.logo(tmp_path / "logo")
+    annotations = pickle.loads((root / "anno_dict.pkl").read_bytes())
+    keys = {split: [(f"event{i % 2}", f"{i // 2}") for i in numbers] for split, numbers in SPLITS.items()}
+    sources = sorted(root.glob("event*.npy"))
+    for (event, id), source in zip(keys["train"] + keys["test"], sources, strict=True):
+        (root / "F" / event).mkdir(parents=True, exist_ok=True)
+        source.rename(root / "F" / event / f"{id}.npy")
+    scores = {key: list(annotations.values())[i] for i, key in enumerate(keys["train"] + keys["test"])}
+    (root / "anno_dict.pkl").write_bytes(pickle.dumps(scores))
+    for split, found in keys.items():
+        (root / f"{split}_split3.pkl").write_bytes(pickle.dumps(found))
+    train = ("train", "logo", root, "-o", tmp_path / "b", *QUICK)
+    assert run(*train).exit_code == 0
+    (root / "F" / "event1" / "3.npy").unlink()
+    result = run(*train)
+    assert result.exit_code == 1
+    assert "event1/3.npy" in result.errors[0]
+    assert "no such feature file" in result.errors[0]
+
+
+def test_logo_with_two_extractors_in_flat_folders_is_refused(run, tmp_path):
+    root = layouts.logo(tmp_path / "logo")
+    for path in sorted(root.glob("event*.npy")):
+        for kind in ("I3D", "VST"):
+            (root / kind).mkdir(exist_ok=True)
+            np.save(root / kind / path.name, np.load(path))
+        path.unlink()
+    result = run("train", "logo", root, "-o", tmp_path / "b", *QUICK)
+    assert result.exit_code == 1
+    assert f"in {root}/I3D and in {root}/VST" in result.errors[0]
 
 
 @pytest.mark.parametrize(
