@@ -43,6 +43,8 @@ def work(name: str, seed: int, first: int, folder: Path, pipe: Connection) -> No
         except MlavlError as error:
             outcome = "clear errors"
             wrong = "" if len(str(error).splitlines()) == 1 else f"no single line: {error!r}"
+        except MemoryError:  # what asks for gigabytes is refused; what has taken them shows in the peak
+            outcome = "refused for memory"
         except Exception as error:
             last = traceback.extract_tb(error.__traceback__)[-1]
             outcome, wrong = "", f"{type(error).__name__}: {error} ({Path(last.filename).name}:{last.lineno})"
