@@ -67,7 +67,7 @@ def evaluate(
     apart.start()  # before torch is loaded
     with console.loading("libraries"):
         from mlavl_cli.device import place
-        from mlavl_cli.training.evaluate import evaluate_bundle, save_evaluation
+        from mlavl_cli.training.evaluate import evaluate_bundle, learned_from, save_evaluation
 
     bundle = find_bundle(weights)
     dataset.refuse_inputs(given, [predictions, plot], bundle)
@@ -77,6 +77,8 @@ def evaluate(
         bundle, data, target or (), split, placement=place(device, "fp32"), batch_size=batch_size,
         bootstraps=bootstrap, shift=None if simulated else shift,
     )  # fmt: skip
+    if told := learned_from(bundle, data, split):
+        console.warning(f"{told}: the figures flatter them")
     rows, by_group = _rows(found, data), None
     if simulated:  # consistency is measured against its truth
         ids = [Path(routine.id).stem for routine in data.splits[split]]  # they are named by their paths, videos/ID.mp4

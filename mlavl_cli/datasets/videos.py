@@ -115,6 +115,9 @@ class VideoFeatures:
         else:
             bundle = find_bundle("mini")
             cutting = Cutting(frame_rate=bundle.frame_rate)
+        if self.wanted and (unknown := ready.count(None)):
+            told = f"{unknown} feature files don't say which backbones made them: they are taken for features of"
+            self.options.tell(f"{told} {names_of(bundle)}")
         if len(found) + len(ready):
             self.options.tell(f"features of {len(found) + len(ready)} routines are there: {names_of(bundle)}")
         if old := [source for source, features in found.items() if _is_old(features)]:

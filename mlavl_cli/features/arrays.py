@@ -48,6 +48,11 @@ def _tables(found: dict[str, np.ndarray], path: Path) -> dict[str, np.ndarray]:
             raise FeatureError(cause, path=path)
         if 0 in array.shape or any(size > most for size, most in zip(array.shape, _most(array.ndim), strict=True)):
             raise FeatureError(f"its {name} features have shape {array.shape}, which no backbone's have", path=path)
+        if array.ndim == 3 and name != "tokens" and len(array) == 1 < array.shape[1]:
+            cause = (
+                f"its {name} features have shape {array.shape}: one clip of {array.shape[1]} tokens, or a batch of one"
+            )
+            raise FeatureError(cause, path=path, hint="Save them as (clips, width), without the axis of the batch.")
         with np.errstate(over="ignore"):  # what is too large for float32 is told below
             array = array.astype(np.float64 if name in TIMES else np.float32)
         if name == "visual" and array.ndim == 3 and array.shape[1] > 1:

@@ -6,6 +6,7 @@ routine's distance is the median over its clips. Limits are set by routines that
 trained on.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import save
 
-from mlavl_cli.errors import WeightsError
+from mlavl_cli.errors import WeightsError, refusing
 from mlavl_cli.files import atomic_write
 from mlavl_cli.untrusted import open_safetensors
 
@@ -30,6 +31,7 @@ _LEAST = 1e-2  # of all columns' spread, added to each one's
 _TINY = 1e-6  # of their size: routines that are all the same must not divide by zero
 _MARGIN = 1.5  # how much further away than the furthest that is known to belong a routine or a clip may be
 _MOST_CLIPS = 0.999  # of the clips that are known to belong are nearer than a clip's limit without its margin
+_LEARNED = "learned_from"  # (n,) uint64, the beginnings of digests
 _PARTS = ("mean", "whitening", "limits")
 _MOST_WIDE = 8192  # features
 
@@ -118,15 +120,38 @@ def _whitened(rows: np.ndarray) -> Reference:
     return Reference(mean.astype(np.float32), whitening.astype(np.float32))
 
 
-def save_detector(path: Path, detector: OutOfDomainDetector) -> None:
-    """Writes one safetensors file, atomically."""
-    tensors = {}
+def save_detector(path: Path, detector: OutOfDomainDetector, learned: Iterable[str] = ()) -> None:
+    """Writes one safetensors file, atomically.
+
+    Args:
+        path, detector: what to write where.
+        learned: digests of the routines that heads learned from.
+    """
+    tensors = {_LEARNED: np.array(sorted(map(_short, learned)), np.uint64)}
     for name, reference in detector.references.items():
         tensors[f"{name}.mean"] = reference.mean
         tensors[f"{name}.whitening"] = np.ascontiguousarray(reference.whitening)
         tensors[f"{name}.limits"] = np.array([reference.limit, reference.clip_limit], np.float32)
     with atomic_write(path) as file:
         file.write(save(tensors))
+
+
+def _short(digest: str) -> int:
+    return int(digest[:16], 16)
+
+
+def learned_among(path: Path, digests: list[str]) -> int:
+    """From how many of these routines the heads of a bundle learned, as its detector's file says.
+
+    Raises:
+        WeightsError: can't be read.
+    """
+    cause, hint = "can't be read as a training set's features", "Is the bundle whole?"
+    with refusing(WeightsError, cause, path, hint), open_safetensors(path, "numpy") as file:
+        if _LEARNED not in file.keys():  # noqa: SIM118 - not a dict
+            return 0
+        known = set(file.get_tensor(_LEARNED).ravel().tolist())
+    return sum(_short(digest) in known for digest in digests)
 
 
 def load_detector(path: Path) -> OutOfDomainDetector:

@@ -18,6 +18,7 @@ from mlavl_cli.heads.checkpoint import TargetHead, load_head
 from mlavl_cli.heads.dims import MOST_CLIPS
 from mlavl_cli.heads.layers import lean_attention
 from mlavl_cli.heads.mlavl.losses import FALSE, false_music
+from mlavl_cli.scoring.domain import learned_among
 from mlavl_cli.scoring.interval import Interval, load_intervals
 from mlavl_cli.training.batches import Batches, most_together
 from mlavl_cli.training.metrics import Metrics, auc, measure
@@ -208,9 +209,13 @@ def save_evaluation(
     """Writes metrics, and what was measured of the consistency, into the bundle; None keeps what it says of that.
 
     Raises:
+        DataError: its heads learned from some of these routines.
         WeightsError: one of these heads isn't the one that was evaluated any more.
     """
     about = {"dataset": data.name, "split": split}
+    if told := learned_from(bundle, data, split):
+        hint = "After `train --folds` the bundle holds what the folds found; judge it on other routines."
+        raise DataError(f"{told}: such metrics aren't saved", path=bundle.folder, hint=hint)
     with one_at_a_time(bundle.folder / LOCK):  # what others have added meanwhile stays
         now = find_bundle(bundle.folder)
         for one in found:
@@ -221,6 +226,17 @@ def save_evaluation(
         metrics = {**now.metrics, **{one.target: {**about, **one.metrics.to_dict()} for one in found}}
         measured = {**about, **consistency} if consistency else now.consistency
         write_bundle(replace(now, metrics=metrics, consistency=measured))
+
+
+def learned_from(bundle: Bundle, data: Dataset, split: str) -> str:
+    """What is to be said where the bundle's heads learned from routines of this split; empty: nothing is known of it.
+
+    Raises:
+        WeightsError: the bundle can't be read.
+    """
+    routines = data.splits.get(split, [])
+    count = learned_among(bundle.domain, [one.digest for one in routines]) if bundle.domain else 0
+    return f"{count} of the {len(routines)} routines are some that these heads learned from" if count else ""
 
 
 def _is_still(path: Path, bundle: Bundle) -> bool:

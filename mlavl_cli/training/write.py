@@ -16,7 +16,7 @@ from mlavl_cli.errors import WeightsError
 from mlavl_cli.files import make_folder, one_at_a_time
 from mlavl_cli.heads.checkpoint import TargetHead, save_head
 from mlavl_cli.media.frame_rate import count_as_one
-from mlavl_cli.scoring.domain import fit_detector, save_detector
+from mlavl_cli.scoring.domain import OutOfDomainDetector, fit_detector, save_detector
 from mlavl_cli.scoring.interval import Interval
 from mlavl_cli.untrusted import refuse_links
 
@@ -117,6 +117,7 @@ def _write_heads(
     folder: Path, base: Bundle, heads: dict[str, TargetHead], about: About, dataset: Dataset | None, half: bool
 ) -> Bundle:
     before = find_bundle(folder) if (folder / MANIFEST).exists() else None
+    detector = _detector(dataset) if dataset else None  # before anything is written: it takes long
     paths = dict(before.heads) if before else {}
     for target, head in heads.items():
         paths[target] = folder / "heads" / f"{target}.safetensors"
@@ -128,10 +129,9 @@ def _write_heads(
     )
     rate = base.frame_rate or (dataset.frame_rate if dataset else None)
     domain = before.domain if before and stay else None
-    if dataset:
+    if dataset and detector:
         domain = folder / "domain.safetensors"
-        known = [_tables(routine) for split in ("val", "calibration") for routine in dataset.splits.get(split, [])]
-        save_detector(domain, fit_detector([_tables(routine) for routine in dataset.splits["train"]], known))
+        save_detector(domain, detector, (routine.digest for routine in dataset.splits["train"]))
     bundle = Bundle(
         folder=folder,
         name=Path(os.path.realpath(folder)).name,
@@ -151,6 +151,11 @@ def _write_heads(
     )
     write_bundle(bundle)
     return bundle
+
+
+def _detector(dataset: Dataset) -> OutOfDomainDetector:
+    known = [_tables(routine) for split in ("val", "calibration") for routine in dataset.splits.get(split, [])]
+    return fit_detector([_tables(routine) for routine in dataset.splits["train"]], known)
 
 
 def _tables(routine: Routine) -> dict[str, np.ndarray]:

@@ -190,6 +190,37 @@ def test_copies_of_a_routine_stay_in_one_fold(run, tmp_path):
                 assert where.setdefault(one.digest, split) == split
 
 
+def test_routines_that_heads_learned_from_are_told_and_judge_nothing(run, tmp_path):
+    """After folds the final heads learn from everybody, whatever the column split says."""
+    path = season(tmp_path)
+    judge = ("evaluate", "manifest", path, "-t", "TES")
+    train = ("train", "manifest", path, "-t", "TES", "--model", "gdlt", "--epochs", "1")
+    assert run(*train, "-o", tmp_path / "cut", "--validation", "test").exit_code == 0
+    assert "learned from" not in run(*judge, "--weights", tmp_path / "cut", "--save").stderr
+    assert "9 of the 9 routines" in run(*judge, "--weights", tmp_path / "cut", "--split", "train").stderr
+
+    assert run(*train, "-o", tmp_path / "folded", "--folds", "4").exit_code == 0
+    known = find_bundle(tmp_path / "folded").metrics
+    result = run(*judge, "--weights", tmp_path / "folded", "--save")
+    assert result.exit_code == 1
+    assert "of the 5 routines are some that these heads learned from: the figures flatter them" in result.stderr
+    assert "such metrics aren't saved" in result.errors[0]
+    assert find_bundle(tmp_path / "folded").metrics == known
+
+
+@pytest.mark.parametrize("stream", ["visual", "audio"])
+def test_a_batch_of_one_is_no_clip_of_many_tokens(run, tmp_path, stream):
+    path = season(tmp_path)
+    for file in (tmp_path / "season").iterdir():
+        rows = np.load(file)
+        arrays = {"visual": rows, "audio": rows, stream: rows[None]}
+        np.savez(file.with_suffix(".npz"), **arrays)
+    path.write_text(path.read_text().replace(".npy", ".npz"))
+    result = run("train", "manifest", path, "-t", "TES", "-o", tmp_path / "b", *QUICK)
+    assert result.exit_code == 1
+    assert f"its {stream} features have shape (1, 6, 16): one clip of 6 tokens, or a batch of one" in result.errors[0]
+
+
 def test_a_skaters_name_may_be_written_in_many_ways():
     name = "Zoë Müller"
     alike = [name, normalize("NFD", name), "ZOË  müller", "Zoë\u00a0Müller ", f"Bo / {normalize('NFD', name)}"]
