@@ -38,7 +38,7 @@ def answering_as_before(number: int) -> Iterator[None]:
     """A library that answers to a signal within it doesn't any more afterwards."""
     answer = signal.getsignal(number)
     yield
-    if threading.current_thread() is threading.main_thread():
+    if answer is not None and threading.current_thread() is threading.main_thread():
         signal.signal(number, answer)
 
 

@@ -10,6 +10,7 @@ ANNOTATIONS and FEATURES are folders of any name, up to two levels below ROOT, o
 """
 
 import os
+from collections import Counter
 from collections.abc import Container, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -50,7 +51,7 @@ def load_logo(root: Path) -> Dataset:
         raise DataError("holds no dict of annotations", path=source)
     annotations = {_key(key): annotation for key, annotation in annotations.items() if _is_key(key)}
     budget = Budget(root)
-    there = _Files(folders)
+    there = _Files(folders, annotations)
     splits = {split: _read_split(there, split, source, annotations, budget) for split in ("train", "test")}
     return dataset_of(LOGO, splits, LOGO.ranges, [])
 
@@ -98,8 +99,11 @@ def _key(key: Any) -> tuple[str, str]:
 class _Files:
     """What lies in some folders and in theirs, each listed once: whoever asks for each file by its name asks long."""
 
-    def __init__(self, folders: list[Path]):
-        self.folders = folders
+    def __init__(self, folders: list[Path], keys: Iterable[tuple[str, str]]):
+        """Of the keys it is known which events there are, and how many of them have a routine of each id."""
+        keys = list(keys)
+        self.folders, self.events = folders, {event for event, _ in keys}
+        self.events_with = Counter(id for _, id in keys)
         self.holders: dict[str, list[Path]] = {}  # of a name, the folders with it
         for folder in folders:
             for name in _names(folder):
@@ -152,8 +156,7 @@ def _place(key: tuple[str, str], there: _Files, split: Path, annotations: dict[t
     if path := there.named(f"{event}_{id}.npy"):
         return path
     # Events number their routines anew: what lies in another's folder, or may be another's, is not this one.
-    events = {other for other, _ in annotations}
-    if sum((other, key[1]) in annotations for other in events) == 1 and (path := there.named(f"{id}.npy", events)):
+    if there.events_with[key[1]] == 1 and (path := there.named(f"{id}.npy", there.events)):
         return path
     return there.folders[0] / event / f"{id}.npy"
 

@@ -150,8 +150,8 @@ def learned_among(path: Path, digests: list[str]) -> int:
     with refusing(WeightsError, cause, path, hint), open_safetensors(path, "numpy") as file:
         if _LEARNED not in file.keys():  # noqa: SIM118 - not a dict
             return 0
-        known = set(file.get_tensor(_LEARNED).ravel().tolist())
-    return sum(_short(digest) in known for digest in digests)
+        known = file.get_tensor(_LEARNED)
+        return int(np.isin(np.array([_short(digest) for digest in digests], np.uint64), known).sum())
 
 
 def load_detector(path: Path) -> OutOfDomainDetector:
