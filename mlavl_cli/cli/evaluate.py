@@ -102,7 +102,10 @@ def _rows(found: "list[Evaluation]", data: "Dataset") -> list[Row]:
     """A row a target, and behind several their average, beside the paper's figures."""
     from mlavl_cli.datasets.literature import paper_says
 
-    rows = [_row(one, paper_says(one.method, one.target, data)) for one in found]
+    told = [_row(one, paper_says(one.method, one.target, data)) for one in found]
+    # One head may have no interval, no consistency, or too few routines to be ranked.
+    columns = dict.fromkeys(key for row in told for key in row)
+    rows = [{**columns, **row} for row in told]
     if len(rows) > 1:
         (method, *others) = {one.method for one in found}
         rows.append(_average(rows, (None, None) if others else paper_says(method, "average", data)))
@@ -140,8 +143,10 @@ def _row(one: "Evaluation", published: tuple[float | None, float | None]) -> Row
 def _average(rows: list[Row], published: tuple[float | None, float | None]) -> Row:
     from mlavl_cli.training.metrics import fisher_mean
 
-    numbers = {k: sum(r[k] for r in rows) / len(rows) for k, v in rows[0].items() if isinstance(v, float)}
-    row = {key: numbers.get(key) for key in rows[0]}
+    row = {}
+    for key in rows[0]:
+        values = [one[key] for one in rows]
+        row[key] = sum(values) / len(values) if all(isinstance(value, float) for value in values) else None
     ranked = [r["SRCC"] for r in rows if r["SRCC"] is not None]
     row |= {"target": "average", "n": None, "SRCC": fisher_mean(ranked) if ranked else None}
     return row | {"paper's SRCC": published[0], "paper's MSE": published[1]}

@@ -32,6 +32,7 @@ _TINY = 1e-6  # of their size: routines that are all the same must not divide by
 _MARGIN = 1.5  # how much further away than the furthest that is known to belong a routine or a clip may be
 _MOST_CLIPS = 0.999  # of the clips that are known to belong are nearer than a clip's limit without its margin
 _LEARNED = "learned_from"  # (n,) uint64, the beginnings of digests
+_MOST_ROUTINES = 1_000_000
 _PARTS = ("mean", "whitening", "limits")
 _MOST_WIDE = 8192  # features
 
@@ -120,14 +121,14 @@ def _whitened(rows: np.ndarray) -> Reference:
     return Reference(mean.astype(np.float32), whitening.astype(np.float32))
 
 
-def save_detector(path: Path, detector: OutOfDomainDetector, learned: Iterable[str] = ()) -> None:
+def save_detector(path: Path, detector: OutOfDomainDetector, learned: Iterable[int] = ()) -> None:
     """Writes one safetensors file, atomically.
 
     Args:
         path, detector: what to write where.
-        learned: digests of the routines that heads learned from.
+        learned: the routines that heads learned from, as `short` names them.
     """
-    tensors = {_LEARNED: np.array(sorted(map(_short, learned)), np.uint64)}
+    tensors = {_LEARNED: np.array(sorted(set(learned)), np.uint64)}
     for name, reference in detector.references.items():
         tensors[f"{name}.mean"] = reference.mean
         tensors[f"{name}.whitening"] = np.ascontiguousarray(reference.whitening)
@@ -136,12 +137,13 @@ def save_detector(path: Path, detector: OutOfDomainDetector, learned: Iterable[s
         file.write(save(tensors))
 
 
-def _short(digest: str) -> int:
+def short(digest: str) -> int:
+    """The beginning of a routine's digest."""
     return int(digest[:16], 16)
 
 
-def learned_among(path: Path, digests: list[str]) -> int:
-    """From how many of these routines the heads of a bundle learned, as its detector's file says.
+def learned_by(path: Path) -> list[int]:
+    """The routines that the heads of a bundle learned from, as its detector's file says; empty where it doesn't.
 
     Raises:
         WeightsError: can't be read.
@@ -149,9 +151,11 @@ def learned_among(path: Path, digests: list[str]) -> int:
     cause, hint = "can't be read as a training set's features", "Is the bundle whole?"
     with refusing(WeightsError, cause, path, hint), open_safetensors(path, "numpy") as file:
         if _LEARNED not in file.keys():  # noqa: SIM118 - not a dict
-            return 0
-        known = file.get_tensor(_LEARNED)
-        return int(np.isin(np.array([_short(digest) for digest in digests], np.uint64), known).sum())
+            return []
+        found = file.get_slice(_LEARNED)
+        if found.get_dtype() != "U64" or len(found.get_shape()) != 1 or found.get_shape()[0] > _MOST_ROUTINES:
+            raise ValueError
+        return [int(one) for one in file.get_tensor(_LEARNED)]
 
 
 def load_detector(path: Path) -> OutOfDomainDetector:

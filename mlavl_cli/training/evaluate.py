@@ -18,7 +18,7 @@ from mlavl_cli.heads.checkpoint import TargetHead, load_head
 from mlavl_cli.heads.dims import MOST_CLIPS
 from mlavl_cli.heads.layers import lean_attention
 from mlavl_cli.heads.mlavl.losses import FALSE, false_music
-from mlavl_cli.scoring.domain import learned_among
+from mlavl_cli.scoring.domain import learned_by, short
 from mlavl_cli.scoring.interval import Interval, load_intervals
 from mlavl_cli.training.batches import Batches, most_together
 from mlavl_cli.training.metrics import Metrics, auc, measure
@@ -235,7 +235,8 @@ def learned_from(bundle: Bundle, data: Dataset, split: str) -> str:
         WeightsError: the bundle can't be read.
     """
     routines = data.splits.get(split, [])
-    count = learned_among(bundle.domain, [one.digest for one in routines]) if bundle.domain else 0
+    known = set(learned_by(bundle.domain)) if bundle.domain else set()
+    count = sum(short(one.digest) in known for one in routines)
     return f"{count} of the {len(routines)} routines are some that these heads learned from" if count else ""
 
 

@@ -16,7 +16,7 @@ from mlavl_cli.errors import WeightsError
 from mlavl_cli.files import make_folder, one_at_a_time
 from mlavl_cli.heads.checkpoint import TargetHead, save_head
 from mlavl_cli.media.frame_rate import count_as_one
-from mlavl_cli.scoring.domain import OutOfDomainDetector, fit_detector, save_detector
+from mlavl_cli.scoring.domain import OutOfDomainDetector, fit_detector, learned_by, save_detector, short
 from mlavl_cli.scoring.interval import Interval
 from mlavl_cli.untrusted import refuse_links
 
@@ -131,7 +131,8 @@ def _write_heads(
     domain = before.domain if before and stay else None
     if dataset and detector:
         domain = folder / "domain.safetensors"
-        save_detector(domain, detector, (routine.digest for routine in dataset.splits["train"]))
+        before_it = learned_by(before.domain) if before and before.domain and stay else ()
+        save_detector(domain, detector, [*before_it, *(short(one.digest) for one in dataset.splits["train"])])
     bundle = Bundle(
         folder=folder,
         name=Path(os.path.realpath(folder)).name,

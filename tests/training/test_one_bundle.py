@@ -207,6 +207,42 @@ def test_routines_that_heads_learned_from_are_told_and_judge_nothing(run, tmp_pa
     assert "such metrics aren't saved" in result.errors[0]
     assert find_bundle(tmp_path / "folded").metrics == known
 
+    # Nor when another target has joined, which learned from fewer.
+    again = ("train", "manifest", path, "-t", "PCS", "-o", tmp_path / "folded", *QUICK)
+    assert run(*again, "--trained-on", find_bundle(tmp_path / "folded").trained_on).exit_code == 0
+    result = run(*judge, "--weights", tmp_path / "folded", "--save")
+    assert result.exit_code == 1
+    assert find_bundle(tmp_path / "folded").metrics["TES"] == known["TES"]
+
+
+@pytest.mark.parametrize("missing", ["interval", "ranks", "consistency"])
+def test_heads_of_which_different_things_are_known_stand_in_one_table(run, tmp_path, missing):
+    rng = np.random.default_rng(0)
+    rows = ["path,split,PCS,TES"]
+    for i in range(40):
+        split = "train" if i < 10 else "test" if i < 18 else "val"
+        features = {name: layouts.features(rng, i / 39, 6) for name in ("visual", "audio")}
+        np.savez(tmp_path / f"{i}.npz", **features)
+        gone = (missing == "interval" and i > 25) or (missing == "ranks" and 13 < i < 18)
+        rows.append(f"{i}.npz,{split},{10 + i},{'' if gone else 20 + i}")
+    (tmp_path / "m.csv").write_text("\n".join(rows))
+    models = ("mlavl", "gdlt") if missing == "consistency" else ("gdlt", "gdlt")
+    text = layouts.text_features(tmp_path / "text.npy")
+    for target, model in zip(("PCS", "TES"), models, strict=True):
+        options = ("--text-features", text, "--width", 16) if model == "mlavl" else ()
+        train = ("train", "manifest", tmp_path / "m.csv", "-t", target, "-o", tmp_path / "b", "--model", model)
+        assert run(*train, "--epochs", 1, "-q", *options).exit_code == 0
+    judge = ("evaluate", "manifest", tmp_path / "m.csv", "--weights", tmp_path / "b", "--bootstrap", 20)
+    told = run(*judge, "-f", "json", "--save", "--predictions", tmp_path / "p.csv").json()
+    assert [row["target"] for row in told] == ["PCS", "TES", "average"]
+    assert len({tuple(row) for row in told}) == 1
+    column = {"interval": "in 90% interval", "ranks": "SRCC", "consistency": "AUC swapped, clip"}[missing]
+    assert [row[column] is None for row in told[:2]] == [False, True]
+    assert told[2]["MSE"] == pytest.approx((told[0]["MSE"] + told[1]["MSE"]) / 2)
+    assert set(find_bundle(tmp_path / "b").metrics) == {"PCS", "TES"}
+    for form in ("table", "csv", "markdown", "latex"):
+        assert "TES" in run(*judge, "-f", form).stdout
+
 
 @pytest.mark.parametrize("stream", ["visual", "audio"])
 def test_a_batch_of_one_is_no_clip_of_many_tokens(run, tmp_path, stream):
