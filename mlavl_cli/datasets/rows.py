@@ -38,6 +38,10 @@ def manifest_rows(
         raise DataError(f"has no column {group!r}", path=path, hint="--group names one of its columns.")
     targets = [name for name in rows[0] if name not in (*_WORDS, *_ABOUT, group)]
     plain_targets(targets)
+    others = {name.casefold(): name for name in (*_WORDS, *_ABOUT, group)}
+    for target in targets:  # a head would be trained on it, or the groups of `Skater` not be kept
+        if meant := others.get(target.casefold()):
+            raise DataError(f"has a column {target!r}, which isn't {meant!r}", path=path, hint=f"Call it {meant}.")
     if not targets:
         raise DataError("has no column with scores", path=path, hint="Add one column a target, like TES.")
     # Ranges of targets by their usual names; others end at their highest training score unless the user says.

@@ -257,6 +257,16 @@ def test_a_batch_of_one_is_no_clip_of_many_tokens(run, tmp_path, stream):
     assert f"its {stream} features have shape (1, 6, 16): one clip of 6 tokens, or a batch of one" in result.errors[0]
 
 
+@pytest.mark.parametrize("column", ["ID", "Skater", "RANK"])
+def test_a_known_column_in_other_letters_is_no_target(run, tmp_path, column):
+    path = season(tmp_path)
+    first, *rows = path.read_text().splitlines()
+    path.write_text("\n".join([f"{first},{column}", *(f"{row},{i % 3}" for i, row in enumerate(rows))]))
+    result = run("train", "manifest", path, "-o", tmp_path / "b", *QUICK)
+    assert result.exit_code == 1
+    assert f"has a column {column!r}, which isn't {column.lower()!r}. Call it {column.lower()}." in result.errors[0]
+
+
 def test_a_skaters_name_may_be_written_in_many_ways():
     name = "Zoë Müller"
     alike = [name, normalize("NFD", name), "ZOË  müller", "Zoë\u00a0Müller ", f"Bo / {normalize('NFD', name)}"]

@@ -255,7 +255,7 @@ def test_the_bundle_stands_alone_and_knows_its_window(run, tmp_path, routine):
 
 def test_consistency_is_unvalidated_until_it_was_measured(run, tmp_path, routine):
     for i in range(4):
-        make_video(tmp_path / f"{i}.mp4", 100)
+        make_video(tmp_path / f"{i}.mp4", 100 + 32 * i)  # copies would be judged on what was learned from
     rows = [f"{i}.mp4,{split},{10 * i}" for i, split in enumerate(["train", "train", "test", "test"])]
     (tmp_path / "m.csv").write_text("path,split,TES\n" + "\n".join(rows))
     run("train", "manifest", tmp_path / "m.csv", "-o", tmp_path / "b", "--epochs", 1, *SMALL)
