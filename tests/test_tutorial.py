@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import make_video
+from conftest import make_video, moving_square
 from protocols.sheets import LATER, draw_row, write_sheet
 from test_hub_weights import hub  # noqa: F401 - a fixture
 
@@ -31,9 +31,10 @@ def competition(tmp_path):
     for cup, count in (("cup-2023", 24), ("cup-2024", 8)):
         rows = [draw_row(rng, name, "NED", rank, [2.67] * 3) for rank, name in enumerate(names[:count], 1)]
         write_sheet(tmp_path / f"{cup}.pdf", f"Made-up Cup {cup[-4:]}", "WOMEN FREE SKATING", rows, LATER)
-        for row in rows:
-            frames = 66 + int(row.tes) % 7 + 10 * (cup == "cup-2024")  # no video of both cups is the same
-            make_video(tmp_path / cup / f"{row.name.replace(' ', '_')}_fs.mp4", frames)
+        for rank, row in enumerate(rows):
+            begin = 5 * rank + 150 * (cup == "cup-2024")  # no two videos are the same
+            pictures = [moving_square(begin + i, 96, 64) for i in range(66 + int(row.tes) % 7)]
+            make_video(tmp_path / cup / f"{row.name.replace(' ', '_')}_fs.mp4", pictures)
     make_video(tmp_path / "new.mp4", 70)
     return tmp_path
 
