@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import make_video
+from conftest import make_video, moving_square
 from datasets import layouts
 from heads.references import cofinal, core
 from heads.test_official import official
@@ -77,7 +77,8 @@ def world(tmp_path_factory):
     (folder / "list.txt").write_text("# my list\nseason/one.mp4\nseason/deep/three.mp4\n")
     rows = ["path,split,TES,PCS"]
     for i in range(6):
-        make_video(folder / "videos" / f"{i}.mp4", 70 + 32 * (i % 3))
+        pictures = [moving_square(7 * i + at, 96, 64) for at in range(70 + 32 * (i % 3))]  # no two are the same
+        make_video(folder / "videos" / f"{i}.mp4", pictures)
         rows.append(f"videos/{i}.mp4,{'train' if i < 4 else 'test'},{30 + i},{20 + i}")
     (folder / "season.csv").write_text("\n".join(rows) + "\n")
     rng = np.random.default_rng(0)
