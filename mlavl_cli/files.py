@@ -225,6 +225,16 @@ def make_folder(path: Path) -> None:
         raise MlavlError(f"can't be made ({error.strerror})", path=path, hint="Choose another folder.") from error
 
 
+def lock_handle(path: Path) -> int | None:
+    """A lock's file, opened, which is made and stays; None where there can be none, or a link is in its place."""
+    try:
+        import fcntl  # noqa: F401 - not everywhere
+
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+    except (ImportError, OSError):
+        return None
+
+
 _held_by_others: set[Path] = set()  # locks that were waited for in vain
 
 
@@ -235,13 +245,12 @@ def one_at_a_time(path: Path) -> Iterator[None]:
     Where no lock can be had in some seconds (a file system without them, another user who holds it, a link in its
     place) there is no waiting, this time or later: what is done in here must be right without it.
     """
-    try:
-        import fcntl
-
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
-    except (ImportError, OSError):
+    handle = lock_handle(path)
+    if handle is None:
         yield
         return
+    import fcntl
+
     try:
         deadline = time.monotonic() + (0 if path in _held_by_others else _LOCK_S)
         while True:

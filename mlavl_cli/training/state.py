@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from mlavl_cli.errors import DataError, refusing
-from mlavl_cli.files import atomic_write, make_folder
+from mlavl_cli.files import atomic_write, lock_handle, make_folder
 from mlavl_cli.heads.dims import HeadDims
 from mlavl_cli.heads.methods import HEADS, head_class
 from mlavl_cli.heads.mlavl.losses import LossWeights
@@ -36,13 +36,12 @@ def alone_in(folder: Path) -> Iterator[None]:
         DataError: another one does.
     """
     make_folder(folder)
-    try:
-        import fcntl
-
-        handle = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
-    except (ImportError, OSError):
+    handle = lock_handle(folder / _LOCK)
+    if handle is None:
         yield
         return
+    import fcntl
+
     try:
         with suppress(OSError):
             try:

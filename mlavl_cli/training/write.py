@@ -108,16 +108,22 @@ def write_heads(
     refuse_links(folder / "backbones")
     refuse_links(folder / "heads")
     make_folder(folder)
+    detector = _detector(dataset) if dataset else None  # before others have to wait: it takes long
     with one_at_a_time(folder / LOCK):  # another run may add its heads to the same bundle
         refuse_other_data(folder, heads, about, dataset.frame_rate if dataset else None)
-        return _write_heads(folder, base, heads, about, dataset, half)
+        return _write_heads(folder, base, heads, about, dataset, detector, half)
 
 
 def _write_heads(
-    folder: Path, base: Bundle, heads: dict[str, TargetHead], about: About, dataset: Dataset | None, half: bool
+    folder: Path,
+    base: Bundle,
+    heads: dict[str, TargetHead],
+    about: About,
+    dataset: Dataset | None,
+    detector: OutOfDomainDetector | None,
+    half: bool,
 ) -> Bundle:
     before = find_bundle(folder) if (folder / MANIFEST).exists() else None
-    detector = _detector(dataset) if dataset else None  # before anything is written: it takes long
     paths = dict(before.heads) if before else {}
     for target, head in heads.items():
         paths[target] = folder / "heads" / f"{target}.safetensors"
