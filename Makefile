@@ -19,9 +19,9 @@ slow: .venv/installed-test
 bench: .venv/installed-test
 	$(BIN)/python -m pytest -m benchmark -s
 
-# On the sources as they lie, by whatever Python has torch for the GPU: make gpu PYTHON=python3
+# On the sources as they lie, by whatever Python has torch for the GPU, whatever its libraries warn of: make gpu PYTHON=python3
 gpu:
-	PYTHONPATH=.:tests $(PYTHON) -m pytest tests/gpu -s -q
+	PYTHONPATH=.:tests $(PYTHON) -m pytest tests/gpu -s -q -W default
 
 MINUTES ?= 60
 

@@ -1,9 +1,12 @@
 """`auto` -> device and dtype. The only file that asks torch what machine this is."""
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
-from mlavl_cli.errors import NoSuchDevice, UsageError
+from mlavl_cli.errors import DeviceError, NoSuchDevice, UsageError
 
 if TYPE_CHECKING:
     import torch
@@ -67,6 +70,28 @@ def place(device: str = "auto", precision: str = "auto", compiled: bool = False)
         raise NoSuchDevice("int8 is for CPUs, without --compile", hint="Use --precision auto, or --device cpu.")
     dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision, torch.float32)
     return Placement(where, dtype, compiled, quantized)
+
+
+def compute_deterministically() -> None:
+    """From here on this process takes only algorithms that give the same numbers each time. On a GPU they are slower; a
+    CPU takes no others."""
+    import torch
+
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when the GPU is first used
+    torch.use_deterministic_algorithms(True)
+
+
+@contextmanager
+def refusing_chance() -> Iterator[None]:
+    """Within it, an operation of which there is no deterministic algorithm, where only those are taken, is a DeviceError."""
+    try:
+        yield
+    except RuntimeError as error:
+        name, known, _ = str(error).partition(" does not have a deterministic implementation")
+        if not known:
+            raise
+        hint = "Leave out --deterministic, or give --device cpu."
+        raise DeviceError(f"{name} has no deterministic algorithm on this device", hint=hint) from error
 
 
 def integers_saturate() -> bool:

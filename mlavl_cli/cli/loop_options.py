@@ -61,6 +61,10 @@ Patience = Annotated[
     int | None,
     typer.Option(min=1, help="Stop after so many epochs without a better SRCC.", rich_help_panel="Recipe"),
 ]
+Deterministic = Annotated[
+    bool,
+    typer.Option("--deterministic", help="On a GPU: the same numbers each time, but slower.", rich_help_panel="Recipe"),
+]
 MseWeight = Annotated[
     float, typer.Option("--mse-weight", min=0, help="Weight of the squared error.", rich_help_panel="Losses")
 ]

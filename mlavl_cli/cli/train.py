@@ -94,6 +94,7 @@ def train(
     validation: loop.ValidationBy = "auto",
     clip_grad: loop.ClipGrad = None,
     patience: loop.Patience = None,
+    deterministic: loop.Deterministic = False,
     graph: Annotated[
         Graph,
         typer.Option(
@@ -251,13 +252,15 @@ def train(
     apart.start()  # before torch is loaded
     with console.loading("libraries"):
         from mlavl_cli.cli.bench_rows import print_table
-        from mlavl_cli.device import place
+        from mlavl_cli.device import compute_deterministically, place
         from mlavl_cli.training.bench import run_table
         from mlavl_cli.training.bundle import train_bundle
         from mlavl_cli.training.folds import train_folds
 
     variants = variants_of(model or ["mlavl"], mag2, ablation is not None)
     writer, sheet = tensorboard_writer() if tensorboard else None, Sheet(plot) if plot else None
+    if deterministic:
+        compute_deterministically()
     placement = place(device, precision)
     wanted = wanted_backbones(given, len(variants) == 1 and not table)
     data = dataset.load(given, wanted)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from mlavl_cli.datasets.dataset import Dataset, Routine
-from mlavl_cli.device import Placement
+from mlavl_cli.device import Placement, refusing_chance
 from mlavl_cli.errors import DataError, UsageError, WeightsError
 from mlavl_cli.features.prompts import grade_names
 from mlavl_cli.heads.base import Head
@@ -79,8 +79,9 @@ class Job:
         Raises:
             DataError: the dataset, or a run of other settings in that folder, doesn't fit; or another process trains
                 there.
+            DeviceError: only deterministic algorithms are taken, and the device has none for one of its operations.
         """
-        with alone_in(folder):
+        with alone_in(folder), refusing_chance():
             return self._run(placement, folder, watch)
 
     def _run(self, placement: Placement, folder: Path, watch: Watch) -> Trained:
