@@ -83,7 +83,7 @@ def compute_deterministically() -> None:
 
 @contextmanager
 def refusing_chance() -> Iterator[None]:
-    """Within it, an operation of which there is no deterministic algorithm, where only those are taken, is a DeviceError."""
+    """Within it, an operation without a deterministic algorithm, where only those are taken, is a DeviceError."""
     try:
         yield
     except RuntimeError as error:

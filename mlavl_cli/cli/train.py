@@ -246,7 +246,6 @@ def train(
     table = seeds is not None or model == ["all"]
     refuse_idle(given, table)
     dataset.check_labels(given, folds is not None)
-
     from mlavl_cli.features import apart
 
     apart.start()  # before torch is loaded
@@ -259,11 +258,10 @@ def train(
 
     variants = variants_of(model or ["mlavl"], mag2, ablation is not None)
     writer, sheet = tensorboard_writer() if tensorboard else None, Sheet(plot) if plot else None
+    placement = place(device, precision)
     if deterministic:
         compute_deterministically()
-    placement = place(device, precision)
-    wanted = wanted_backbones(given, len(variants) == 1 and not table)
-    data = dataset.load(given, wanted)
+    data = dataset.load(given, wanted_backbones(given, saved=len(variants) == 1 and not table))
     data = data if folds or table else validated(data, validation)
     asked = asked_for(given, data, variants)
     texts = texts_of(given, data) if asked.reads_prompts else None

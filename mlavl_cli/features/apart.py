@@ -41,7 +41,7 @@ START_CPU_S, CLIP_CPU_S, PICTURE_CPU_S, MEGAPIXEL_CPU_S = 20.0, 0.1, 1 / 32, 1 /
 _LOOK_S = 1.0
 _PR_SET_PDEATHSIG = 1
 
-Request = tuple[PictureSpec, int, Cutting, bool]  # what `reading.prepare` takes behind the path
+Request = tuple[PictureSpec, int, Cutting, int]  # what `reading.prepare` takes behind the path
 
 
 @dataclass(frozen=True)
@@ -202,15 +202,15 @@ def start() -> None:
 
 
 def prepare_file(
-    path: Path, picture: PictureSpec, frames: int, cutting: Cutting, spare_cores: bool, patient: bool = True
+    path: Path, picture: PictureSpec, frames: int, cutting: Cutting, threads: int, patient: bool = True
 ) -> Read:
     """A file's clips and its end, by a worker where there are any, else here.
 
     Args:
-        path, picture, frames, cutting, spare_cores: as `reading.prepare` takes them.
+        path, picture, frames, cutting, threads: as `reading.prepare` takes them.
         patient: whether it may wait until no other file needs much memory; else it does with little.
     """
-    request = (picture, frames, cutting, spare_cores)
+    request = (picture, frames, cutting, threads)
     return _decoders.prepare(path, request, patient) if _decoders else prepare(path, *request)
 
 

@@ -31,7 +31,7 @@ from mlavl_cli.media.decode import VideoInfo
 EXTRACTION_VERSION = 4
 DEFAULT_BATCH = {"cpu": 1, "cuda": 16, "mps": 8}
 DECODERS = max(2, min(cores(), 16))  # videos decoded at once
-_WAITING, _READY = 2, 4  # videos that wait for a thread; clips of a video that are decoded ahead, at least
+_WAITING, _READY = 2, 4  # videos that wait for a thread; clips of each that are decoded while a batch is worked on
 _AHEAD = 16  # videos for each that is decoded: features that wait for those of a long one before them
 
 # A backbone of fewer parameters takes less of a CPU than decoding does: a video that is read alone gets all cores.
@@ -49,10 +49,10 @@ class Backbones:
     placement: Placement
     identity: dict[str, Any]
 
-    @property
-    def leave_cores(self) -> bool:
-        """Whether cores have time to decode."""
-        return self.placement.device.type != "cpu" or self.visual.parameters_held < _LIGHT
+    def decoding_threads(self, videos: int) -> int:
+        """How many threads may decode each of so many videos that are read at once: what the backbones leave."""
+        leave_cores = self.placement.device.type != "cpu" or self.visual.parameters_held < _LIGHT
+        return max(1, cores() // videos) if leave_cores else 1
 
 
 def describe(bundle: Bundle, visual: BackboneSpec | None = None, audio: BackboneSpec | None = None) -> dict[str, Any]:
@@ -149,9 +149,9 @@ def extract_many(
                     break
                 begun.append(job)
                 reading += isinstance(job, Path)
-            spare_cores = backbones.leave_cores and (reading == 1 or backbones.placement.device.type != "cpu")
+            threads = backbones.decoding_threads(max(1, min(reading, workers)))
             for job in begun:
-                under_way.append(_Routine(job, backbones, cutting, max(size, _READY), pool, events, spare_cores))
+                under_way.append(_Routine(job, backbones, cutting, size + _READY, pool, events, threads))
             for batch, rows in passes.done():
                 for (routine, clip), row in zip(batch, rows, strict=True):
                     routine.add(clip, *row)
@@ -195,7 +195,7 @@ class _Routine:
         depth: int,
         pool: Executor,
         events: "SimpleQueue[Event | None]",
-        spare_cores: bool,
+        threads: int,
     ):
         self._backbones, self._cutting = backbones, cutting
         self.taken = 0  # clips
@@ -207,7 +207,7 @@ class _Routine:
         self._reader: Reader | None = None
         if not isinstance(job, RoutineFeatures):
             visual = backbones.visual
-            clips = prepare_file(job, visual.picture, visual.frames, cutting, spare_cores)
+            clips = prepare_file(job, visual.picture, visual.frames, cutting, threads)
             self._reader = Reader(clips, depth, pool, lambda item: events.put((self, item)))
 
     @property

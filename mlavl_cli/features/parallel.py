@@ -25,8 +25,9 @@ Result = TypeVar("Result")
 class Passes(Generic[Item, Result]):
     """Runs `run` on items, and gives the results in their order.
 
-    In this thread on a GPU, where torch compiles (which it does in the first pass), and for batches of several clips,
-    which take all cores together; on a CPU with several cores in up to four threads.
+    On a CPU with several cores in up to four threads; in this thread where torch compiles (which it does in the first
+    pass), and for batches of several clips, which take all cores together. For a CUDA GPU in one thread that has no
+    team: what it does on the CPU takes a millisecond, and longer where decoders have the cores.
 
     Args:
         run: the pass.
@@ -46,11 +47,16 @@ class Passes(Generic[Item, Result]):
         self._under_way: deque[tuple[Item, Future[Result]]] = deque()
         cores = torch.get_num_threads()
         self._pool, self._most = None, 1
-        if placement.device.type == "cpu" and not placement.compiled and batch_size == 1 and cores > 1:
+        teams = 0
+        if placement.device.type == "cuda" and not placement.compiled:
+            teams, share = 1, 1
+        elif placement.device.type == "cpu" and not placement.compiled and batch_size == 1 and cores > 1:
             # The number that leaves the fewest cores idle.
             teams = max(range(2, min(cores, _MOST) + 1), key=lambda n: (cores // n * n, n))
+            share = cores // teams
+        if teams:
             with _SIZING:
-                self._pool = _lanes(teams, cores // teams, os.getpid())
+                self._pool = _lanes(teams, share, os.getpid())
             self._most = 2 * teams  # the next of each lies ready
 
     @property

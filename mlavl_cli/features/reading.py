@@ -50,7 +50,7 @@ def prepare(
     picture: PictureSpec,
     frames: int,
     cutting: Cutting,
-    spare_cores: bool,
+    threads: int,
     opened: Callable[[VideoInfo], object] = lambda info: None,
     on_repeat: Callable[[tuple[int, int]], object] = lambda decoded: None,
 ) -> Read:
@@ -60,14 +60,14 @@ def prepare(
         path: the video.
         picture, frames: what the visual backbone takes.
         cutting: how it is cut.
-        spare_cores: whether the machine's cores have nothing else to do.
+        threads: how many may decode it.
         opened: told what the header says, before anything is decoded.
         on_repeat: called for each clip that has to be read once more, with what was decoded so far.
 
     Raises:
         MediaError: it can't be read.
     """
-    with ClipReader(path, picture, frames, cutting, spare_cores=spare_cores, on_repeat=on_repeat) as clips:
+    with ClipReader(path, picture, frames, cutting, threads=threads, on_repeat=on_repeat) as clips:
         opened(clips.info)
         loudest = 0.0
         for clip in clips:

@@ -60,13 +60,13 @@ def measure_throughput(path: Path, backbones: Backbones, batch_size: int | None 
     """
     visual, audio = backbones.visual, backbones.audio
     size = batch_size or DEFAULT_BATCH[backbones.placement.device.type]
-    spare_cores = backbones.leave_cores
+    threads = backbones.decoding_threads(1)
     begin = time.perf_counter()
     with Media(path) as media:
-        frames = sum(1 for _ in VideoReader(media, spare_cores=spare_cores).frames())
+        frames = sum(1 for _ in VideoReader(media, threads=threads).frames())
     decoding = time.perf_counter() - begin
     begin = time.perf_counter()
-    with ClipReader(path, visual.picture, visual.frames, spare_cores=spare_cores) as reader:
+    with ClipReader(path, visual.picture, visual.frames, threads=threads) as reader:
         clips = list(reader)
     reading = time.perf_counter() - begin
     sounds = [clip.sound for clip in clips if clip.sound is not None]

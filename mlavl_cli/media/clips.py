@@ -45,7 +45,7 @@ class ClipReader:
         picture: what the visual backbone wants to see.
         frames: how many frames of a clip it takes.
         cutting: how it is cut. Where fewer than 32 frames are all there is, they are always padded.
-        spare_cores: whether the machine's cores have nothing else to do.
+        threads: how many may decode it; None: as many as there are cores.
         on_repeat: called for each clip that has to be read once more, with what was decoded so far.
 
     Attributes:
@@ -62,10 +62,10 @@ class ClipReader:
         picture: PictureSpec,
         frames: int,
         cutting: Cutting = PAPER_CUTTING,
-        spare_cores: bool = True,
+        threads: int | None = None,
         on_repeat: Callable[[tuple[int, int]], object] = lambda decoded: None,
     ):
-        self._path, self._cutting, self._spare_cores, self._on_repeat = path, cutting, spare_cores, on_repeat
+        self._path, self._cutting, self._threads, self._on_repeat = path, cutting, threads, on_repeat
         self._positions = sampled_positions(frames)
         self._before = (0, 0)  # pictures and pixels, of a reading that was given up
         self._make_picture = PictureMaker(picture)
@@ -82,7 +82,7 @@ class ClipReader:
 
     def _open_picture(self, stack: ExitStack) -> Media:
         media = stack.enter_context(Media(self._path))
-        self._video = VideoReader(media, self._cutting.video_stream, self._spare_cores)
+        self._video = VideoReader(media, self._cutting.video_stream, self._threads)
         stack.callback(self._video.close)
         self._stated_fps = self._video.info.fps
         self._rate = FrameRate(self._cutting.frame_rate, self._stated_fps) if self._cutting.frame_rate else None

@@ -70,7 +70,7 @@ class VideoReader:
     Args:
         media: the file, open for as long as it is read.
         stream: index among the file's video streams (cover art doesn't count); None: the film.
-        spare_cores: whether the machine's cores have nothing else to do.
+        threads: how many may decode it; None: as many as there are cores.
 
     Attributes:
         info: filled from the header, and corrected by `frames()` once the end was seen.
@@ -85,7 +85,7 @@ class VideoReader:
         MediaError: no such picture.
     """
 
-    def __init__(self, media: Media, stream: int | None = None, spare_cores: bool = True):
+    def __init__(self, media: Media, stream: int | None = None, threads: int | None = None):
         self.path = media.path
         self._media = media
         choice = choose_picture(media, stream)
@@ -93,11 +93,12 @@ class VideoReader:
         self.warnings = [choice.note] if choice.note else []
         self._refuse_too_large()
         pixels = self.stream.width * self.stream.height
-        self._spare_cores = spare_cores
+        self._threads = threads or cores()
         self._lanes: Lanes | None = None
-        alone = pixels <= (_SMALL_PX if spare_cores else _MEDIUM_PX) or pixels > _HUGE_PX
+        alone = pixels <= (_SMALL_PX if self._threads > 1 else _MEDIUM_PX) or pixels > _HUGE_PX
         self.stream.thread_type = "NONE" if alone else "AUTO"
-        self.stream.codec_context.thread_count = min(cores(), _MOST_THREADS)
+        several = self._threads if self._threads > 1 else cores()  # one would be too slow for large pictures
+        self.stream.codec_context.thread_count = min(several, _MOST_THREADS)
         self.quarter_turns, self.mirrored = 0, False
         self.pixel_aspect = self._usual(self.stream.sample_aspect_ratio)
         self.crop = container_crop(media, self.stream)
@@ -174,7 +175,7 @@ class VideoReader:
             MediaError: not one frame could be decoded, or the picture is encrypted.
             Mismatch: the file must be decoded in full, by a reader of its own.
         """
-        if drawn and self._spare_cores and (lanes := lanes_for(self._media, self.stream, drawn, cores())) > 1:
+        if drawn and (lanes := lanes_for(self._media, self.stream, drawn, self._threads)) > 1:
             size = 3 * math.prod(drawn.size)
             self._lanes = Lanes(self._media, self.stream, lanes, lambda first: self._draws(drawn, first), size)
         interval_s = 1.0 / self.info.fps

@@ -45,10 +45,10 @@ class Drawn:
     small: np.ndarray | None
 
 
-def lanes_for(media: Media, stream: av.VideoStream, drawn: PictureSpec, cores: int) -> int:
+def lanes_for(media: Media, stream: av.VideoStream, drawn: PictureSpec, threads: int) -> int:
     """How many decoders are worth their while: 1 where groups are long or unknown, or pictures small or very large."""
     codec, pixels = stream.codec_context, stream.width * stream.height
-    count = min(cores, _MOST_LANES, _MEMORY // (_PIXEL_BYTES * max(pixels, 1)))
+    count = min(threads, _MOST_LANES, _MEMORY // (_PIXEL_BYTES * max(pixels, 1)))
     known = codec.name == "h264" and codec.format is not None and codec.format.name in _KINDS
     known = known and media.has_sample_tables and not media.small and not is_converted(codec)  # tables for each decoder
     worth = count > 1 and pixels > _LEAST_PX and math.prod(drawn.size) <= _LARGEST_SMALL and media.open_s < _SOON_S

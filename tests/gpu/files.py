@@ -1,4 +1,4 @@
-"""One file and many through full-size backbones as the commands read them: `files.py VISUAL AUDIO VIDEO DEVICE` -> JSON.
+"""One file and many as the commands read them: `files.py VISUAL AUDIO VIDEO DEVICE` -> clips a second, as JSON.
 
 Decoders are processes, which have to be begun before torch is loaded: so this is a program of its own.
 """
@@ -32,23 +32,23 @@ def main(visual: str, audio: str, video: str, device: str) -> None:
     workers = cores()
     many = [Path(video)] * (2 * workers)
 
-    def decoded(path: Path) -> list:
+    def decoded(path: Path, at_once: int) -> list:
         picture, frames = backbones.visual.picture, backbones.visual.frames
-        spare = backbones.leave_cores
-        return list(apart.prepare_file(path, picture, frames, PAPER_CUTTING, spare))[:-1]
+        threads = backbones.decoding_threads(at_once)
+        return list(apart.prepare_file(path, picture, frames, PAPER_CUTTING, threads))[:-1]
 
     def all_decoded() -> None:
         with ThreadPoolExecutor(workers) as pool:
-            list(pool.map(lambda path: len(decoded(path)), many))
+            list(pool.map(lambda path: len(decoded(path, workers)), many))
 
     def extracted(files: list[Path]) -> None:
         for features in extract_many(files, backbones, workers=workers):
             assert features.clips == clips
 
-    clips = len(decoded(many[0]))
+    clips = len(decoded(many[0], 1))
     extracted(many[:2])  # the first pass pays for what is paid once
     found: dict[str, list[float]] = {"one decoded": [], "one": [], "all decoded": [], "all": []}
-    steps = (lambda: decoded(many[0]), lambda: extracted(many[:1]), all_decoded, lambda: extracted(many))
+    steps = (lambda: decoded(many[0], 1), lambda: extracted(many[:1]), all_decoded, lambda: extracted(many))
     for _ in range(ROUNDS):
         for (name, seconds), step in zip(found.items(), steps, strict=True):
             begin = time.perf_counter()

@@ -36,10 +36,10 @@ def _large():
         yield
 
 
-def clips_of(path, spare_cores=True, **options):
+def clips_of(path, threads=None, **options):
     """(clips as bytes, what is known of the video, warnings), or the error."""
     try:
-        with ClipReader(path, SMALL, 8, Cutting(**options), spare_cores) as clips:
+        with ClipReader(path, SMALL, 8, Cutting(**options), threads) as clips:
             found = [
                 (clip.start_s, clip.end_s, clip.frames.tobytes(), None if clip.sound is None else clip.sound.tobytes())
                 for clip in clips
@@ -88,7 +88,7 @@ def test_clips_of_the_corpus_are_those_of_a_full_decode(name, tmp_path):
     for rate in (None, 25):
         full = in_full(path, frame_rate=rate)
         assert clips_of(path, frame_rate=rate) == full
-        assert clips_of(path, spare_cores=False, frame_rate=rate) == full
+        assert clips_of(path, threads=1, frame_rate=rate) == full
 
 
 @given(
@@ -128,7 +128,7 @@ def test_clips_are_those_of_a_full_decode(
     chosen = {"tail": tail, "frame_rate": rate}
     full = in_full(path, **chosen)
     assert clips_of(path, **chosen) == full
-    assert clips_of(path, spare_cores=False, **chosen) == full
+    assert clips_of(path, threads=1, **chosen) == full
 
 
 @pytest.mark.parametrize("encoder", ["libx264", "libx265"])
@@ -188,7 +188,7 @@ def test_a_damaged_video_has_the_clips_of_a_full_decode(tmp_path, seed):
     path = make_video(tmp_path / "v.mp4", list(noisy(160, seed=seed)), options={"x264-params": "bframes=3:keyint=40"})
     path = damaged(path, tmp_path / f"d.{'mp4' if seed % 2 else 'mkv'}", seed)
     full = in_full(path)
-    for spared in (clips_of(path), clips_of(path, spare_cores=False)):
+    for spared in (clips_of(path), clips_of(path, threads=1)):
         # Damage within a picture that nobody looks at, and that nothing is decoded from, isn't seen.
         assert spared[:2] == full[:2]
         assert [line for line in full[2] if line not in spared[2]] == [
@@ -196,13 +196,13 @@ def test_a_damaged_video_has_the_clips_of_a_full_decode(tmp_path, seed):
         ]
 
 
-@pytest.mark.parametrize("spare_cores", [True, False])
-def test_clips_that_stand_are_not_given_again(tmp_path, spare_cores):
+@pytest.mark.parametrize("threads", [None, 1])
+def test_clips_that_stand_are_not_given_again(tmp_path, threads):
     """Damage is found after some clips were given: they are read once more, and told of but not given."""
     whole = make_video(tmp_path / "v.mp4", list(noisy(480)), options={"x264-params": "bframes=3:keyint=40"})
     path = damaged(whole, tmp_path / "d.mp4", seed=1, after=440)
     repeated, given = [], []
-    told = {"on_repeat": lambda decoded: repeated.append(len(given)), "spare_cores": spare_cores}
+    told = {"on_repeat": lambda decoded: repeated.append(len(given)), "threads": threads}
     with ClipReader(path, SMALL, 8, **told) as clips:
         for clip in clips:
             given.append(clip.index)
@@ -222,7 +222,7 @@ def test_groups_of_pictures_are_decoded_side_by_side(tmp_path, decoders):
     long = make_video(tmp_path / "long.mp4", list(noisy(330)), options={"x264-params": "keyint=400:scenecut=0"})
     assert clips_of(long) == in_full(long)
     assert decoders() == 0
-    assert clips_of(short, spare_cores=False) == in_full(short)
+    assert clips_of(short, threads=1) == in_full(short)
     assert decoders() == 0
 
 
