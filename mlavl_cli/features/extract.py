@@ -30,10 +30,10 @@ from mlavl_cli.media.decode import VideoInfo
 # Raised whenever the same file and backbones would give other numbers than before: stored features then go stale.
 EXTRACTION_VERSION = 4
 DEFAULT_BATCH = {"cpu": 1, "cuda": 16, "mps": 8}
+_LONE_BATCH = 4  # of the only video that is still read: decoding takes longer, and at its end few clips are left
 DECODERS = max(2, min(cores(), 16))  # videos decoded at once
 _WAITING, _READY = 2, 4  # videos that wait for a thread; clips of each that are decoded while a batch is worked on
 _AHEAD = 16  # videos for each that is decoded: features that wait for those of a long one before them
-
 # A backbone of fewer parameters takes less of a CPU than decoding does: a video that is read alone gets all cores.
 _LIGHT = 20_000_000
 
@@ -160,8 +160,9 @@ def extract_many(
                 while under_way and under_way[0].complete:  # before the next pass, which may have gone wrong
                     yield under_way.popleft().outcome()
             # After those that are done have made room: there may be no other event to come back for.
-            while passes.free and (len(waiting) >= size or (waiting and not reading)):
-                passes.start([waiting.popleft() for _ in range(min(size, len(waiting)))])
+            now = size if batch_size or more or len(under_way) > 1 else min(size, _LONE_BATCH)
+            while passes.free and (len(waiting) >= now or (waiting and not reading)):
+                passes.start([waiting.popleft() for _ in range(min(now, len(waiting)))])
             while under_way and under_way[0].complete:  # features that were there already
                 yield under_way.popleft().outcome()
             if under_way:

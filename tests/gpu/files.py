@@ -21,7 +21,7 @@ from mlavl_cli.features.extract import Backbones, extract_many  # noqa: E402
 from mlavl_cli.features.visual import load_visual  # noqa: E402
 from mlavl_cli.media.cutting import PAPER_CUTTING  # noqa: E402
 
-ROUNDS = 3
+ROUNDS = 3  # the median's
 
 
 def main(visual: str, audio: str, video: str, device: str) -> None:

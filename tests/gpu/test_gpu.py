@@ -81,7 +81,7 @@ def specs(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def video(tmp_path_factory):
-    return write_sample(tmp_path_factory.mktemp("video") / "720p.mp4", 30 if ON_GPU else 10)
+    return write_sample(tmp_path_factory.mktemp("video") / "720p.mp4", 60 if ON_GPU else 10)
 
 
 @pytest.fixture(scope="module")
