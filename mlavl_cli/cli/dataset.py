@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from mlavl_cli.bundle import bundled_names
 from mlavl_cli.cli import console
 from mlavl_cli.datasets.layouts import FOLDERS, TABLES
 from mlavl_cli.datasets.rows import manifest_rows
@@ -48,6 +49,9 @@ def refuse_inputs(given: SimpleNamespace, targets: "list[Path | None]", weights:
     if getattr(given, "save", False) and not Path(given.weights).is_dir() and is_hub_name(given.weights):
         hint = "Copy their folder, which is below HF_HOME/mlavl, and evaluate the copy."
         raise UsageError("weights of a hub stay as it lists them", path=given.weights, hint=hint)
+    if getattr(given, "save", False) and str(given.weights) in bundled_names():
+        hint = "Copy their folder, which `mlavl weights info` names, and evaluate the copy."
+        raise UsageError("weights of the package stay as they are", path=given.weights, hint=hint)
     if not any(targets):
         return
     held = [os.path.realpath(given.path)] if given.path.is_dir() else []

@@ -25,7 +25,9 @@ def evaluate(
     target: dataset.Targets = None,
     split: Annotated[str, typer.Option(help="train, val, calibration or test.")] = "test",
     bootstrap: Annotated[int, typer.Option(min=0, help="Resamples for the 95 % intervals.")] = 1000,
-    shift: Annotated[int, typer.Option(min=1, help="Clips by which the music is shifted to test consistency.")] = 2,
+    shift: Annotated[
+        int, typer.Option(min=1, max=10_000, help="Clips by which the music is shifted to test consistency.")
+    ] = 2,
     save: Annotated[bool, typer.Option("--save", help="Write metrics and consistency AUCs into the bundle.")] = False,
     plot: Annotated[
         Path | None,

@@ -88,7 +88,9 @@ def train(
             help="Clips a routine: a number, full (all, masked), or auto: the dataset's own.",
         ),
     ] = "auto",
-    seed: Annotated[int, typer.Option(help="Of all that is drawn.", rich_help_panel="Recipe")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**32 - 1, help="Of all that is drawn.", rich_help_panel="Recipe")
+    ] = 0,
     folds: loop.Folds = None,
     group: dataset.Group = GROUP,
     validation: loop.ValidationBy = "auto",

@@ -95,6 +95,7 @@ def asked_for(given: SimpleNamespace, data: "Dataset", variants: "tuple[Variant,
     from mlavl_cli.training.variants import MODALITIES
 
     _say_what_is_replaced(given, data, variants)
+    _say_what_was_learned(given, data)
     chosen = recipes.recipe(given.recipe, data.public)
     left_out = {part.value for part in given.without or []}
     loss = LossWeights(
@@ -131,6 +132,16 @@ def _say_what_is_replaced(given: SimpleNamespace, data: "Dataset", variants: "tu
         again = (runs / target / variants[0].name).exists()
         if target in (given.target or data.targets) and not again:
             console.warning(f"{given.output}: its head for {target} will be replaced by a {variants[0].name} head")
+
+
+def _say_what_was_learned(given: SimpleNamespace, data: "Dataset") -> None:
+    """Figures of routines that the heads of --start-from learned from flatter whatever begins with them."""
+    from mlavl_cli.bundle import find_bundle
+    from mlavl_cli.training.evaluate import learned_from
+
+    for split in data.splits if given.start_from else ():
+        if split != "train" and (told := learned_from(find_bundle(given.start_from), data, split)):
+            console.warning(f"split {split}: {told.replace('these heads', 'the heads of --start-from')}")
 
 
 def validated(data: "Dataset", by: str) -> "Dataset":

@@ -48,11 +48,30 @@ def info(name: _Name, quiet: options.Quiet = False, verbose: options.Verbose = F
         "audio": _backbone(bundle, bundle.audio),
         "text": _backbone(bundle, bundle.text) if bundle.text else "none",
         "heads": _heads(bundle) or "none",
-        "metrics": bundle.metrics or "none measured",
-        "consistency": bundle.consistency or "not validated for these weights",
+        "metrics": _figures(bundle.metrics) or "none measured",
+        "consistency": _consistency(bundle) or "not validated for these weights",
     }
     for key, value in rows.items():
         typer.echo(one_line(f"{key:<12} {value}"))
+
+
+def _figures(values: Any, levels: int = 2) -> str:
+    """Words and numbers of a mapping, and of those in it."""
+    if isinstance(values, dict):
+        nested = {name: _figures(value, levels - 1) for name, value in values.items()} if levels else {}
+        return ", ".join(f"{name} ({nested[name]})" if isinstance(values[name], dict) else f"{name} {nested[name]}"
+                         for name in nested)  # fmt: skip
+    return f"{values:.3g}" if isinstance(values, float) else str(values)
+
+
+def _consistency(bundle: Bundle) -> str:
+    """What was measured of it on all routines: those of the exam by groups are in docs/scores.md."""
+    known = bundle.consistency or {}
+    exam = known.get("exam")
+    if not isinstance(exam, dict):
+        return _figures(known)
+    told = {name: known[name] for name in ("dataset", "split") if name in known}
+    return _figures(told | {name: exam[name] for name in ("routines", "clips", "auc", "spearman") if name in exam})
 
 
 @app.command()

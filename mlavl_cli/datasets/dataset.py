@@ -28,7 +28,8 @@ class Routine:
 
     Audio is None where nothing is heard, flow where no features of optical flow are there. `tokens` reads the K tokens
     a clip, (T, K, D_v), of which `visual` is the mean, for methods that mix them; None where there are none. A `group`,
-    like all routines of a skater, stays together where splits are drawn; empty: the routine is alone.
+    like all routines of a skater, stays together where splits are drawn; empty: the routine is alone. `video` is the
+    SHA-256 of the file that the features are of, where they say it.
     """
 
     id: str
@@ -39,6 +40,7 @@ class Routine:
     flow: np.ndarray | None = None
     tokens: Callable[[], np.ndarray] | None = None
     group: str = ""
+    video: str = ""
 
     @cached_property
     def digest(self) -> str:
@@ -47,6 +49,11 @@ class Routine:
         for rows in (self.visual, self.audio, self.flow):
             found.update(b"none" if rows is None else str(rows.shape).encode() + np.ascontiguousarray(rows).tobytes())
         return found.hexdigest()
+
+    @property
+    def digests(self) -> tuple[str, ...]:
+        """By which it is known again: its features, and its video, which another extraction gives other numbers."""
+        return (self.digest, self.video) if self.video else (self.digest,)
 
 
 @dataclass(frozen=True)
@@ -173,16 +180,14 @@ def dataset_of(
 
 
 def copies(name: str, splits: dict[str, list[Routine]]) -> list[str]:
-    """A note where routines have the same features, under whatever names."""
+    """A note where routines have the same features, or are of the same video, under whatever names."""
     found: dict[str, str] = {}
-    pairs = [
-        f"{first} and {said}"
-        for split, routines in splits.items()
-        for one in routines
-        for said in [f"{one.id} ({split})"]
-        for first in [found.setdefault(one.digest, said)]
-        if first != said
-    ]
+    pairs = []
+    for split, routines in splits.items():
+        for one in routines:
+            said = f"{one.id} ({split})"
+            before = {found.setdefault(digest, said) for digest in one.digests} - {said}
+            pairs += [f"{min(before)} and {said}"] if before else []
     return [f"{name}: {len(pairs)} routines have the features of another, {pairs[0]} first"] if pairs else []
 
 

@@ -12,6 +12,7 @@ files, also of other tools (arrays.py), are taken as they are. Cells may be sepa
 then have decimal commas) or tabs; UTF-8 and UTF-16 are read.
 """
 
+import re
 from collections import Counter
 from dataclasses import dataclass, replace
 from functools import partial
@@ -38,17 +39,20 @@ from mlavl_cli.media.pictures import DAMAGED, STOPPED
 from mlavl_cli.score_range import Range
 
 _STREAMS = ("audio", "flow")
+_SHA256 = re.compile("[0-9a-f]{64}")
 _DAMAGED_SHARE = 0.03  # of a routine's pictures; more is no routine to learn from
 _FIVE, _THREE = {"SS", "TR", "PE", "IN"}, {"PR", "SK"}  # components that the other system of judging hasn't
 
 
 @dataclass(frozen=True)
 class _Found:
-    """Features of one row: tables (T, D), (T, K, D) of tokens; who made them, and frames a second of their clips."""
+    """Features of one row: tables (T, D), (T, K, D) of tokens; who made them, frames a second of their clips, and the
+    SHA-256 of their video."""
 
     tables: dict[str, np.ndarray]
     made: Identity | None = None
     rate: float | None = None
+    video: str = ""
 
 
 def load_manifest(
@@ -92,7 +96,7 @@ def load_manifest(
         one = routine(row.get("id") or row["path"], tables["visual"], sound, scores, path.parent / row["path"], flow)
         tokens = partial(tables.__getitem__, "tokens") if "tokens" in tables else None
         statistics = {name: rows for name, rows in tables.items() if name.endswith("_statistics")}
-        routines.append(replace(one, statistics=statistics, tokens=tokens))
+        routines.append(replace(one, statistics=statistics, tokens=tokens, video=found.video))
     for row, one, name in zip(rows, routines, _groups(rows, routines, group), strict=True):
         splits[row["split"] or "train"].append(replace(one, group=name))
     notes = (*copies(path.name, splits), *_mixed_sound(splits, path), *_mixed_systems(splits["train"], path))
@@ -155,16 +159,16 @@ def _of(features: RoutineFeatures, source: Path) -> _Found:
         if cut is not None and not is_frame_rate(cut):
             raise DataError(f"says {cut!r:.40} frames a second", path=source)
         rate = cut or features.video.fps
-        return _Found(features.tables(), made, 0.0 + rate)
+        video = (features.provenance.get("source") or {}).get("sha256")
+        video = video if isinstance(video, str) and _SHA256.fullmatch(video) else ""
+        return _Found(features.tables(), made, 0.0 + rate, video)
 
 
 def _groups(rows: list[dict[str, str]], routines: list[Routine], column: str) -> list[str]:
     """Of each row a name of what stays in one split: by the column, and with all copies of its features."""
-    often = Counter(one.digest for one in routines)
-    names = [row.get(column, "") for row in rows]
-    return together(
-        [f"{one.digest} / {name}" if often[one.digest] > 1 else name for name, one in zip(names, routines, strict=True)]
-    )
+    often = Counter(digest for one in routines for digest in one.digests)
+    shared = [[digest for digest in one.digests if often[digest] > 1] for one in routines]
+    return together([" / ".join([*some, row.get(column, "")]) for some, row in zip(shared, rows, strict=True)])
 
 
 def _mixed_sound(splits: dict[str, list[Routine]], path: Path) -> tuple[str, ...]:

@@ -15,10 +15,11 @@ from mlavl_cli.features.extractor import ExtractionOptions, load_extractor
 from mlavl_cli.features.routine import RoutineFeatures
 from mlavl_cli.features.store import FeatureStore
 from mlavl_cli.inputs import Input
-from mlavl_cli.media.cutting import Cutting
+from mlavl_cli.media.cutting import PAPER_CUTTING, Cutting
 
 Identity = dict[str, dict[str, Any]]  # of the backbones that made features, by role
 _ROLES = ("visual", "audio")
+_RATE = {"frame_rate"}  # which is compared by itself
 _LISTED = 5
 
 
@@ -120,6 +121,9 @@ class VideoFeatures:
             self.options.tell(f"{told} {names_of(bundle)}")
         if len(found) + len(ready):
             self.options.tell(f"features of {len(found) + len(ready)} routines are there: {names_of(bundle)}")
+        if otherwise := [source for source, features in found.items() if _is_cut_otherwise(features)]:
+            told = f"features of {len(otherwise)} videos are cut otherwise than `score` cuts, {otherwise[0].name} first"
+            self.options.tell(f"{told}: by --tail, --video-stream or --audio-stream; --extract-again makes them anew")
         if old := [source for source, features in found.items() if _is_old(features)]:
             self.options.tell(f"those of {len(old)} videos are of an older mlavl, which read files otherwise")
         if missing := [source for source in sources if source not in found]:
@@ -166,6 +170,8 @@ class VideoFeatures:
             elif _rate_of(features) != cutting.frame_rate:
                 rate, wanted = _rate_of(features) or "the video's own", cutting.frame_rate or "the video's own"
                 wrong = f"cut at another frame rate ({rate}, not {wanted})"
+            elif self.options.again and _is_cut_otherwise(features):
+                wrong = "cut otherwise"
             elif _is_old(features):
                 wrong = "of an older mlavl, which read files otherwise"
             if not wrong:
@@ -241,6 +247,13 @@ def _ids(identity: Any) -> str:
 
 def _is_old(features: RoutineFeatures) -> bool:
     return features.provenance.get("extraction", EXTRACTION_VERSION) != EXTRACTION_VERSION
+
+
+def _is_cut_otherwise(features: RoutineFeatures) -> bool:
+    """Whether another tail rule or other streams than the usual were asked for."""
+    cutting = features.provenance.get("cutting")
+    usual = vars(PAPER_CUTTING)
+    return isinstance(cutting, dict) and any(cutting.get(key, usual[key]) != usual[key] for key in usual.keys() - _RATE)
 
 
 def _rate_of(features: RoutineFeatures | None) -> float | None:

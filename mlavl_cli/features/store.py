@@ -19,6 +19,7 @@ from mlavl_cli.inputs import Input
 
 SUFFIX = ".safetensors"
 _LONGEST = 4096  # letters of a backbone's name
+_TAKEN = frozenset(PRECISIONS) - {"int8"}  # where nobody asks for one
 
 
 class FeatureStore:
@@ -39,7 +40,8 @@ class FeatureStore:
     def get(self, source: Input, wanted: dict[str, Any]) -> RoutineFeatures | None:
         """The stored features if they were made from this very file as `wanted` says, else None.
 
-        Precision "auto" is content with any. A damaged entry counts as none: it will be made again.
+        Precision "auto" is content with any but int8, which is never taken by itself. A damaged entry counts as none:
+        it will be made again.
         """
         try:
             features = self._read(source)
@@ -49,7 +51,7 @@ class FeatureStore:
         origin = made.pop("source", None)
         if not _names_backbones(made.get("backbones")):
             return None
-        if wanted["precision"] == "auto" and made.get("precision") in PRECISIONS:
+        if wanted["precision"] == "auto" and made.get("precision") in _TAKEN:
             wanted = {**wanted, "precision": made["precision"]}
         try:
             if _meant(made) != _meant(json.loads(json.dumps(wanted))) or not _same_file(source.path, origin):

@@ -14,8 +14,10 @@ from mlavl_cli.device import Placement, place
 from mlavl_cli.errors import UsageError
 from mlavl_cli.files import make_folder
 from mlavl_cli.heads.checkpoint import TargetHead, load_head
+from mlavl_cli.scoring.domain import learned_by, short
 from mlavl_cli.scoring.interval import Interval
 from mlavl_cli.training.config import TrainConfig
+from mlavl_cli.training.evaluate import learned_from
 from mlavl_cli.training.jobs import Job
 from mlavl_cli.training.prompt_features import PromptFeatures
 from mlavl_cli.training.published import published_config, published_dims
@@ -73,6 +75,8 @@ class TrainingOptions:
         """What the bundle will say of the heads, but for what is measured."""
         counts = ", ".join(f"{len(found)} {name}" for name, found in data.splits.items())
         made = f"{data.name} ({counts}); features: {names_of(find_bundle(data.backbones))}"
+        if self.start_from:
+            made += f"; begun with heads trained on {find_bundle(self.start_from).trained_on}"
         return About(self.trained_on or made, self.licence)
 
     def job(
@@ -144,7 +148,9 @@ def train_bundle(
         refuse_other_data(output, targets, options.about(data), data.frame_rate)
     begun = _heads_of(options.start_from, targets) if options.start_from else {}
     window = data.window if options.window == "auto" else options.window
-    calibrates = saved and find_spec("crepes") is not None
+    start = find_bundle(options.start_from) if options.start_from else None
+    known_before = bool(start and learned_from(start, data, data.calibration_split))  # which would be too sure of them
+    calibrates = saved and find_spec("crepes") is not None and not known_before
     make_folder(output)
     runs, heads, metrics, intervals = [], {}, {}, {}
     for target in targets:
@@ -165,7 +171,10 @@ def train_bundle(
         return TrainedBundle(runs)
     if known:
         metrics, intervals = known
-    about = replace(options.about(data), metrics=metrics, intervals=intervals)
+    taught = data.splits["train"] + (data.splits.get("val", []) if known else [])  # folds judge all, and learn from all
+    learned = [short(digest) for one in taught for digest in one.digests]
+    learned += learned_by(start.domain) if start and start.domain else []
+    about = replace(options.about(data), metrics=metrics, intervals=intervals, learned=tuple(learned))
     bundle = write_heads(output, base, heads, about, data, options.half)
     return TrainedBundle(runs, bundle)
 

@@ -25,3 +25,4 @@ class TrainConfig:
     align_epochs: int = 10  # before the first epoch, where there is a consistency objective (align.py)
     consistency_every: int = 1  # steps of which one has the consistency objective, which costs twice the rest
     loss: LossWeights = field(default_factory=LossWeights)
+    start: str = ""  # SHA-256 of the head that it begins with

@@ -236,7 +236,7 @@ def learned_from(bundle: Bundle, data: Dataset, split: str) -> str:
     """
     routines = data.splits.get(split, [])
     known = set(learned_by(bundle.domain)) if bundle.domain else set()
-    count = sum(short(one.digest) in known for one in routines)
+    count = sum(any(short(digest) in known for digest in one.digests) for one in routines)
     return f"{count} of the {len(routines)} routines are some that these heads learned from" if count else ""
 
 

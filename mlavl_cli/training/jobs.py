@@ -1,5 +1,6 @@
 """One head to be trained: a variant on a target of a dataset."""
 
+import hashlib
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -90,7 +91,7 @@ class Job:
             dims = replace(dims, grade_order=begun.grade_order)
         config = replace(config, loss=replace(config.loss, **self.variant.loss))
         if self.start:
-            config = replace(config, align_epochs=0)
+            config = replace(config, align_epochs=0, start=_digest_of(self.start.model))
         score_range = self.dataset.ranges[self.target]
         names = ["train", self.dataset.judged_split, *(["test"] if self.looks_at_test else [])]
         splits = [self.dataset.of_target(self.target, split) for split in names]
@@ -161,6 +162,15 @@ def _begun(kind: type[Head], dims: HeadDims, text: torch.Tensor | None, start: T
         raise WeightsError(f"the {start.target} head to start from was trained with other prompts")
     model.load_state_dict(tensors)
     return model
+
+
+def _digest_of(model: Head) -> str:
+    """SHA-256 of a model's tensors."""
+    found = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        found.update(f"{name} {tuple(tensor.shape)}".encode())
+        found.update(tensor.float().contiguous().numpy().tobytes())
+    return found.hexdigest()
 
 
 _MOST_PAIRS = 12 << 20  # of clips that a batch compares with each other; each takes some 130 bytes

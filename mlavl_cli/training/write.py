@@ -16,7 +16,7 @@ from mlavl_cli.errors import WeightsError
 from mlavl_cli.files import make_folder, one_at_a_time
 from mlavl_cli.heads.checkpoint import TargetHead, save_head
 from mlavl_cli.media.frame_rate import count_as_one
-from mlavl_cli.scoring.domain import OutOfDomainDetector, fit_detector, learned_by, save_detector, short
+from mlavl_cli.scoring.domain import OutOfDomainDetector, fit_detector, learned_by, save_detector
 from mlavl_cli.scoring.interval import Interval
 from mlavl_cli.untrusted import refuse_links
 
@@ -81,12 +81,14 @@ class About:
         trained_on: the sentence shown with every score.
         licence: of the weights.
         metrics, intervals: by target, where they were measured.
+        learned: the routines that they learned from, as `scoring.domain.short` names them.
     """
 
     trained_on: str
     licence: str
     metrics: dict[str, Any] = field(default_factory=dict)
     intervals: dict[str, Interval] = field(default_factory=dict)
+    learned: tuple[int, ...] = ()
 
 
 def write_heads(
@@ -138,7 +140,7 @@ def _write_heads(
     if dataset and detector:
         domain = folder / "domain.safetensors"
         before_it = learned_by(before.domain) if before and before.domain and stay else ()
-        save_detector(domain, detector, [*before_it, *(short(one.digest) for one in dataset.splits["train"])])
+        save_detector(domain, detector, [*before_it, *about.learned])
     bundle = Bundle(
         folder=folder,
         name=Path(os.path.realpath(folder)).name,

@@ -6,7 +6,7 @@ import zipfile
 import numpy as np
 import pytest
 import torch
-from conftest import make_video
+from conftest import make_video, moving_square
 from datasets import layouts
 
 from mlavl_cli.bundle import find_bundle
@@ -280,3 +280,18 @@ def test_a_routine_whose_picture_breaks_off_is_no_routine_to_learn_from(run, tmp
     assert result.exit_code == 1
     assert "cut.mkv" in result.errors[0]
     assert "its picture is damaged: the file ends early" in result.errors[0]
+
+
+def test_features_that_are_cut_otherwise_are_told_and_made_anew_where_asked(run, tmp_path):
+    rows = []
+    for i in range(4):
+        make_video(tmp_path / f"{i}.mp4", [moving_square(5 * i + k, 96, 64) for k in range(70 + 8 * i)])
+        rows.append(f"{i}.mp4,test,{20 + i}")
+    (tmp_path / "m.csv").write_text("\n".join(["path,split,TES", *rows]))
+    videos = [tmp_path / f"{i}.mp4" for i in range(4)]
+    assert run("extract-features", *videos, "-o", tmp_path / "s", "--tail", "pad", "-q").exit_code == 0
+    judge = ("evaluate", "manifest", tmp_path / "m.csv", "-w", "mini", "-t", "TES", "--features", tmp_path / "s")
+    result = run(*judge)
+    assert "features of 4 videos are cut otherwise than `score` cuts" in result.stderr
+    assert run(*judge, "--extract-again").exit_code == 0
+    assert "cut otherwise" not in run(*judge).stderr

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from mlavl_cli.device import place
 from mlavl_cli.features.int8 import FEWER_LEVELS, LEVELS, Int8Linear
 
 
@@ -83,3 +84,10 @@ def test_int8_where_it_cannot_be(run, words, cause):
     result = run(*words)
     assert result.exit_code == 2
     assert cause in result.stderr
+
+
+def test_features_in_int8_are_taken_only_where_int8_is_asked_for(run, routine, tmp_path):
+    assert run("extract-features", routine, "-o", tmp_path, "--precision", "int8", "-q").exit_code == 0
+    for options, precision in ((("--precision", "int8"), "int8"), ((), place("cpu").precision)):
+        score = run("score", routine, "--features", tmp_path, "-f", "json", *options).json()
+        assert score["precision"] == precision

@@ -6,7 +6,7 @@ from unicodedata import normalize
 
 import numpy as np
 import pytest
-from conftest import make_video
+from conftest import make_video, moving_square
 from datasets import layouts
 
 from mlavl_cli.bundle import find_bundle
@@ -355,3 +355,105 @@ def test_scores_by_weights_that_were_trained_again_are_not_compared(run, tmp_pat
     found["weights"]["sha256"] = None  # of weights that list no files, or by an older mlavl
     (tmp_path / "friday.json").write_text(json.dumps(found))
     assert run("compare", tmp_path / "monday.json", tmp_path / "friday.json").exit_code == 0
+
+
+def turned(path):
+    """The same manifest, its splits train and test exchanged."""
+    other = path.with_name(f"turned-{path.name}")
+    other.write_text(path.read_text().replace(",train,", ",?,").replace(",test,", ",train,").replace(",?,", ",test,"))
+    return other
+
+
+def test_heads_that_begin_with_others_have_learned_what_those_have(run, tmp_path):
+    path = season(tmp_path)
+    other = turned(path)
+    train = ("train", "manifest", path, "-t", "TES", *QUICK)
+    assert run(*train, "-o", tmp_path / "first").exit_code == 0
+    assert run(*train, "-o", tmp_path / "third", "--seed", "5").exit_code == 0
+    begun = ("train", "manifest", other, "-t", "TES", *QUICK[:-1], "-o", tmp_path / "second", "--start-from")
+    result = run(*begun, tmp_path / "first")
+    assert result.exit_code == 0
+    assert "split test: 9 of the 9 routines are some that the heads of --start-from learned from" in result.stderr
+    assert "begun with heads trained on season" in find_bundle(tmp_path / "second").trained_on
+    result = run("evaluate", "manifest", other, "-t", "TES", "--weights", tmp_path / "second", "--save")
+    assert "such metrics aren't saved" in result.errors[-1]
+
+    # Nor does a run that began with other heads count as the same.
+    result = run(*begun, tmp_path / "third")
+    assert result.exit_code == 1
+    assert "holds a run with other settings (config)" in result.errors[-1]
+
+
+def test_no_interval_is_of_routines_that_the_first_heads_learned_from(run, tmp_path):
+    rng = np.random.default_rng(0)
+    rows = ["path,split,TES"]
+    for i in range(80):
+        np.save(tmp_path / f"{i}.npy", layouts.features(rng, i / 79, 4))
+        rows.append(f"{i}.npy,{('train', 'val', 'val', 'test')[i % 4]},{20 + i / 2}")
+    old, new = tmp_path / "old.csv", tmp_path / "new.csv"
+    new.write_text("\n".join(rows))
+    old.write_text("\n".join(rows).replace(",train,", ",?,").replace(",val,", ",train,").replace(",?,", ",val,"))
+    train = ("train", "manifest", new, *QUICK)
+    assert run("train", "manifest", old, *QUICK, "-o", tmp_path / "old").exit_code == 0
+    for options, known in (((), True), (("--start-from", tmp_path / "old"), False)):
+        output = tmp_path / f"b{len(options)}"
+        assert run(*train, "-o", output, *options).exit_code == 0
+        assert bool(find_bundle(output).intervals) is known
+
+
+def test_routines_of_the_folds_last_fifth_were_learned_from_too(run, tmp_path):
+    """By them the final heads' best epoch was chosen."""
+    path = season(tmp_path)
+    train = ("train", "manifest", path, "-t", "TES", "--model", "gdlt", "--epochs", "1", "-q")
+    assert run(*train, "-o", tmp_path / "b", "--folds", "4").exit_code == 0
+    for split, count in (("train", 9), ("test", 5)):
+        result = run("evaluate", "manifest", path, "-t", "TES", "--weights", tmp_path / "b", "--split", split)
+        assert f"{count} of the {count} routines are some that these heads learned from" in result.stderr
+
+
+def test_a_video_is_known_again_by_another_extraction(run, tmp_path):
+    """Of another precision, in which features differ."""
+    rows = ["path,split,TES"]
+    for i in range(6):
+        make_video(tmp_path / f"{i}.mp4", [moving_square(7 * i + k, 96, 64) for k in range(70 + 8 * i)])
+        rows.append(f"{i}.mp4,{'train' if i < 4 else 'test'},{20 + i}")
+    path = tmp_path / "m.csv"
+    path.write_text("\n".join(rows))
+    videos = [tmp_path / f"{i}.mp4" for i in range(6)]
+    for store, options in (("one", ("--precision", "fp32")), ("two", ("--precision", "bf16"))):
+        assert run("extract-features", *videos, "-o", tmp_path / store, *options, "-q").exit_code == 0
+    train = ("train", "manifest", path, "--features", tmp_path / "one", "-o", tmp_path / "b", *QUICK)
+    assert run(*train).exit_code == 0
+    judge = (
+        "evaluate",
+        "manifest",
+        turned(path),
+        "--weights",
+        tmp_path / "b",
+        "--features",
+        tmp_path / "two",
+        "--save",
+    )
+    result = run(*judge)
+    assert "4 of the 4 routines are some that these heads learned from" in result.stderr
+    assert "such metrics aren't saved" in result.errors[-1]
+
+
+def test_the_packages_own_weights_stay_as_they_are(run, tmp_path):
+    result = run("evaluate", "manifest", season(tmp_path), "--save")
+    assert result.exit_code == 2
+    assert "weights of the package stay as they are" in result.errors[0]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("train", "fisv", ".", "--output", "o", "--seed", "-5"),
+        ("train", "fisv", ".", "--output", "o", "--seed", "99999999999999999999"),
+        ("evaluate", "fisv", ".", "--shift", "1000000000000000000000"),
+    ],
+)
+def test_numbers_beyond_all_measure_are_wrong_usage(run, words):
+    result = run(*words)
+    assert result.exit_code == 2
+    assert "Input should be" in result.stderr
