@@ -78,17 +78,18 @@ def expand_inputs(arguments: Iterable[str], as_they_come: bool = False) -> Itera
 
 
 _OTHERS = {".safetensors": "features or weights", ".html": "a page"}
+_NAMES = {"bundle.json": "the list of a bundle", "history.jsonl": "a folder's history"}
 
 
 def refuse_taken_name(path: Path | None) -> None:
     """Results never go where, by its name, a video is: a shell's `*.mp4` behind --output names one. Nor where features,
-    weights or a page are.
+    weights, a page or a history are.
 
     Raises:
-        UsageError: the name ends as one of theirs does.
+        UsageError: the name is, or ends as, one of theirs.
     """
-    ending = path.suffix.lower() if path else ""
-    if what := "a video" if ending in VIDEO_SUFFIXES else _OTHERS.get(ending):
+    name, ending = (path.name.lower(), path.suffix.lower()) if path else ("", "")
+    if what := "a video" if ending in VIDEO_SUFFIXES else _OTHERS.get(ending) or _NAMES.get(name):
         cause = f"is named like {what}, results can't be written there"
         raise UsageError(cause, path=path, hint="Choose another name.")
 

@@ -401,6 +401,15 @@ def test_results_do_not_take_each_others_place(run, tmp_path, monkeypatch, optio
     assert "is used twice" in result.errors[0]
 
 
+@pytest.mark.parametrize("name", ["bundle.json", "history.jsonl"])
+def test_results_take_no_place_of_a_bundles_list_or_of_a_history(run, tmp_path, name):
+    (tmp_path / name).write_text("{}")
+    result = run("score", make_video(tmp_path / "v.mp4", 40), "--format", "csv", "--output", tmp_path / name)
+    assert result.exit_code == 2
+    assert "results can't be written there" in result.errors[0]
+    assert (tmp_path / name).read_text() == "{}"
+
+
 def test_predictions_do_not_take_the_place_of_the_labels(run, tmp_path):
     for at in range(4):
         make_video(tmp_path / f"{at}.mp4", 40)

@@ -30,7 +30,7 @@ def extract_features(
     precision: options.PrecisionOption = "auto",
     batch_size: options.BatchSize = None,
     compiled: options.Compile = False,
-    workers: options.Workers = 2,
+    workers: options.Workers = None,
     tail: options.TailOption = "drop",
     video_stream: options.VideoStream = None,
     audio_stream: options.AudioStream = None,

@@ -1,6 +1,7 @@
 """Options that several commands share, each in one place."""
 
 import math
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -89,7 +90,10 @@ def offset_of(text: str) -> float | str:
 
 
 def weights_completed(incomplete: str) -> list[str]:
-    """What a shell offers for the weights: bundled names, and folders that hold a bundle or lead to one."""
+    """What a shell offers for the weights: bundled names, and folders that hold a bundle or lead to one.
+
+    Shells take some letters of what they are offered for code, so names that have others than these aren't offered.
+    """
     from mlavl_cli.bundle import MANIFEST, bundled_names
 
     head, _, _ = incomplete.rpartition("/")
@@ -101,7 +105,8 @@ def weights_completed(incomplete: str) -> list[str]:
         folders = []
     lead = incomplete[: len(head) + 1] if "/" in incomplete else ""
     below = [f"{lead}{path.name}" + ("" if (path / MANIFEST).is_file() else "/") for path in folders]
-    return sorted(name for name in (*bundled_names(), *below) if name.startswith(incomplete))
+    offered = (name for name in (*bundled_names(), *below) if name.startswith(incomplete))
+    return sorted(name for name in offered if re.fullmatch(r"[\w./@+,=-]+", name))
 
 
 # Typer takes no unions: what a parser makes of a text is Any to it.
@@ -147,7 +152,10 @@ AudioStream = Annotated[
 Compile = Annotated[
     bool, typer.Option("--compile", help="Let torch compile the visual backbone: a minute at first, then faster.")
 ]
-Workers = Annotated[int, typer.Option("--workers", min=1, help="Videos that are decoded at once.")]
+Workers = Annotated[
+    int | None,
+    typer.Option("--workers", min=1, help="Videos that are decoded at once.  \\[default: one a core, 2 to 16]"),
+]
 Shard = Annotated[
     Any,
     typer.Option(

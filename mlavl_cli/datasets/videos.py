@@ -124,6 +124,9 @@ class VideoFeatures:
         if otherwise := [source for source, features in found.items() if _is_cut_otherwise(features)]:
             told = f"features of {len(otherwise)} videos are cut otherwise than `score` cuts, {otherwise[0].name} first"
             self.options.tell(f"{told}: by --tail, --video-stream or --audio-stream; --extract-again makes them anew")
+        if coarse := [source for source, features in found.items() if _is_int8(features)]:
+            told = f"features of {len(coarse)} videos were made with --precision int8, {coarse[0].name} first"
+            self.options.tell(f"{told}; --extract-again makes them anew")
         if old := [source for source, features in found.items() if _is_old(features)]:
             self.options.tell(f"those of {len(old)} videos are of an older mlavl, which read files otherwise")
         if missing := [source for source in sources if source not in found]:
@@ -170,8 +173,8 @@ class VideoFeatures:
             elif _rate_of(features) != cutting.frame_rate:
                 rate, wanted = _rate_of(features) or "the video's own", cutting.frame_rate or "the video's own"
                 wrong = f"cut at another frame rate ({rate}, not {wanted})"
-            elif self.options.again and _is_cut_otherwise(features):
-                wrong = "cut otherwise"
+            elif self.options.again and (_is_cut_otherwise(features) or _is_int8(features)):
+                wrong = "cut otherwise, or in int8"
             elif _is_old(features):
                 wrong = "of an older mlavl, which read files otherwise"
             if not wrong:
@@ -254,6 +257,10 @@ def _is_cut_otherwise(features: RoutineFeatures) -> bool:
     cutting = features.provenance.get("cutting")
     usual = vars(PAPER_CUTTING)
     return isinstance(cutting, dict) and any(cutting.get(key, usual[key]) != usual[key] for key in usual.keys() - _RATE)
+
+
+def _is_int8(features: RoutineFeatures) -> bool:
+    return features.provenance.get("precision") == "int8"
 
 
 def _rate_of(features: RoutineFeatures | None) -> float | None:

@@ -37,7 +37,7 @@ class ExtractionOptions:
         store: a folder where features are looked for first and kept afterwards.
         cutting: how files are cut into clips; None: at the bundle's frame rate, by the defaults otherwise.
         batch_size: clips a forward pass; None: by device.
-        workers: how many videos are decoded at once.
+        workers: how many videos are decoded at once; None: as many as there are cores, 2 to 16.
         compiled: torch compiles the visual backbone first, which takes a minute and pays on many videos.
     """
 
@@ -46,7 +46,7 @@ class ExtractionOptions:
     store: str | Path | None = None
     cutting: Cutting | None = None
     batch_size: int | None = None
-    workers: int = DECODERS
+    workers: int | None = None
     compiled: bool = False
 
 
@@ -156,9 +156,8 @@ class Extractor:
                 pending.append((source, features is None, _status(source.path)))
                 yield source.path if features is None else features
 
-        results = extract_many(
-            jobs(), self.backbones, self.cutting, self.options.batch_size, self.options.workers, on_clips
-        )
+        workers = self.options.workers or DECODERS
+        results = extract_many(jobs(), self.backbones, self.cutting, self.options.batch_size, workers, on_clips)
         with closing(results):
             for result in results:
                 yield self._kept(*pending.popleft(), result)

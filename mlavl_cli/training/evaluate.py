@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from mlavl_cli.backbone import content_of
 from mlavl_cli.bundle import Bundle, find_bundle, write_bundle
 from mlavl_cli.datasets.dataset import Dataset, Routine, chosen_targets
 from mlavl_cli.device import Placement
@@ -26,6 +27,7 @@ from mlavl_cli.training.variants import method_of
 from mlavl_cli.training.write import LOCK
 from mlavl_cli.untrusted import digest_of
 
+_ROLES = ("visual", "audio")  # of the backbones whose features a head reads
 _MOST_PAIRS = 1 << 22  # of clips that a batch compares with each other: 64 routines of 256, 2 of 1,448
 
 
@@ -174,6 +176,12 @@ def evaluate_bundle(
         DataError: too few routines, or one of very many clips.
     """
     bundle = find_bundle(bundle)
+    have = find_bundle(data.backbones)
+    if any(
+        content_of(getattr(have, role).identity()) != content_of(getattr(bundle, role).identity()) for role in _ROLES
+    ):
+        cause = f"{data.name} has features of other backbones than those of {bundle.name}"
+        raise FeatureError(cause, hint="Load it with the bundle's: load_dataset(..., backbones=BUNDLE).")
     there = [name for name in data.ranges if name in bundle.heads]
     if not there:
         heads, labels = (", ".join(names) or "none" for names in (bundle.heads, data.targets))

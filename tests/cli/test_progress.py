@@ -96,3 +96,27 @@ def test_options_that_texts_speak_of_exist():
     for path in Path(mlavl_cli.__file__).parent.rglob("*.py"):
         for option in re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", path.read_text()):
             assert option in known | of_others or any(one.startswith(option) for one in known), f"{path}: {option}"
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+def test_no_shell_is_offered_code(shell, tmp_path, monkeypatch):
+    """Shells expand what they insert, and zsh what it is offered; or print it, escape codes and all."""
+    odd = [
+        "weights$(touch PWNED)",
+        "\\$(touch PWNED)",
+        "w;x",
+        "w`x`",
+        "w x",
+        "w'x",
+        'w"x',
+        "w\x1b]0;x\x07",
+        "w&x",
+        "w\nx",
+    ]
+    for name in (*odd, "weights-2026.1"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path)
+    for begun in ("", "w"):
+        found = completed(shell, f"mlavl score --weights {begun}")
+        assert not any(letter in found for letter in ("PWNED", ";", "`", "&", "\x1b"))
+        assert "weights-2026.1/" in found

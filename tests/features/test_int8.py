@@ -6,6 +6,7 @@ import sys
 
 import pytest
 import torch
+from conftest import make_video, moving_square
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -91,3 +92,17 @@ def test_features_in_int8_are_taken_only_where_int8_is_asked_for(run, routine, t
     for options, precision in ((("--precision", "int8"), "int8"), ((), place("cpu").precision)):
         score = run("score", routine, "--features", tmp_path, "-f", "json", *options).json()
         assert score["precision"] == precision
+
+
+def test_int8_features_that_a_manifest_finds_are_told_and_made_anew_where_asked(run, routine, tmp_path):
+    store, csv = tmp_path / "s", tmp_path / "m.csv"
+    rows = []
+    for i in range(4):
+        made = make_video(tmp_path / f"{i}.mp4", [moving_square(5 * i + k, 96, 64) for k in range(70 + 8 * i)])
+        rows.append(f"{made.name},test,{20 + i}")
+    csv.write_text("\n".join(["path,split,TES", *rows]))
+    assert run("extract-features", *tmp_path.glob("*.mp4"), "-o", store, "--precision", "int8", "-q").exit_code == 0
+    judge = ("evaluate", "manifest", csv, "-w", "mini", "-t", "TES", "--features", store)
+    assert "features of 4 videos were made with --precision int8, 0.mp4 first" in run(*judge).stderr
+    assert run(*judge, "--extract-again").exit_code == 0
+    assert "int8" not in run(*judge).stderr

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+from dataclasses import replace
 from unicodedata import normalize
 
 import numpy as np
@@ -13,7 +14,7 @@ from mlavl_cli.bundle import find_bundle
 from mlavl_cli.datasets.load import load_dataset
 from mlavl_cli.datasets.splits import folds, with_validation
 from mlavl_cli.device import place
-from mlavl_cli.errors import WeightsError
+from mlavl_cli.errors import FeatureError, WeightsError
 from mlavl_cli.groups import together
 from mlavl_cli.training.evaluate import evaluate_bundle, save_evaluation
 from mlavl_cli.training.state import alone_in
@@ -457,3 +458,13 @@ def test_numbers_beyond_all_measure_are_wrong_usage(run, words):
     result = run(*words)
     assert result.exit_code == 2
     assert "Input should be" in result.stderr
+
+
+def test_features_of_other_backbones_are_refused_where_they_are_as_wide(run, tmp_path, bundle):
+    """By the function that the command calls, too."""
+    folder, path = bundle
+    before, here = find_bundle(folder), place("cpu", "fp32")
+    data = load_dataset("manifest", path, here, before)
+    other = replace(before, visual=replace(before.visual, source="me/other"))
+    with pytest.raises(FeatureError, match="features of other backbones"):
+        evaluate_bundle(before, replace(data, backbones=other), ["TES"], "test", placement=here)
