@@ -110,8 +110,11 @@ def stands_in_a_csv(path: str) -> bool:
     return csv_text(f"./{path}") == f"./{path}"
 
 
-# Quotes may stand before the sign, which may be a full-width one; a number below zero is none.
-_FORMULA = re.compile(r"(^\s*|[;,|]\s*)([\"']*\s*(?:[=@\uff1d\uff20\uff0b\uff0d]|[+\-](?!\d+(\.\d+)?($|[;,]| to ))))")
+# Quotes may stand before the sign, which may be a full-width one; a number below zero is none. Nothing is tried twice:
+# a cell may be a million spaces.
+_FORMULA = re.compile(
+    r"((?:^|[;,|])\s*+)([\"']*+\s*+(?:[=@\uff1d\uff20\uff0b\uff0d]|[+\-](?!\d+(\.\d+)?($|[;,]| to ))))"
+)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from unicodedata import normalize
 
 _MOST_PARTNERS = 7  # behind the first of a routine
+_LONGEST = 1000  # letters of a name that are looked at: accents without end take time without end
 
 
 def together(names: Sequence[str]) -> list[str]:
@@ -20,7 +21,7 @@ def together(names: Sequence[str]) -> list[str]:
         return person
 
     parts = [
-        [" ".join(normalize("NFC", part).casefold().split()) for part in name.split("/", _MOST_PARTNERS)]
+        [" ".join(normalize("NFC", part[:_LONGEST]).casefold().split()) for part in name.split("/", _MOST_PARTNERS)]
         for name in names
     ]
     people = [[part for part in some if part] or [""] for some in parts]

@@ -866,6 +866,13 @@ def test_no_cell_is_a_formula_by_any_separator(text, cell):
     assert csv_text(text) == cell
 
 
+@pytest.mark.parametrize("begun", ["", "x;", '"', "x,'"])
+def test_a_cell_of_a_million_spaces_takes_no_time(begun):
+    """What looked at each space anew took three hours."""
+    blank = begun + " " * 1_000_000 + "x"
+    assert csv_text(blank) == blank
+
+
 def test_markup_is_printed_as_it_is(capsys):
     from mlavl_cli.cli.tables import print_rows
 

@@ -19,9 +19,13 @@ from conftest import HELD, alone, make_video, shell
 from datasets import layouts
 
 from mlavl_cli import growing
+from mlavl_cli.cli.tables import print_rows
 from mlavl_cli.datasets.logo import load_logo
+from mlavl_cli.features.store import read_features, write_features
+from mlavl_cli.groups import together
 from mlavl_cli.heads.state_dicts import read_state
 from mlavl_cli.output.report.index import Entry, index, read_index
+from mlavl_cli.protocols.match import _plain
 from mlavl_cli.untrusted import read_torch
 
 ROOT = Path(__file__).parents[1]
@@ -477,3 +481,42 @@ def test_a_target_is_text_in_markdown(run, scored, tmp_path):
     written["scores"] = {"![x](http://example.org/p.png)": next(iter(written["scores"].values()))}
     (tmp_path / "a.json").write_text(json.dumps(written))
     assert "](" not in run("compare", tmp_path / "a.json", tmp_path / "a.json", "-f", "markdown").stdout
+
+
+def test_a_note_of_many_dashes_takes_no_time(run, tmp_path):
+    """In a timeline `-->` means something; what looked at each dash anew took a minute."""
+    video = make_video(tmp_path / "v.mp4", 40)
+    assert run("extract-features", video, "-o", tmp_path / "s").exit_code == 0
+    (stored,) = (tmp_path / "s").glob("*.safetensors")
+    features = read_features(stored)
+    write_features(stored, replace(features, warnings=("-" * 4096,) * 1000))
+    command = ("score", video, "--features", tmp_path / "s", "--vtt", tmp_path / "t", "-f", "csv", "-q")
+    assert run(*command).exit_code == 0
+    (timeline,) = (tmp_path / "t").rglob("*.vtt")
+    assert "-" * 4096 in timeline.read_text()
+
+
+def test_accents_without_end_are_cut():
+    """Which are put in an order of their own, each compared with all before it."""
+    marks = "\u0301\u0316" * 400_000
+    assert together(["Anna" + marks, "Anna" + marks, "Bo"])[0] != "bo"
+    assert len(_plain("Anna" + marks)) < 1000
+
+
+def test_a_table_shows_as_much_of_a_cell_as_a_terminal_can(capsys):
+    print_rows([{"who": " " * 4000 + "x", "name": "y" * 9000}], "table")
+    shown = capsys.readouterr().out
+    assert "x" in shown
+    assert len(shown) < 9000
+
+
+def test_scores_that_span_no_range_are_refused_before_training(run, tmp_path):
+    rng = np.random.default_rng(0)
+    rows = ["path,split,Foo"]
+    for i in range(4):
+        np.save(tmp_path / f"{i}.npy", rng.normal(size=(4, 8)).astype("f4"))
+        rows.append(f"{i}.npy,{'train' if i < 2 else 'test'},{'1e300' if i == 0 else i}")
+    (tmp_path / "m.csv").write_text("\n".join(rows))
+    result = run("train", "manifest", tmp_path / "m.csv", "-o", tmp_path / "b", "--model", "svr")
+    assert result.exit_code == 1
+    assert "span no range" in result.errors[-1]

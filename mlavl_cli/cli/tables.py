@@ -13,6 +13,7 @@ from mlavl_cli.errors import one_line
 from mlavl_cli.files import atomic_write, csv_text
 
 Row = dict[str, Any]
+_WIDEST = 500  # letters of a cell in a terminal
 
 
 TableFormat = Literal["table", "csv", "json", "markdown", "latex"]
@@ -72,7 +73,7 @@ def print_rows(rows: list[Row], form: TableFormat, title: str = "", tight: bool 
         for key, value in rows[0].items():
             table.add_column(Text(one_line(key)), justify="left" if isinstance(value, str) else "right")
         for row in rows:
-            table.add_row(*(Text(_plain(value)) for value in row.values()))
+            table.add_row(*(Text(_cut(_plain(value))) for value in row.values()))
         Console(highlight=False).print(table)
 
 
@@ -119,6 +120,11 @@ def _latex(rows: list[Row]) -> str:
 
 def _plain(value: Any) -> str:
     return "" if value is None else one_line(_short(value))
+
+
+def _cut(text: str) -> str:
+    """As much as a terminal's table can show."""
+    return text if len(text) <= _WIDEST else " ".join(text.split())[:_WIDEST]
 
 
 def _cell(value: Any) -> Any:

@@ -36,7 +36,7 @@ from mlavl_cli.media.cutting import FRAMES_PER_CLIP
 from mlavl_cli.media.decode import ENDS_EARLY
 from mlavl_cli.media.frame_rate import count_as_one
 from mlavl_cli.media.pictures import DAMAGED, STOPPED
-from mlavl_cli.score_range import Range
+from mlavl_cli.score_range import Range, is_range
 
 _STREAMS = ("audio", "flow")
 _SHA256 = re.compile("[0-9a-f]{64}")
@@ -193,4 +193,8 @@ def _observed(routines: list[Routine], target: str, path: Path) -> Range:
     scores = [routine.scores[target] for routine in routines if target in routine.scores]
     if not scores:
         raise DataError(f"no {target} score in split 'train'", path=path)
-    return min(0.0, min(scores)), max(scores)
+    low, high = min(0.0, min(scores)), max(scores)
+    if low < high and not is_range(low, high):  # of which no head could be read again
+        cause = f"its {target} scores, {min(scores):g} to {max(scores):g}, span no range"
+        raise DataError(cause, path=path, hint=f"Correct them, or give --range {target}=LOW:HIGH.")
+    return low, high

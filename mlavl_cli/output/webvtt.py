@@ -20,7 +20,7 @@ def write_webvtt(path: Path, result: RoutineScore) -> None:
 def webvtt(result: RoutineScore) -> str:
     """One cue a clip: "consistency 0.62  quality 0.41", without consistency where there is no sound."""
     about = "; ".join([str(result.weights), *map(str, result.warnings)])
-    note = re.sub("-+>", ">", about)
+    note = re.sub("(?<!-)-+>", ">", about)
     blocks = ["WEBVTT", f"NOTE {' '.join(note.split())}"]
     measured = [one for one in result.measured if one.judges]
     for clip in result.clips if measured else []:

@@ -42,6 +42,7 @@ _RUN_TOGETHER = 0.95  # the score of names whose words nothing separates
 _LEAST, _AHEAD = 0.6, 0.04  # a match's score, and how far the next one must lie behind
 _MOST_COLUMNS = 64  # of a map
 _MOST_WORDS = 24  # of a skater's name, or a couple's
+_LONGEST = 1000  # letters that are compared: accents without end take time without end
 
 
 @dataclass(frozen=True)
@@ -239,7 +240,7 @@ def _words(text: str) -> list[str]:
 @lru_cache(1 << 14)
 def _plain(text: str) -> str:
     """Small letters without accents."""
-    apart = unicodedata.normalize("NFKD", text.lower().translate(_PLAIN))
+    apart = unicodedata.normalize("NFKD", text[:_LONGEST].lower().translate(_PLAIN))
     return " ".join("".join(letter for letter in apart if not unicodedata.combining(letter)).split())
 
 

@@ -39,7 +39,8 @@ def test_weights_info(run):
     for part in (find_bundle("mini").trained_on, "backbones/visual", *find_bundle("mini").heads):
         assert part in shown
     measured = find_bundle("mini").consistency["exam"]["auc"]["swapped"]
-    assert str(measured) in shown  # the consistency as it was measured
+    assert f"swapped {measured:.3g}" in shown  # the consistency as it was measured
+    assert max(map(len, shown.splitlines())) < 1000
     assert "not validated" in run("weights", "info", "rg").stdout
 
 
