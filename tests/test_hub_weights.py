@@ -280,6 +280,11 @@ def test_what_is_no_bundle_is_one_line(mlavl, hub, pushed, tmp_path, change, cau
     (line,) = result.stderr.splitlines()
     assert cause in line
     assert not list((tmp_path / "home").glob("mlavl/me--judge/*"))
+
+
+def test_a_revision_that_is_no_bundle_leaves_the_one_before(mlavl, hub, pushed):
+    hub.repos["me/judge"]["c" * 40] = {**hub.repos["me/judge"][pushed], "bundle.json": b"{}"}
+    assert mlavl("weights", "info", "me/judge").returncode == 1
     assert mlavl("weights", "info", f"me/judge@{pushed}").returncode == 0
 
 

@@ -273,9 +273,9 @@ def train(run, tmp_path):
 
 
 def test_a_resumed_training_has_the_same_losses(train, tmp_path, monkeypatch):
-    options = ["--epochs", 25, "--lambda-c", 0.5]
+    options = ["--epochs", 13, "--lambda-c", 0.5]
     assert train("whole", *options).exit_code == 0
-    kill_in_epoch(18, monkeypatch)  # between two saved states
+    kill_in_epoch(12, monkeypatch)  # after a saved state
     assert train("killed", *options).exit_code == 130
     monkeypatch.undo()
     assert train("killed", *options).exit_code == 0

@@ -92,11 +92,11 @@ def kill_in_epoch(number, monkeypatch):
 )
 def test_a_killed_run_goes_on_with_the_same_losses(run, tmp_path, text, monkeypatch, options):
     root = layouts.fisv(tmp_path / "d")
-    train(run, "fisv", root, tmp_path / "whole", text, "-t", "TES", *options, epochs=25)
-    kill_in_epoch(18, monkeypatch)  # between two saved states
-    assert train(run, "fisv", root, tmp_path / "cut", text, "-t", "TES", *options, epochs=25).exit_code == 130
+    train(run, "fisv", root, tmp_path / "whole", text, "-t", "TES", *options, epochs=13)
+    kill_in_epoch(12, monkeypatch)  # after a saved state
+    assert train(run, "fisv", root, tmp_path / "cut", text, "-t", "TES", *options, epochs=13).exit_code == 130
     monkeypatch.undo()
-    assert train(run, "fisv", root, tmp_path / "cut", text, "-t", "TES", *options, epochs=25).exit_code == 0
+    assert train(run, "fisv", root, tmp_path / "cut", text, "-t", "TES", *options, epochs=13).exit_code == 0
     logs = [(tmp_path / name / "runs" / "TES" / "mlavl" / "log.csv").read_text() for name in ("whole", "cut")]
     assert logs[0] == logs[1]
     heads = [(tmp_path / name / "heads" / "TES.safetensors").read_bytes() for name in ("whole", "cut")]
@@ -109,7 +109,7 @@ def test_a_run_of_the_first_version_goes_on_in_its_order_of_grades(run, tmp_path
     prompts = tmp_path / "actions.csv"
     prompts.write_text("id,name\n" + "".join(f"{i},Jump {i}\n" for i in range(4)))
     options = ["-t", "TES", "--prompts", prompts]
-    kill_in_epoch(18, monkeypatch)
+    kill_in_epoch(12, monkeypatch)
     assert train(run, "fisv", root, tmp_path / "b", text, *options, epochs=20).exit_code == 130
     monkeypatch.undo()
     path = tmp_path / "b" / "runs" / "TES" / "mlavl" / "last.pt"
