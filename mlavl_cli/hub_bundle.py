@@ -22,6 +22,7 @@ from typing import Any
 from mlavl_cli.errors import MlavlError, WeightsError, refusing
 from mlavl_cli.files import refuse_irregular
 from mlavl_cli.memory import no_more_than
+from mlavl_cli.parents import end_with
 from mlavl_cli.untrusted import digest_of, plain_name
 
 _NAME = re.compile(
@@ -56,7 +57,7 @@ def fetch_bundle(source: str) -> Path:
         WeightsError: it can't be had, is no bundle, lists files that a bundle hasn't, or holds others than it lists.
     """
     # -P: modules come from where this one does, never from the folder that the command stands in.
-    command = [sys.executable, "-P", "-m", __name__, source]
+    command = [sys.executable, "-P", "-m", __name__, source, str(os.getpid())]
     around = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "PYTHONIOENCODING": "utf-8"}
     around["HF_HUB_DISABLE_XET"] = "1"  # which takes memory by gigabytes, and ends the process where there is none
     quiet = subprocess.DEVNULL  # a hub's own words may be endless
@@ -236,6 +237,7 @@ def _lay_out(folder: Path, files: dict[str, Path]) -> None:
 
 
 def _main() -> None:
+    end_with(int(sys.argv[2]))
     if sys.platform != "win32":
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # writing beyond the bound is an error of its own
     try:

@@ -10,6 +10,7 @@ import pickle
 import tarfile
 import zipfile
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,6 +83,15 @@ def open_safetensors(path: Path, framework: str) -> Any:
     return safe_open(path, framework=framework)
 
 
+@contextmanager
+def _header_read() -> Iterator[None]:
+    """What Python says of an expression that is nested without end is no lack of memory."""
+    try:
+        yield
+    except MemoryError as error:
+        raise ValueError("its header can't be read") from error
+
+
 def read_npy(path: Path, most: int | None = None) -> "np.ndarray":
     """A plain `.npy` of at most so many bytes; its shape is compared with the file before memory is taken.
 
@@ -91,7 +101,8 @@ def read_npy(path: Path, most: int | None = None) -> "np.ndarray":
     import numpy as np
 
     refuse_irregular(path, most)
-    with np.errstate(over="ignore"):  # of sizes that are multiplied; the file is too short for them
+    # Of sizes that are multiplied; the file is too short for them.
+    with np.errstate(over="ignore"), _header_read():
         found = np.load(path, mmap_mode="r", allow_pickle=False)
     if found.dtype.kind not in "fiub" or not found.dtype.itemsize:  # texts and records without a size may be any number
         raise ValueError(f"holds {found.dtype}, no numbers")
@@ -119,7 +130,8 @@ def read_npz(path: Path) -> "dict[str, np.ndarray]":
                 data = io.BytesIO(file.read(one.file_size))
             version = np.lib.format.read_magic(data)
             header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-            shape, by_columns, dtype = header(data)
+            with _header_read():
+                shape, by_columns, dtype = header(data)
             if dtype.kind not in "fiub" or math.prod(shape) * dtype.itemsize != len(data.getbuffer()) - data.tell():
                 raise ValueError("an array claims other numbers than it holds, or holds none")
             numbers = np.frombuffer(data.getbuffer(), dtype, offset=data.tell())

@@ -8,6 +8,7 @@ import os
 import pickle
 import select
 import shutil
+import socket
 import stat
 import struct
 import subprocess
@@ -15,6 +16,8 @@ import sys
 import tempfile
 import time
 import zipfile
+import zlib
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -938,3 +941,99 @@ def test_pixels_of_ever_other_shapes_are_warned_of_once(run, tmp_path):
     result = run("score", tmp_path / "odd.mkv", "-f", "csv", "--features", tmp_path / "store")
     assert result.exit_code == 0, result.stderr
     assert result.stderr.count("its pixels claim to be") == 1
+
+
+def children_of(process):
+    """The processes that were begun by it and are there."""
+    found = []
+    for about in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            fields = about.read_text().rsplit(")", 1)[1].split()
+            found += [int(about.parent.name)] if int(fields[1]) == process and fields[0] != "Z" else []
+    return found
+
+
+def endless_page(path):
+    """A PDF of one page that draws nothing six million times."""
+    drawn = zlib.compress(b"q Q " * 6_000_000)
+    objects = [
+        b"<</Type/Catalog/Pages 2 0 R>>", b"<</Type/Pages/Kids[3 0 R]/Count 1>>",
+        b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 600 800]/Contents 4 0 R>>",
+        b"<</Filter/FlateDecode/Length %d>>stream\n%s\nendstream" % (len(drawn), drawn),
+    ]  # fmt: skip
+    body, places = b"%PDF-1.4\n", []
+    for number, content in enumerate(objects, 1):
+        places.append(len(body))
+        body += b"%d 0 obj%s endobj\n" % (number, content)
+    table = b"".join(b"%010d 00000 n \n" % place for place in places)
+    end = b"xref\n0 5\n0000000000 65535 f \n" + table + b"trailer<</Size 5/Root 1 0 R>>\nstartxref\n%d\n%%%%EOF\n"
+    path.write_bytes(body + end % len(body))
+    return path
+
+
+@pytest.mark.parametrize("helper", ["pdf", "hub"])
+def test_no_helper_outlives_a_command_that_is_killed(tmp_path, helper):
+    """The reader of protocols and the fetcher from a hub, which nobody is there to stop."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        words = {
+            "pdf": ["labels", endless_page(tmp_path / "p.pdf")],
+            "hub": ["weights", "info", "some/bundle"],
+        }[helper]
+        endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        around = {**os.environ, "HF_ENDPOINT": endpoint, "HF_HUB_OFFLINE": "0", "HF_HOME": str(tmp_path / "home")}
+        command = subprocess.Popen([sys.executable, "-m", "mlavl_cli", *map(str, words)], env=around)
+        try:
+            for _ in range(600):
+                if helpers := [
+                    one for one in children_of(command.pid)
+                    if b"mlavl_cli.protocols.words" in (said := Path(f"/proc/{one}/cmdline").read_bytes())
+                    or b"mlavl_cli.hub_bundle" in said
+                ]:  # fmt: skip
+                    break
+                time.sleep(0.1)
+            time.sleep(3)  # until it has begun to work
+        finally:
+            command.kill()
+            command.wait()
+    assert helpers
+    for _ in range(50):
+        if not any(Path(f"/proc/{one}").exists() for one in helpers):
+            return
+        time.sleep(0.1)
+    pytest.fail("a helper is still there")
+
+
+@pytest.mark.parametrize("name", ["mine.mp4", "f.safetensors", "bundle.json"])
+def test_no_command_writes_over_what_is_named_like_a_video_or_weights(run, tmp_path, name):
+    kept = tmp_path / "other" / name
+    kept.parent.mkdir()
+    kept.write_text("mine")
+    (tmp_path / "v").mkdir()
+    labels = tmp_path / "m.csv"
+    labels.write_text("path,split,TES\na.npy,test,1\n")
+    for words in (
+        ("labels", tmp_path / "p.pdf", "--videos", tmp_path / "v", "-o", kept),
+        ("evaluate", "manifest", labels, "--predictions", kept),
+    ):
+        result = run(*words)
+        assert result.exit_code == 2
+        assert "results can't be written there" in result.errors[0]
+    assert kept.read_text() == "mine"
+
+
+def test_a_header_nested_without_end_is_an_error_of_its_file(run, tmp_path):
+    header = b"-" * 9000 + b"1\n"
+    (tmp_path / "a.npy").write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header)
+    (tmp_path / "m.csv").write_text("path,split,TES\na.npy,train,1\nb.npy,test,2\n")
+    result = run("train", "manifest", tmp_path / "m.csv", "-o", tmp_path / "b")
+    assert result.exit_code == 1
+    assert "a.npy" in result.errors[-1]
+
+
+def test_a_target_in_other_letters_is_refused(run, tmp_path):
+    for heading, meant in (("tes", "TES"), ("TES,tes", "TES"), ("Foo,foo", "foo")):
+        cells = ",1" * (heading.count(",") + 1)
+        (tmp_path / "m.csv").write_text(f"path,split,{heading}\na.npy,train{cells}\nb.npy,test{cells}\n")
+        result = run("train", "manifest", tmp_path / "m.csv", "-o", tmp_path / "b")
+        assert result.exit_code == 1
+        assert f"Call it {meant}." in result.errors[-1]

@@ -16,7 +16,6 @@ from mlavl_cli.cli.outputs import refuse_taken
 from mlavl_cli.cli.tables import Row, TableFormat, form_of, print_rows, stdout_to
 from mlavl_cli.cli.takes import Take, read_take
 from mlavl_cli.errors import UsageError, one_line
-from mlavl_cli.inputs import refuse_taken_name
 
 if TYPE_CHECKING:
     from mlavl_cli.media.cutting import Cutting
@@ -74,7 +73,6 @@ def compare(
     mlavl compare monday.json friday.json --offset 1.5
     """
     refuse_taken({os.path.realpath(path): "is one of the takes" for path in (a, b)}, [output])
-    refuse_taken_name(output)
     takes = [read_take(path) for path in (a, b)]
     filmed = [take.result is None for take in takes]
     if not all(filmed) and (report or offset == "music"):

@@ -11,7 +11,6 @@ from mlavl_cli.cli import console, options
 from mlavl_cli.cli.outputs import KEPT, refuse_taken
 from mlavl_cli.cli.tables import Row, TableFormat, form_of, print_rows, stdout_to
 from mlavl_cli.errors import UsageError
-from mlavl_cli.inputs import refuse_taken_name
 
 if TYPE_CHECKING:
     from mlavl_cli.output.report.season import Record
@@ -43,7 +42,6 @@ def history(
     from mlavl_cli.output.report.write import Report
 
     refuse_taken({os.path.realpath(folder / name): "holds the season" for name in KEPT}, [output])
-    refuse_taken_name(output)
     records = read_history(folder)
     if not records:
         raise UsageError(

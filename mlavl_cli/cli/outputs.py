@@ -143,8 +143,6 @@ class Outputs:
             own = (f"{source.name}{ending}" for source in inputs for ending in (".html", ".vtt"))
             taken |= {os.path.realpath(folder / name): "is used twice" for name in (*own, *KEPT)}
         refuse_taken(taken, targets)
-        for target in targets:
-            refuse_taken_name(target)
         if self.plot and len(inputs) > 1:
             raise UsageError("--plot draws one video", hint="Use --report for many.")
 
@@ -213,11 +211,12 @@ def refuse_taken(taken: dict[str, str], targets: Iterable[Path | None]) -> None:
         targets: where results go.
 
     Raises:
-        UsageError: one of them is taken.
+        UsageError: one of them is taken, or named like what is never written over.
     """
     for target in filter(None, targets):
         if cause := taken.get(os.path.realpath(target)):
             raise UsageError(f"{cause}, results can't be written there", path=target, hint="Choose another name.")
+        refuse_taken_name(target)
         taken[os.path.realpath(target)] = "is used twice"
 
 

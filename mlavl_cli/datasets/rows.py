@@ -38,9 +38,9 @@ def manifest_rows(
         raise DataError(f"has no column {group!r}", path=path, hint="--group names one of its columns.")
     targets = [name for name in rows[0] if name not in (*_WORDS, *_ABOUT, group)]
     plain_targets(targets)
-    others = {name.casefold(): name for name in (*_WORDS, *_ABOUT, group)}
-    for target in targets:  # a head would be trained on it, or the groups of `Skater` not be kept
-        if meant := others.get(target.casefold()):
+    others = {name.casefold(): name for name in (*targets, *KNOWN_RANGES, *_WORDS, *_ABOUT, group)}
+    for target in targets:  # a head would be trained on it, `tes` have no range, or the groups of `Skater` not be kept
+        if (meant := others[target.casefold()]) != target:
             raise DataError(f"has a column {target!r}, which isn't {meant!r}", path=path, hint=f"Call it {meant}.")
     if not targets:
         raise DataError("has no column with scores", path=path, hint="Add one column a target, like TES.")

@@ -5,7 +5,6 @@ was forked from the command before torch was loaded, so that they are small, cos
 no threads to inherit. Only commands start it (`start`); the Python API decodes in its own process.
 """
 
-import ctypes
 import fcntl
 import os
 import signal
@@ -27,6 +26,7 @@ from mlavl_cli.media.cutting import Cutting
 from mlavl_cli.media.decode import VideoInfo
 from mlavl_cli.media.picture import PictureSpec
 from mlavl_cli.memory import held_bytes, limit_memory
+from mlavl_cli.parents import end_with
 
 # A decoder keeps up to sixteen pictures, and its threads some more: of 2K they are 0.1 GB, of 8K 0.9. Of files with
 # large pictures one is decoded at a time. Where larger ones were asked for, they get as much more.
@@ -39,7 +39,6 @@ IDLE_CPU_S = 30.0  # of work without a clip, besides what the clip may take
 # states, its rate or how wide its pixels are, counts for nothing.
 START_CPU_S, CLIP_CPU_S, PICTURE_CPU_S, MEGAPIXEL_CPU_S = 20.0, 0.1, 1 / 32, 1 / 64
 _LOOK_S = 1.0
-_PR_SET_PDEATHSIG = 1
 
 Request = tuple[PictureSpec, int, Cutting, int]  # what `reading.prepare` takes behind the path
 
@@ -224,9 +223,7 @@ def _end_with(parent: int) -> None:
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it was gone before
-        os._exit(0)
+    end_with(parent)
 
 
 def _fork_workers(asked: socket.socket, much: int) -> None:

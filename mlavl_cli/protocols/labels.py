@@ -138,7 +138,8 @@ def write_manifest(
     lines = []
     for one, split, labels in zip(shown, splits(rows, shares, seed), label_rows(rows, pool), strict=True):
         assert one.video is not None
-        video = os.path.relpath(folder / one.video, path.parent)
+        # A link in the name of a folder leads elsewhere than its `..`.
+        video = os.path.relpath(Path(os.path.realpath(folder)) / one.video, os.path.realpath(path.parent))
         video = f"./{video}" if csv_text(video) != video else video  # a name like a formula stays a path
         lines.append({"path": video, "split": split} | {name: csv_text(text) for name, text in labels.items()})
     text = io.StringIO()

@@ -18,6 +18,7 @@ from typing import Any
 
 from mlavl_cli.errors import DataError, UsageError
 from mlavl_cli.files import refuse_irregular
+from mlavl_cli.parents import end_with
 
 _MOST_BYTES, _MOST_PAGES, _MOST_WORDS = 64 << 20, 400, 20_000  # words a page; a full one has some 600
 _MOST_LETTERS, _LONGEST_WORD = 4_000_000, 200  # of all pages; a full one has some 3,000
@@ -64,7 +65,7 @@ def read_pages(path: Path) -> list[list[Line]]:
     except OSError as error:
         raise DataError(f"can't be read ({error.strerror or error})", path=path) from error
     # -P: modules come from where this one does, never from the folder that the command stands in.
-    command = [sys.executable, "-P", "-m", __name__, str(path.absolute())]
+    command = [sys.executable, "-P", "-m", __name__, str(path.absolute()), str(os.getpid())]
     around = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "PYTHONIOENCODING": "utf-8"}
     quiet = subprocess.DEVNULL  # what the library says of a file has no end
     with subprocess.Popen(command, stdin=quiet, stdout=subprocess.PIPE, stderr=quiet, env=around) as child:
@@ -119,6 +120,7 @@ def _word(word: dict[str, Any]) -> tuple[str, float, float, float, float]:
 
 
 def _main() -> int:
+    end_with(int(sys.argv[2]))
     seconds = int(min(_LEAST_S + _S_BYTES * Path(sys.argv[1]).stat().st_size, _MOST_S))
     for kind, most in ((resource.RLIMIT_AS, _MEMORY), (resource.RLIMIT_CPU, seconds)):
         resource.setrlimit(kind, (most, most))

@@ -298,6 +298,13 @@ def test_a_manifest_by_names_is_written_once_it_was_agreed_to(run, competition):
     assert not by_split["train"] & (by_split["val"] | by_split["test"])
     assert not by_split["val"] & by_split["test"]
 
+    # Through a link, of which `..` leads elsewhere.
+    (output.parent / "far" / "deep").mkdir(parents=True)
+    (output.parent / "link").symlink_to("far/deep")
+    through = output.parent / "link" / "m.csv"
+    assert run("labels", *paths, "--videos", videos, "-o", through, "--yes", "-f", "csv").exit_code == 0
+    assert all((through.parent / row["path"]).exists() for row in manifest(through))
+
 
 def test_a_map_says_which_video(run, competition, tmp_path):
     paths, videos, output = competition
