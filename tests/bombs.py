@@ -2,6 +2,7 @@
 
 import struct
 import zlib
+from pathlib import Path
 
 
 def box(kind, *content):
@@ -109,4 +110,22 @@ def matroska(path, strip, blocks, laced=False, tracks=1, tags=0, chapters=0):
     head = element("1A45DFA3", element("4282", b"matroska"))
     info = element("1549A966", element("2AD7B1", (1_000_000).to_bytes(3, "big")))
     path.write_bytes(head + element("18538067", info + track + element("1F43B675", element("E7", b"\0") + block)))
+    return path
+
+
+def one_page(path: Path, drawing: bytes) -> Path:
+    """A PDF of one page, whose drawing is packed."""
+    packed = zlib.compress(drawing, 9)
+    parts = [
+        b"<</Type/Catalog/Pages 2 0 R>>", b"<</Type/Pages/Kids[3 0 R]/Count 1>>",
+        b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 600 800]/Contents 4 0 R/Resources<<>>>>",
+        b"<</Length %d/Filter/FlateDecode>>stream\n%s\nendstream" % (len(packed), packed),
+    ]  # fmt: skip
+    data, places = b"%PDF-1.4\n", []
+    for number, part in enumerate(parts, 1):
+        places.append(len(data))
+        data += b"%d 0 obj\n%s\nendobj\n" % (number, part)
+    table = b"".join(b"%010d 00000 n \n" % place for place in places)
+    data += b"xref\n0 5\n0000000000 65535 f \n" + table + b"trailer<</Size 5/Root 1 0 R>>\nstartxref\n"
+    path.write_bytes(data + b"%d\n%%%%EOF" % data.index(b"xref"))
     return path

@@ -16,7 +16,6 @@ import sys
 import tempfile
 import time
 import zipfile
-import zlib
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -26,6 +25,7 @@ import av
 import numpy as np
 import pytest
 import torch
+from bombs import one_page
 from conftest import hollow, make_video, shell
 from datasets import layouts
 
@@ -953,30 +953,12 @@ def children_of(process):
     return found
 
 
-def endless_page(path):
-    """A PDF of one page that draws nothing six million times."""
-    drawn = zlib.compress(b"q Q " * 6_000_000)
-    objects = [
-        b"<</Type/Catalog/Pages 2 0 R>>", b"<</Type/Pages/Kids[3 0 R]/Count 1>>",
-        b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 600 800]/Contents 4 0 R>>",
-        b"<</Filter/FlateDecode/Length %d>>stream\n%s\nendstream" % (len(drawn), drawn),
-    ]  # fmt: skip
-    body, places = b"%PDF-1.4\n", []
-    for number, content in enumerate(objects, 1):
-        places.append(len(body))
-        body += b"%d 0 obj%s endobj\n" % (number, content)
-    table = b"".join(b"%010d 00000 n \n" % place for place in places)
-    end = b"xref\n0 5\n0000000000 65535 f \n" + table + b"trailer<</Size 5/Root 1 0 R>>\nstartxref\n%d\n%%%%EOF\n"
-    path.write_bytes(body + end % len(body))
-    return path
-
-
 @pytest.mark.parametrize("helper", ["pdf", "hub"])
 def test_no_helper_outlives_a_command_that_is_killed(tmp_path, helper):
     """The reader of protocols and the fetcher from a hub, which nobody is there to stop."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         words = {
-            "pdf": ["labels", endless_page(tmp_path / "p.pdf")],
+            "pdf": ["labels", one_page(tmp_path / "p.pdf", b"q Q " * 6_000_000)],
             "hub": ["weights", "info", "some/bundle"],
         }[helper]
         endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"

@@ -1,12 +1,12 @@
 """Protocols drawn in both layouts: every number is read, and what doesn't add up is named and left out."""
 
 import csv
-import zlib
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from bombs import one_page
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from protocols.sheets import DANCE, FIVE, LATER, LETTERS, draw_row, write_sheet
@@ -156,26 +156,8 @@ def test_other_files_are_one_line_each(run, tmp_path):
         assert sum(f"{name}: " in line for line in result.stderr.splitlines()) == 1
 
 
-def bomb(path: Path, megabytes: int) -> Path:
-    """A page whose drawing unpacks to so much."""
-    packed = zlib.compress(b"BT (a) Tj ET\n" * (megabytes * 80_000), 9)
-    parts = [
-        b"<</Type/Catalog/Pages 2 0 R>>", b"<</Type/Pages/Kids[3 0 R]/Count 1>>",
-        b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 600 800]/Contents 4 0 R/Resources<<>>>>",
-        b"<</Length %d/Filter/FlateDecode>>stream\n%s\nendstream" % (len(packed), packed),
-    ]  # fmt: skip
-    data, places = b"%PDF-1.4\n", []
-    for number, part in enumerate(parts, 1):
-        places.append(len(data))
-        data += b"%d 0 obj\n%s\nendobj\n" % (number, part)
-    table = b"".join(b"%010d 00000 n \n" % place for place in places)
-    data += b"xref\n0 5\n0000000000 65535 f \n" + table + b"trailer<</Size 5/Root 1 0 R>>\nstartxref\n"
-    path.write_bytes(data + b"%d\n%%%%EOF" % data.index(b"xref"))
-    return path
-
-
 def test_a_small_file_that_unpacks_without_end_is_refused(tmp_path):
-    told = read_protocols([bomb(tmp_path / "a.pdf", 1500)])
+    told = read_protocols([one_page(tmp_path / "a.pdf", b"BT (a) Tj ET\n" * 120_000_000)])
     assert "asks for more" in str(told.failed[0])
 
 
